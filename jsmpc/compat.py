@@ -1,0 +1,58 @@
+"""All that differs between the supported JAX versions, 0.10 to 0.12."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import numpy as np
+from jax._src import source_info_util
+from jax.extend.core import Literal
+
+
+def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
+    """A (closed) jaxpr as equations and constants; since 0.11 one class does both."""
+    return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
+
+
+def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
+    """The numbers of constants and of carried values of a scan; renamed in 0.11."""
+    if "num_carry" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
+
+
+def literal_value(literal: Literal) -> Any:
+    """A literal as a NumPy scalar of its own dtype, whatever the 64-bit mode."""
+    return np.asarray(literal.val, literal.aval.dtype)
+
+
+def bind(eqn: Any, args: Sequence[Any]) -> list[Any]:
+    """The results of an equation on other operands, always as a list."""
+    params = eqn.primitive.get_bind_params(eqn.params)
+    if isinstance(params, tuple):  # until 0.10.1 sub-functions came apart
+        functions, params = params
+        args = [*functions, *args]
+    with eqn.ctx.manager:
+        out = eqn.primitive.bind(*args, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def at_line_of(eqn: Any) -> AbstractContextManager[Any]:
+    """A context in which new equations carry the user's line of `eqn`."""
+    return source_info_util.user_context(
+        eqn.source_info.traceback, name_stack=source_info_util.current_name_stack()
+    )
+
+
+def user_line(eqn: Any) -> str:
+    """The user's source line of an equation, as `file:line (function)`."""
+    return source_info_util.summarize(eqn.source_info)
+
+
+def x64_enabled() -> bool:
+    """Whether the caller is in 64-bit mode."""
+    return bool(jax.config.jax_enable_x64)

@@ -1,0 +1,1 @@
+"""Computations written once over any protocol."""

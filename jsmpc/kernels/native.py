@@ -1,0 +1,95 @@
+"""The native CPU kernels: a library loaded at first use, and one function for each kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+_TARGETS = ("jsmpc_keystream", "jsmpc_matmul", "jsmpc_materialize")
+
+
+@functools.cache
+def why_unavailable() -> str | None:
+    """Why the native kernels cannot be used, or None where they can."""
+    libraries = sorted(Path(__file__).parent.glob("_native*.so"))
+    if not libraries:
+        return "jsmpc was installed without its native kernels (no C++ compiler at build time?)"
+    try:
+        library = ctypes.CDLL(str(libraries[0]))
+        for target in _TARGETS:
+            handler = jax.ffi.pycapsule(getattr(library, target))
+            jax.ffi.register_ffi_target(target, handler, platform="cpu")
+    except (AttributeError, OSError) as error:
+        return f"the native kernels do not load: {error}"
+    return None
+
+
+def available() -> bool:
+    """Whether the native kernels can be used."""
+    return why_unavailable() is None
+
+
+def keystream(key: Array, nonce: Array, blocks: int) -> Array:
+    """ChaCha20 blocks 0, 1, … of a key and nonce (RFC 8439, section 2.3).
+
+    Args:
+      key: uint32[..., 8]; nonce: uint32[..., 3]; blocks: how many, static.
+
+    Returns:
+      uint32[..., 16, blocks]: word w of block j at [w, j].
+    """
+    out = _result((*key.shape[:-1], 16, blocks), jnp.uint32, (key, nonce))
+    return _call("jsmpc_keystream", out, "broadcast_all")(key, nonce)
+
+
+def matmul(
+    terms: Sequence[tuple[Array, Array]], transpose_x: bool = False, transpose_y: bool = False
+) -> Array:
+    """The sum over the terms of `x @ y`, modulo 2^bits.
+
+    Args:
+      terms: one to four pairs of x, uint[b, m, k] (uint[b, k, m] if `transpose_x`), and y,
+        uint[b, k, n] (uint[b, n, k] if `transpose_y`), all uint32 or all uint64; b may be 1 in
+        some of them, which are then used for every entry.
+
+    Returns:
+      uint[b, m, n].
+    """
+    x, y = terms[0]
+    operands = [operand for term in terms for operand in term]
+    batch = jnp.broadcast_shapes(*(operand.shape[:1] for operand in operands))
+    rows = x.shape[2] if transpose_x else x.shape[1]
+    columns = y.shape[1] if transpose_y else y.shape[2]
+    out = _result((*batch, rows, columns), x.dtype, operands)
+    call = _call("jsmpc_matmul", out, "expand_dims")
+    return call(*operands, transpose_a=transpose_x, transpose_b=transpose_y)
+
+
+def _result(
+    shape: tuple[int, ...], dtype: jax.typing.DTypeLike, operands: Sequence[Array]
+) -> jax.ShapeDtypeStruct:
+    # Inside shard_map the result varies over every mesh axis that an operand varies over.
+    types = [jax.typeof(operand) for operand in operands]
+    varying = frozenset().union(*(t.manual_axis_type.varying for t in types))
+    if not varying:
+        return jax.ShapeDtypeStruct(shape, dtype)
+    mesh = next(t.sharding.mesh for t in types if t.manual_axis_type.varying)
+    return jax.ShapeDtypeStruct(
+        shape,
+        dtype,
+        sharding=jax.NamedSharding(mesh, jax.P()),
+        manual_axis_type=jax.sharding.ManualAxisType(varying=varying),
+    )
+
+
+def _call(target: str, out: jax.ShapeDtypeStruct, vmap_method: str):
+    if (reason := why_unavailable()) is not None:
+        raise RuntimeError(reason)
+    return jax.ffi.ffi_call(target, out, vmap_method=vmap_method)

@@ -1,0 +1,57 @@
+#ifdef __x86_64__
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels.h"
+
+#define JSMPC_TARGET "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"
+#include "target_begin.h"
+
+namespace jsmpc {
+namespace avx512 {
+
+template <class T>
+struct Lanes {
+  typedef T Vec __attribute__((vector_size(64)));
+  using Sum = Vec;
+  static constexpr int kTileRows = 8, kTileVectors = 2;
+
+  static void add_product(Sum& sum, Vec x, Vec y) { sum += x * y; }
+  static Vec value(Sum sum) { return sum; }
+};
+
+typedef uint32_t Words __attribute__((vector_size(64)));
+
+template <int n>
+inline Words rotate(Words x) {
+  return x << n | x >> (32 - n);
+}
+
+inline void copy_words(uint32_t* out, const uint32_t* in, int64_t count,
+                       bool streaming) {
+  if (streaming)
+    for (; count > 0 && reinterpret_cast<uintptr_t>(out) % 64; --count)
+      *out++ = *in++;
+  for (; streaming && count >= 16; count -= 16, out += 16, in += 16)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(out), _mm512_loadu_si512(in));
+  if (count > 0) std::memcpy(out, in, count * sizeof(uint32_t));
+}
+
+inline void finish_copies() { _mm_sfence(); }
+
+#include "chacha20_loops.h"
+#include "gemm_loops.h"
+
+}  // namespace avx512
+
+extern const Kernels avx512_kernels;
+const Kernels avx512_kernels = {avx512::gemm<uint32_t>, avx512::gemm<uint64_t>,
+                                avx512::keystream};
+
+}  // namespace jsmpc
+
+#include "target_end.h"
+#endif

@@ -1,0 +1,29 @@
+// The loops that are compiled once for each instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "chacha20.h"
+#include "gemm.h"
+
+namespace jsmpc {
+
+enum class Isa { kPortable, kAvx2, kAvx512 };
+
+struct Kernels {
+  void (*gemm_u32)(const Block<uint32_t>&);
+  void (*gemm_u64)(const Block<uint64_t>&);
+  void (*keystream)(const Keystream&, int64_t first, int64_t last);
+
+  void gemm(const Block<uint32_t>& block) const { gemm_u32(block); }
+  void gemm(const Block<uint64_t>& block) const { gemm_u64(block); }
+};
+
+bool supported(Isa isa);
+void select(Isa isa);      // for tests: the best one is selected at load
+const Kernels& kernels();  // of the selected instruction set
+
+// Scratch memory of the calling thread, aligned to a cache line.
+void* workspace(int64_t bytes);
+
+}  // namespace jsmpc

@@ -1,0 +1,42 @@
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels.h"
+
+namespace jsmpc {
+namespace portable {
+
+template <class T>
+struct Lanes {
+  typedef T Vec __attribute__((vector_size(16)));
+  using Sum = Vec;
+  static constexpr int kTileRows = 4, kTileVectors = 2;
+
+  static void add_product(Sum& sum, Vec x, Vec y) { sum += x * y; }
+  static Vec value(Sum sum) { return sum; }
+};
+
+typedef uint32_t Words __attribute__((vector_size(16)));
+
+template <int n>
+inline Words rotate(Words x) {
+  return x << n | x >> (32 - n);
+}
+
+inline void copy_words(uint32_t* out, const uint32_t* in, int64_t count, bool) {
+  std::memcpy(out, in, count * sizeof(uint32_t));
+}
+
+inline void finish_copies() {}
+
+#include "chacha20_loops.h"
+#include "gemm_loops.h"
+
+}  // namespace portable
+
+extern const Kernels portable_kernels;
+const Kernels portable_kernels = {portable::gemm<uint32_t>,
+                                  portable::gemm<uint64_t>, portable::keystream};
+
+}  // namespace jsmpc

@@ -1,0 +1,66 @@
+"""One party that computes in the clear: the oracle of all tests, and no protection at all."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jsmpc import bits
+from jsmpc.context import Context
+from jsmpc.groups import ARITHMETIC, Group
+from jsmpc.network import Local, Network
+from jsmpc.preprocessing import divide
+from jsmpc.protocols.base import Array, Protocol
+from jsmpc.ring import Bilinear
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain(Protocol):
+    """Fixed-point arithmetic in the clear, by one party.
+
+    Guarantee: none; it hides nothing. Cost: no message. Truncation rounds down.
+    """
+
+    parties: tuple[str, ...] = ("nobody",)
+
+    def setup(self, network: Network, key: Array) -> Local:
+        return network.hosted([key])
+
+    def constant(self, ctx: Context, words: Any) -> Local:
+        return ctx.network.hosted([words])
+
+    def product(
+        self, ctx: Context, f: Bilinear, x: Local, y: Local, divisor: int | None = None
+    ) -> Local:
+        z = x.map(lambda a, b: f((a, b)), y)
+        return z if divisor is None else self.truncate(ctx, z, divisor)
+
+    def truncate(self, ctx: Context, x: Local, divisor: int) -> Local:
+        offset = -(-self.ring.bound // divisor)
+        shifted = x + self.ring.constant(offset * divisor)
+        return shifted.map(lambda w: divide(w, divisor)) - self.ring.constant(offset)
+
+    def carry_leaves(self, ctx: Context, x: Local) -> tuple[Local, Local]:
+        return self._select(x << 1, x ^ x), x.map(self.ring.top_bit)
+
+    def equality_leaves(self, ctx: Context, x: Local) -> Local:
+        return self._select(x, (x ^ x) - self.ring.constant(1))
+
+    def _select(self, u: Local, v: Local) -> Local:
+        leaves, constant = v.maps(lambda w, *table: bits.select(table, w), *u.maps(bits.thresholds))
+        return leaves ^ constant
+
+    def carry_words(self, ctx: Context, x: Local) -> tuple[Local, Local]:
+        return x ^ x, x
+
+    def b2a(self, ctx: Context, b: Local) -> Local:
+        return b.astype(self.ring.dtype)
+
+    def mul_ba(self, ctx: Context, b: Local, x: Local) -> Local:
+        return self.b2a(ctx, b) * x
+
+    def open(self, ctx: Context, x: Local, group: Group = ARITHMETIC) -> Array:
+        return x.example
+
+    def open_to(self, ctx: Context, x: Local, rank: int, group: Group = ARITHMETIC) -> Local:
+        return x

@@ -1,0 +1,193 @@
+"""Rules for sums, products and products with public factors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import primitives as P  # noqa: N812
+
+from jsmpc import ring
+from jsmpc.ring import Bilinear
+from jsmpc.secure.interpreter import Evaluator, Secret, is_secret, rule
+
+
+def _known(x: Any) -> bool:
+    return not is_secret(x) and not isinstance(x, jax.core.Tracer)
+
+
+def _spread(x: Any, shape: tuple[int, ...]) -> Any:
+    """An operand broadcast to a shape, secret or public."""
+    if tuple(np.shape(x) if not is_secret(x) else x.shape) == shape:
+        return x
+    if is_secret(x):
+        return x.map(lambda w: jnp.broadcast_to(w, shape))
+    return np.broadcast_to(x, shape) if _known(x) else jnp.broadcast_to(x, shape)
+
+
+def aligned(*operands: Any) -> list[Any]:
+    """Operands of one shape: scalars stand beside arrays in a jaxpr."""
+    shapes = [x.shape if is_secret(x) else np.shape(x) for x in operands]
+    shape = np.broadcast_shapes(*shapes)
+    return [_spread(x, shape) for x in operands]
+
+
+def _plus(ev: Evaluator, x: Any, y: Any) -> Secret:
+    x, y = aligned(x, y)
+    if not is_secret(x):
+        x, y = y, x
+    if is_secret(y):
+        return Secret(x.value + y.value, x.dtype)
+    return Secret(ev.smpc.add_ap(ev.ctx, x.value, ev.words(y, x.dtype)), x.dtype)
+
+
+@rule(lax.add_p, P.add_jaxvals_p)
+def _add(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
+    return _plus(ev, x, y)
+
+
+@rule(lax.sub_p)
+def _sub(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
+    if is_secret(y):
+        return _plus(ev, x, Secret(-y.value, y.dtype))
+    return _plus(ev, x, -jnp.asarray(y) if isinstance(y, jax.core.Tracer) else np.negative(y))
+
+
+@rule(lax.neg_p)
+def _neg(ev: Evaluator, x: Secret) -> Secret:
+    return Secret(-x.value, x.dtype)
+
+
+def public_factor(ev: Evaluator, y: Any, dtype: Any) -> tuple[Any, int | None]:
+    """Ring elements and a divisor that together stand for a public factor.
+
+    A known factor below one gets as many digits more as it has leading zeros: multiplying by a
+    small learning rate is as precise as by one.
+    """
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return ev.words(y, dtype), None
+    if not _known(y):
+        return ev.words(y, dtype), ev.scale
+    value = np.asarray(y, np.float64)
+    ev.smpc.encoding.check(value, ev.smpc.ring, f"{ev.eqn.primitive.name} at {ev.line}: a factor")
+    if (value == np.round(value)).all():
+        return jnp.asarray(value.astype(np.int64)).astype(ev.smpc.ring.dtype), None
+    base, divisor = ev.smpc.encoding.base, ev.scale
+    largest = np.abs(value).max()
+    while largest * divisor * base <= ev.scale and divisor * base <= ev.smpc.ring.bound:
+        divisor *= base
+    words = np.round(value * divisor).astype(np.int64)
+    return jnp.asarray(words).astype(ev.smpc.ring.dtype), divisor
+
+
+def scaled(ev: Evaluator, x: Secret, words: Any, divisor: int | None) -> Secret:
+    """A secret times public ring elements, divided by a public divisor."""
+    value = x.value * words
+    return Secret(value if divisor is None else ev.smpc.truncate(ev.ctx, value, divisor), x.dtype)
+
+
+@rule(lax.mul_p)
+def _mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
+    x, y = aligned(x, y)
+    if not is_secret(x):
+        x, y = y, x
+    if is_secret(y):
+        divisor = ev.divisor(x.dtype)
+        return Secret(ev.smpc.mul_aa(ev.ctx, x.value, y.value, divisor), x.dtype)
+    return scaled(ev, x, *public_factor(ev, y, x.dtype))
+
+
+@rule(lax.square_p)
+def _square(ev: Evaluator, x: Secret) -> Secret:
+    return Secret(ev.smpc.square(ev.ctx, x.value, ev.divisor(x.dtype)), x.dtype)
+
+
+@rule(lax.integer_pow_p)
+def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
+    if y < 0:
+        raise ev.unsupported("a negative power of a secret needs a division, which is missing")
+    if y == 0:
+        return jnp.ones(x.shape, x.dtype)
+    result: Secret | None = None
+    while True:
+        if y & 1:
+            result = x if result is None else _mul(ev, result, x)
+        y >>= 1
+        if not y:
+            return result
+        x = _square(ev, x)
+
+
+@rule(lax.div_p)
+def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
+    if is_secret(y) or not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ev.unsupported(
+            "only floating-point secrets can be divided, by public divisors. Multiply by a "
+            "public reciprocal, or reveal the divisor if it may be disclosed"
+        )
+    x, y = aligned(x, y)
+    if _known(y):
+        divisor = float(np.asarray(y).flat[0]) if np.size(y) else 1.0
+        uniform = bool((np.asarray(y) == divisor).all())
+        if uniform and divisor == round(divisor) and 0 < divisor <= ev.smpc.ring.bound:
+            return Secret(ev.smpc.truncate(ev.ctx, x.value, int(divisor)), x.dtype)
+        if (np.asarray(y) == 0).any():
+            raise ev.unsupported("division of a secret by a public zero")
+        return scaled(ev, x, *public_factor(ev, 1.0 / np.asarray(y, np.float64), x.dtype))
+    return scaled(ev, x, *public_factor(ev, 1.0 / jnp.asarray(y), x.dtype))
+
+
+def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any, dtype: Any) -> Secret:
+    if is_secret(x) and is_secret(y):
+        value = ev.smpc.product(ev.ctx, f, x.value, y.value, ev.divisor(x.dtype))
+        return Secret(value, dtype)
+    if is_secret(x):
+        words, divisor = public_factor(ev, y, x.dtype)
+        value = x.value.map(lambda w: f((w, words)))
+    else:
+        words, divisor = public_factor(ev, x, y.dtype)
+        value = y.value.map(lambda w: f((words, w)))
+    return Secret(value if divisor is None else ev.smpc.truncate(ev.ctx, value, divisor), dtype)
+
+
+@rule(lax.dot_general_p)
+def _dot_general(
+    ev: Evaluator, x: Any, y: Any, *, dimension_numbers: Any, preferred_element_type: Any, **_: Any
+) -> Secret:
+    dtype = preferred_element_type or (x if is_secret(x) else y).dtype
+    return _bilinear(ev, ring.dot_general(dimension_numbers), x, y, np.dtype(dtype))
+
+
+@rule(lax.conv_general_dilated_p)
+def _convolution(
+    ev: Evaluator,
+    x: Any,
+    y: Any,
+    *,
+    window_strides: Any,
+    padding: Any,
+    lhs_dilation: Any,
+    rhs_dilation: Any,
+    dimension_numbers: Any,
+    feature_group_count: int,
+    batch_group_count: int,
+    preferred_element_type: Any = None,
+    **_: Any,
+) -> Secret:
+    f = Bilinear(
+        "convolution",
+        (
+            tuple(window_strides),
+            tuple(map(tuple, padding)),
+            tuple(lhs_dilation),
+            tuple(rhs_dilation),
+            dimension_numbers,
+            feature_group_count,
+            batch_group_count,
+        ),
+    )
+    dtype = preferred_element_type or (x if is_secret(x) else y).dtype
+    return _bilinear(ev, f, x, y, np.dtype(dtype))

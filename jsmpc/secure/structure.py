@@ -1,0 +1,145 @@
+"""Rules for primitives that move elements or are linear: they act on every share alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import primitives as P  # noqa: N812
+
+from jsmpc.reveal import reveal_p
+from jsmpc.secure.interpreter import Evaluator, Secret, is_secret, rule
+from jsmpc.sharing import from_words
+
+
+@rule(
+    lax.reshape_p,
+    lax.transpose_p,
+    lax.broadcast_in_dim_p,
+    lax.squeeze_p,
+    lax.slice_p,
+    lax.rev_p,
+    P.copy_p,
+    lax.optimization_barrier_p,
+    lax.reduce_window_sum_p,
+)
+def _linear(ev: Evaluator, x: Any, *rest: Any, **params: Any) -> Any:
+    bind = ev.eqn.primitive.bind
+    if ev.eqn.primitive.multiple_results:
+        operands = [x, *rest]
+        return [v.map(lambda w: bind(w, **params)[0]) if is_secret(v) else v for v in operands]
+    if any(map(is_secret, rest)):
+        raise ev.unsupported("a secret shape cannot be computed with")
+    return x.map(lambda w: bind(w, *rest, **params))
+
+
+@rule(lax.reduce_sum_p, lax.cumsum_p)
+def _sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
+    return x.map(lambda w: ev.eqn.primitive.bind(w, **params))
+
+
+@rule(lax.concatenate_p)
+def _concatenate(ev: Evaluator, *operands: Any, **params: Any) -> Secret:
+    first, *others = ev.secrets(*operands)
+    value = first.value.map(
+        lambda *words: lax.concatenate_p.bind(*words, **params), *(o.value for o in others)
+    )
+    return Secret(value, first.dtype)
+
+
+@rule(lax.pad_p)
+def _pad(ev: Evaluator, x: Any, padding: Any, **params: Any) -> Secret:
+    x, padding = ev.secrets(x, padding)
+    value = x.value.map(lambda w, p: lax.pad_p.bind(w, p, **params), padding.value)
+    return Secret(value, x.dtype)
+
+
+@rule(lax.split_p)
+def _split(ev: Evaluator, x: Secret, **params: Any) -> list[Secret]:
+    parts = x.value.maps(lambda w: lax.split_p.bind(w, **params))
+    return [Secret(part, x.dtype) for part in parts]
+
+
+@rule(lax.dynamic_slice_p)
+def _dynamic_slice(ev: Evaluator, x: Any, *starts: Any, **params: Any) -> Secret:
+    _public_indices(ev, starts)
+    return x.map(lambda w: lax.dynamic_slice_p.bind(w, *starts, **params))
+
+
+@rule(lax.dynamic_update_slice_p)
+def _dynamic_update_slice(ev: Evaluator, x: Any, update: Any, *starts: Any) -> Secret:
+    _public_indices(ev, starts)
+    x, update = ev.secrets(x, update)
+    value = x.value.map(lambda w, u: lax.dynamic_update_slice_p.bind(w, u, *starts), update.value)
+    return Secret(value, x.dtype)
+
+
+@rule(lax.gather_p)
+def _gather(ev: Evaluator, x: Any, indices: Any, **params: Any) -> Secret:
+    _public_indices(ev, [indices])
+    filled = {**params, "fill_value": 0}
+    return x.map(lambda w: lax.gather_p.bind(w, indices, **filled))
+
+
+@rule(lax.scatter_p, lax.scatter_add_p)
+def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -> Secret:
+    _public_indices(ev, [indices])
+    x, updates = ev.secrets(x, updates)
+    f = lax.scatter_add if ev.eqn.primitive is lax.scatter_add_p else lax.scatter
+    kept = {
+        k: params[k] for k in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+    }
+    value = x.value.map(lambda w, u: f(w, indices, u, **kept), updates.value)
+    return Secret(value, x.dtype)
+
+
+def _public_indices(ev: Evaluator, indices: Any) -> None:
+    if any(map(is_secret, indices)):
+        raise ev.unsupported(
+            "the position depends on a secret. Reveal the index if it may be disclosed, or "
+            "multiply with a one-hot encoding: (jnp.arange(n) == index) @ array"
+        )
+
+
+@rule(lax.convert_element_type_p)
+def _convert(ev: Evaluator, x: Secret, *, new_dtype: Any, **_: Any) -> Secret:
+    return convert(ev, x, np.dtype(new_dtype))
+
+
+def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
+    """A secret in another dtype, as `x.astype(dtype)`."""
+    from jsmpc.functions import circuits, rounding
+
+    smpc, ctx = ev.smpc, ev.ctx
+    kinds = [_kind(d) for d in (x.dtype, dtype)]
+    if kinds[0] == kinds[1]:
+        return Secret(x.value, dtype)
+    if kinds[1] == "bool":
+        return Secret(smpc.not_b(ctx, circuits.is_zero(smpc, ctx, x.value)), dtype)
+    if kinds[0] == "bool":
+        x = Secret(smpc.b2a(ctx, x.value), np.dtype(np.int32))
+    if kinds[1] == "int":
+        value = x.value
+        if kinds[0] == "float":
+            value = rounding.toward_zero(smpc, ctx, value, ev.scale)
+        return Secret(value, dtype)
+    return Secret(x.value * smpc.ring.constant(ev.scale), dtype)
+
+
+def _kind(dtype: Any) -> str:
+    if dtype == np.dtype(bool):
+        return "bool"
+    return "int" if jnp.issubdtype(dtype, jnp.integer) else "float"
+
+
+@rule(lax.reduce_precision_p, P.stop_gradient_p)
+def _same(ev: Evaluator, x: Secret, **_: Any) -> Secret:
+    return x
+
+
+@rule(reveal_p)
+def _reveal(ev: Evaluator, x: Secret) -> Any:
+    words = ev.smpc.open(ev.ctx, x.value, x.group)
+    return from_words(ev.smpc, words, x.dtype)
