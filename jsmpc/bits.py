@@ -58,15 +58,9 @@ def thresholds(u: Array) -> tuple[Array, ...]:
     """T_1, …, T_15 with T_t = [u >= t] in each block; u: uint32 or uint64."""
     low0, low1, high0, high1 = (_gather(u, j) for j in range(4))
     low = (low0 | low1, low1, low0 & low1)
-    high = (_ones(low0), high0 | high1, high1, high0 & high1, None)
-    table = []
-    for a in range(4):
-        if a:
-            table.append(high[a])
-        for at_least in low:
-            reached = high[a] & at_least if a else at_least
-            beyond = high[a + 1]
-            table.append(reached if beyond is None else reached | beyond)
+    high = (_ones(low0), high0 | high1, high1, high0 & high1, low0 ^ low0)
+    low = (_ones(low0), *low)
+    table = [(high[t // 4] & low[t % 4]) | high[t // 4 + 1] for t in range(1, 16)]
     return tuple(table)
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jax._src import source_info_util
+from jax._src.interpreters import partial_eval
 from jax.extend.core import Literal
+
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
@@ -42,17 +49,35 @@ def bind(eqn: Any, args: Sequence[Any]) -> list[Any]:
 
 
 def at_line_of(eqn: Any) -> AbstractContextManager[Any]:
-    """A context in which new equations carry the user's line of `eqn`."""
+    """A context in which new equations carry the user's line of `eqn`.
+
+    Equations of library functions that JAX traced before have none: they keep the caller's.
+    """
+    if not user_line(eqn):
+        return contextlib.nullcontext()
     return source_info_util.user_context(
         eqn.source_info.traceback, name_stack=source_info_util.current_name_stack()
     )
 
 
 def user_line(eqn: Any) -> str:
-    """The user's source line of an equation, as `file:line (function)`."""
-    return source_info_util.summarize(eqn.source_info)
+    """The user's source line of an equation, as `file:line (function)`; empty if it has none."""
+    return _line(eqn.source_info.traceback)
+
+
+@functools.lru_cache(maxsize=1024)
+def _line(traceback: Any) -> str:
+    for frame in source_info_util.user_frames(traceback):
+        if not frame.file_name.startswith(_PACKAGE):
+            return f"{frame.file_name}:{frame.start_line} ({frame.function_name})"
+    return ""
 
 
 def x64_enabled() -> bool:
     """Whether the caller is in 64-bit mode."""
     return bool(jax.config.jax_enable_x64)
+
+
+def without_dead_code(jaxpr: Any) -> Any:
+    """The jaxpr without the equations that no output needs."""
+    return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)[0]

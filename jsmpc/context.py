@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc import prf
+from jsmpc import kernels, prf
 from jsmpc.errors import MaterialError
 from jsmpc.network import Local, Network, Simulated
 from jsmpc.preprocessing import Correlation
@@ -218,7 +218,7 @@ class Context:
 
         indices = jnp.arange(length, dtype=jnp.uint32)
         return lax.scan(
-            step, init, (indices, material, xs), length=length, reverse=reverse, unroll=unroll
+            kernels.optimize(step), init, (indices, material, xs), length=length, reverse=reverse, unroll=unroll
         )
 
     def while_loop(
@@ -239,7 +239,8 @@ class Context:
             index, value = state
             return index + np.uint32(1), body(self._enter(number, index, dealer), value)
 
-        return lax.while_loop(test, step, (jnp.zeros((), jnp.uint32), init))[1]
+        start = (jnp.zeros((), jnp.uint32), init)
+        return lax.while_loop(test, kernels.optimize(step), start)[1]
 
     def branches(self, count: int) -> list[Context]:
         """A context for each branch of a condition."""

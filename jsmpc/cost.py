@@ -78,8 +78,6 @@ class _Counter:
         latest, count = max(operands, default=0), len(eqn.outvars)
         if eqn.primitive is message_p:
             return [latest + self.message(eqn, times)]
-        if eqn.primitive.name == "materialize":
-            return operands
         inner = [
             v for p in eqn.params.values() for v in (p if isinstance(p, tuple | list) else [p])
         ]

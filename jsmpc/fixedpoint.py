@@ -65,12 +65,11 @@ class FixedPoint:
         """The largest magnitude that may be encoded."""
         return ring.bound / self.scale
 
-    def encode(self, x: Array, ring: Ring) -> Array:
-        """The nearest ring elements of numbers, of any shape; no check of the range."""
-        return self._round(x).astype(ring.dtype)
-
-    def _round(self, x: Array) -> Array:
-        return jnp.round(jnp.asarray(x, jnp.float64) * float(self.scale)).astype(jnp.int64)
+    def encode(self, x: Any, ring: Ring) -> Any:
+        """The nearest ring elements of numbers of any shape, NumPy for NumPy; no range check."""
+        np_or_jnp = np if isinstance(x, np.ndarray | np.generic) else jnp
+        scaled = np_or_jnp.round(x.astype(np.float64) * float(self.scale))
+        return scaled.astype(np.int64).astype(ring.dtype)
 
     def decode(self, words: Array, ring: Ring, dtype: Any) -> Array:
         """The numbers that ring elements stand for, rounded to `dtype`."""

@@ -26,8 +26,6 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
-from jsmpc import kernels
-
 Array = jax.Array
 
 AXIS = "party"
@@ -66,12 +64,6 @@ class _PerParty:
         results = self.map(lambda *args: tuple(f(*args)), *others).values
         count = len(next(r for r in results if r is not None))
         return [type(self)(None if r is None else r[i] for r in results) for i in range(count)]
-
-    def materialized(self: V) -> V:
-        """The same values, computed once and written to memory."""
-        present = [v for v in self.values if v is not None]
-        done = iter(kernels.materialize(present))
-        return type(self)(None if v is None else next(done) for v in self.values)
 
     @property
     def example(self) -> Any:

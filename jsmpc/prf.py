@@ -19,7 +19,7 @@ from jsmpc.errors import KeyFormatError
 
 Array = jax.Array
 
-_DRAW, _ITERATION, _PURPOSE = 0, 1, 2
+_ITERATION, _PURPOSE = 1, 2  # draws have 0
 
 
 def random_key() -> Array:
@@ -89,17 +89,4 @@ def draw(key: Array, number: int, shape: tuple[int, ...], dtype: Any) -> Array:
       number: which draw; a number must not be drawn twice under one key.
       shape, dtype: of the result; `uint8`, `uint16`, `uint32` or `uint64`.
     """
-    dtype = np.dtype(dtype)
-    count = int(np.prod(shape, dtype=np.int64))
-    blocks = -(-count * dtype.itemsize // 64)
-    words = kernels.keystream(key, _nonce(number, 0, _DRAW), max(blocks, 1)).reshape(-1)
-    if dtype.itemsize == 8:
-        words = jax.lax.bitcast_convert_type(words.reshape(-1, 2), dtype)
-    elif dtype.itemsize < 4:
-        words = jax.lax.bitcast_convert_type(words, dtype).reshape(-1)
-    return words[:count].reshape(shape)
-
-
-def draw_below(key: Array, number: int, shape: tuple[int, ...], bits: int) -> Array:
-    """Uniform bits: like `draw`, as `uint8` words with only the lowest `bits` set."""
-    return draw(key, number, shape, np.uint8) & np.uint8((1 << bits) - 1)
+    return kernels.draw(key, number, shape, dtype)

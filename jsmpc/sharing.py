@@ -108,10 +108,10 @@ def is_share(x: Any) -> bool:
     return isinstance(x, Share)
 
 
-def to_words(protocol: Protocol, x: Array) -> Array:
+def to_words(protocol: Protocol, x: Any) -> Any:
     """The ring elements (bytes 0 or 1 for booleans) that stand for a plain array."""
     if x.dtype == jnp.bool_:
-        return x.astype(jnp.uint8)
+        return x.astype(np.uint8)
     if jnp.issubdtype(x.dtype, jnp.integer):
         return x.astype(protocol.ring.dtype)
     return protocol.encoding.encode(x, protocol.ring)

@@ -37,7 +37,12 @@ def chacha20_block(key: np.ndarray, nonce: np.ndarray, counter: int) -> list[int
     x = list(state)
 
     def quarter_round(a: int, b: int, c: int, d: int) -> None:
-        for target, source, mixed, bits in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+        for target, source, mixed, bits in (
+            (a, b, d, 16),
+            (c, d, b, 12),
+            (a, b, d, 8),
+            (c, d, b, 7),
+        ):
             x[target] = (x[target] + x[source]) % 2**32
             x[mixed] ^= x[target]
             x[mixed] = (x[mixed] << bits | x[mixed] >> (32 - bits)) % 2**32
@@ -112,7 +117,7 @@ APPENDIX_A_1 = [
 ]
 
 
-@pytest.mark.parametrize("key, nonce, counter, block", [SECTION_2_3_2, *APPENDIX_A_1])
+@pytest.mark.parametrize(("key", "nonce", "counter", "block"), [SECTION_2_3_2, *APPENDIX_A_1])
 def test_keystream_is_that_of_rfc_8439(key: str, nonce: str, counter: int, block: str) -> None:
     out = native.keystream(words(key), words(nonce), 3)
     assert out.dtype == jnp.uint32
@@ -185,7 +190,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rows, depth, cols", SHAPES)
+@pytest.mark.parametrize(("rows", "depth", "cols"), SHAPES)
 def test_matmul_of_any_shape(dtype: type, rows: int, depth: int, cols: int) -> None:
     rng = np.random.default_rng(rows + depth + cols)
     x, y = random(rng, (2, rows, depth), dtype), random(rng, (2, depth, cols), dtype)
@@ -205,8 +210,7 @@ def test_matmul_of_any_shape(dtype: type, rows: int, depth: int, cols: int) -> N
 def test_matmul_sums_its_terms(dtype: type, terms: int, rows: int) -> None:
     rng = np.random.default_rng(terms)
     pairs = [
-        (random(rng, (3, rows, 300), dtype), random(rng, (3, 300, 21), dtype))
-        for _ in range(terms)
+        (random(rng, (3, rows, 300), dtype), random(rng, (3, 300, 21), dtype)) for _ in range(terms)
     ]
     np.testing.assert_array_equal(native.matmul(pairs), sum(x @ y for x, y in pairs))
 

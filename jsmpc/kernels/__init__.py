@@ -4,8 +4,14 @@ Each is a JAX primitive that is lowered to native code where that exists and to 
 elsewhere, with bit-identical results.
 """
 
-from jsmpc.kernels.materialize import materialize
+from jsmpc.kernels.fusion import optimize
 from jsmpc.kernels.products import convolution, dot_general
-from jsmpc.kernels.stream import group_streams, keystream
+from jsmpc.kernels.stream import draw, keystream
 
-__all__ = ["convolution", "dot_general", "group_streams", "keystream", "materialize"]
+__all__ = [
+    "convolution",
+    "dot_general",
+    "draw",
+    "keystream",
+    "optimize",
+]

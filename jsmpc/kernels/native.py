@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 Array = jax.Array
 
-_TARGETS = ("jsmpc_keystream", "jsmpc_matmul", "jsmpc_materialize")
+_TARGETS = (
+    "jsmpc_keystream",
+    "jsmpc_matmul",
+    "jsmpc_program",
+)
 
 
 @functools.cache
@@ -89,7 +94,14 @@ def _result(
     )
 
 
-def _call(target: str, out: jax.ShapeDtypeStruct, vmap_method: str):
+def _call(target: str, out: jax.ShapeDtypeStruct, vmap_method: str) -> Callable[..., Array]:
     if (reason := why_unavailable()) is not None:
         raise RuntimeError(reason)
     return jax.ffi.ffi_call(target, out, vmap_method=vmap_method)
+
+
+def call(target: str, out: Any, **kwargs: Any) -> Any:
+    """`jax.ffi.ffi_call` of one of the library's handlers; `out` as it takes it."""
+    if (reason := why_unavailable()) is not None:
+        raise RuntimeError(reason)
+    return jax.ffi.ffi_call(target, out, **kwargs)

@@ -13,6 +13,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jsmpc.kernels import native, pure
+from jsmpc.kernels.batched import mapped_first
 
 Array = jax.Array
 Pairs = Sequence[tuple[Array, Array]]
@@ -46,17 +47,9 @@ def _abstract(x: Any, y: Any, *_: Any) -> jax.core.ShapedArray:
 
 
 def _batch(operands: Any, dims: Any) -> tuple[Array, int]:
-    sizes = {
-        x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not batching.not_mapped
-    }
-    (size,) = sizes
-    stacked = [
-        jnp.broadcast_to(x, (size, *x.shape)) if d is batching.not_mapped else jnp.moveaxis(x, d, 0)
-        for x, d in zip(operands, dims, strict=True)
-    ]
-    flat = [x.reshape(-1, *x.shape[2:]) for x in stacked]
-    out = matmul_p.bind(*flat)
-    return out.reshape(size, -1, *out.shape[1:]), 0
+    stacked = mapped_first(operands, dims)
+    out = matmul_p.bind(*(x.reshape(-1, *x.shape[2:]) for x in stacked))
+    return out.reshape(stacked[0].shape[0], -1, *out.shape[1:]), 0
 
 
 matmul_p.def_abstract_eval(_abstract)

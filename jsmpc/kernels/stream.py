@@ -1,21 +1,25 @@
-"""The ChaCha20 keystream as a JAX primitive, and the grouping of many draws into one."""
+"""The ChaCha20 keystream and uniform draws from it, as JAX primitives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Literal, Primitive
+import numpy as np
+from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
-from jsmpc import compat
 from jsmpc.kernels import native, pure
+from jsmpc.kernels.batched import mapped_first
 
 Array = jax.Array
 
 keystream_p = Primitive("keystream")
+draw_p = Primitive("draw")
+
+TILE_BLOCKS = 16
+_TILE_WORDS = 16 * TILE_BLOCKS
 
 
 def keystream(key: Array, nonce: Array, blocks: int) -> Array:
@@ -25,13 +29,46 @@ def keystream(key: Array, nonce: Array, blocks: int) -> Array:
       key: uint32[..., 8]; nonce: uint32[..., 3]; blocks: how many, static.
 
     Returns:
-      uint32[..., 16, blocks]: word w of block j at [w, j], so that no transposition is needed
-      to compute many blocks at once.
+      uint32[..., 16, blocks]: word w of block j at [w, j].
     """
     return keystream_p.bind(key, nonce, blocks=blocks)
 
 
-def _pure(key: Array, nonce: Array, *, blocks: int) -> Array:
+def draw(key: Array, number: int, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Uniform words from the keystream of a key under the nonce `number`.
+
+    The stream is laid out in tiles of 16 blocks, in each of which word w of block j stands at
+    16·w + j: many blocks are computed at once, and the stream is written from end to end.
+
+    Args:
+      key: uint32[8]; number: below 2^64, static; shape: of the result; dtype: unsigned.
+    """
+    return draw_p.bind(key, number=number, shape=tuple(shape), dtype=np.dtype(dtype))
+
+
+def tiles_of(shape: tuple[int, ...], dtype: Any) -> int:
+    """How many tiles of the stream a draw takes."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    return -(-size // (4 * _TILE_WORDS))
+
+
+def nonce_of(number: int) -> np.ndarray:
+    """The nonce of a numbered draw: uint32[3]."""
+    return np.asarray([number & 0xFFFFFFFF, number >> 32, 0], np.uint32)
+
+
+def from_blocks(words: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """A draw from its ChaCha20 blocks, uint32[16, 16·tiles]."""
+    count = int(np.prod(shape, dtype=np.int64))
+    stream = words.reshape(16, -1, TILE_BLOCKS).transpose(1, 0, 2).reshape(-1)
+    if np.dtype(dtype).itemsize == 8:
+        stream = jax.lax.bitcast_convert_type(stream.reshape(-1, 2), dtype)
+    elif np.dtype(dtype).itemsize < 4:
+        stream = jax.lax.bitcast_convert_type(stream, dtype).reshape(-1)
+    return stream[:count].reshape(shape)
+
+
+def _pure_keystream(key: Array, nonce: Array, *, blocks: int) -> Array:
     lead = key.shape[:-1]
     lanes = key.reshape(-1, 8).shape[0]
     keys = jnp.repeat(key.reshape(lanes, 8).T, blocks, axis=1)
@@ -41,82 +78,50 @@ def _pure(key: Array, nonce: Array, *, blocks: int) -> Array:
     return jnp.moveaxis(words, 0, 1).reshape(*lead, 16, blocks)
 
 
-def _on_cpu(key: Array, nonce: Array, *, blocks: int) -> Array:
-    return (native.keystream if native.available() else _pure)(key, nonce, blocks=blocks)
+def _native_keystream(key: Array, nonce: Array, *, blocks: int) -> Array:
+    chosen = native.keystream if native.available() else _pure_keystream
+    return chosen(key, nonce, blocks=blocks)
 
 
-def _abstract(key: Any, nonce: Any, *, blocks: int) -> jax.core.ShapedArray:
+def _pure_draw(key: Array, *, number: int, shape: tuple[int, ...], dtype: Any) -> Array:
+    with jax.enable_x64(True):
+        nonce = jnp.asarray(nonce_of(number))
+        blocks = TILE_BLOCKS * tiles_of(shape, dtype)
+        return from_blocks(_pure_keystream(key, nonce, blocks=blocks), shape, dtype)
+
+
+def _native_draw(key: Array, *, number: int, shape: tuple[int, ...], dtype: Any) -> Array:
+    if not native.available():
+        return _pure_draw(key, number=number, shape=shape, dtype=dtype)
+    from jsmpc.kernels import program
+
+    with jax.enable_x64(True):
+        return program.draw(key, number, shape, dtype)
+
+
+def _batch_keystream(operands: Any, dims: Any, *, blocks: int) -> tuple[Array, int]:
+    return keystream_p.bind(*mapped_first(operands, dims), blocks=blocks), 0
+
+
+def _batch_draw(operands: Any, dims: Any, **params: Any) -> tuple[Array, int]:
+    (keys,), (dim,) = operands, dims
+    return jax.lax.map(lambda key: draw_p.bind(key, **params), jnp.moveaxis(keys, dim, 0)), 0
+
+
+def _abstract_keystream(key: Any, nonce: Any, *, blocks: int) -> jax.core.ShapedArray:
     return jax.core.ShapedArray((*key.shape[:-1], 16, blocks), jnp.uint32)
 
 
-def _batch(args: Any, dims: Any, *, blocks: int) -> tuple[Array, int]:
-    (size,) = {x.shape[d] for x, d in zip(args, dims, strict=True) if d is not batching.not_mapped}
-    key, nonce = (
-        jnp.broadcast_to(x, (size, *x.shape)) if d is batching.not_mapped else jnp.moveaxis(x, d, 0)
-        for x, d in zip(args, dims, strict=True)
-    )
-    return keystream_p.bind(key, nonce, blocks=blocks), 0
-
-
-keystream_p.def_abstract_eval(_abstract)
+keystream_p.def_abstract_eval(_abstract_keystream)
 keystream_p.def_impl(jax.jit(keystream_p.bind, static_argnames="blocks"))
-batching.primitive_batchers[keystream_p] = _batch
-mlir.register_lowering(keystream_p, mlir.lower_fun(_pure, multiple_results=False))
-mlir.register_lowering(keystream_p, mlir.lower_fun(_on_cpu, multiple_results=False), "cpu")
+batching.primitive_batchers[keystream_p] = _batch_keystream
+mlir.register_lowering(keystream_p, mlir.lower_fun(_pure_keystream, multiple_results=False))
+mlir.register_lowering(
+    keystream_p, mlir.lower_fun(_native_keystream, multiple_results=False), "cpu"
+)
 
-
-def group_streams(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """A function equal to `fun` in which keystreams that can be drawn together are.
-
-    In pure XLA a ChaCha20 loop costs a quarter of a second to compile, however short the
-    stream: one long loop over the blocks of many draws costs that once. Native keystreams are
-    left where they are.
-    """
-    if jax.default_backend() == "cpu" and native.available():
-        return fun
-
-    def grouped(*args: Any) -> Any:
-        closed, out_shape = jax.make_jaxpr(fun, return_shape=True)(*args)
-        flat = jax.tree.leaves(args)
-        out = _evaluate(closed.jaxpr, closed.consts, flat)
-        return jax.tree.unflatten(jax.tree.structure(out_shape), out)
-
-    return grouped
-
-
-def _evaluate(jaxpr: Any, consts: Any, args: Any) -> list[Any]:
-    env: dict[Any, Any] = {}
-
-    def read(v: Any) -> Any:
-        return compat.literal_value(v) if isinstance(v, Literal) else env[v]
-
-    def known(v: Any) -> bool:
-        return isinstance(v, Literal) or v in env
-
-    env.update(zip(jaxpr.constvars, consts, strict=True))
-    env.update(zip(jaxpr.invars, args, strict=True))
-    pending = [e for e in jaxpr.eqns if e.primitive is keystream_p and e.invars[0].aval.ndim == 1]
-    for eqn in jaxpr.eqns:
-        if pending and eqn is pending[0]:
-            ready = [e for e in pending if all(known(v) for v in e.invars)]
-            _draw_together(ready, read, env)
-            pending = [e for e in pending if e.outvars[0] not in env]
-        elif not (eqn.outvars and eqn.outvars[0] in env):
-            with compat.at_line_of(eqn):
-                out = compat.bind(eqn, [read(v) for v in eqn.invars])
-            env.update(zip(eqn.outvars, out, strict=True))
-    return [read(v) for v in jaxpr.outvars]
-
-
-def _draw_together(eqns: list[Any], read: Callable[[Any], Any], env: dict[Any, Any]) -> None:
-    sizes = [e.params["blocks"] for e in eqns]
-    keys = [jnp.broadcast_to(read(e.invars[0])[:, None], (8, n)) for e, n in zip(eqns, sizes)]
-    nonces = [jnp.broadcast_to(read(e.invars[1])[:, None], (3, n)) for e, n in zip(eqns, sizes)]
-    counters = [jnp.arange(n, dtype=jnp.uint32) for n in sizes]
-    words = pure.chacha20(
-        jnp.concatenate(keys, 1), jnp.concatenate(nonces, 1), jnp.concatenate(counters)
-    )
-    start = 0
-    for eqn, size in zip(eqns, sizes):
-        env[eqn.outvars[0]] = words[:, start : start + size]
-        start += size
+draw_p.def_abstract_eval(lambda key, *, number, shape, dtype: jax.core.ShapedArray(shape, dtype))
+draw_p.def_impl(jax.jit(draw_p.bind, static_argnames=("number", "shape", "dtype")))
+batching.primitive_batchers[draw_p] = _batch_draw
+mlir.register_lowering(draw_p, mlir.lower_fun(_pure_draw, multiple_results=False))
+mlir.register_lowering(draw_p, mlir.lower_fun(_native_draw, multiple_results=False), "cpu")

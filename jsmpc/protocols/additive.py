@@ -85,7 +85,7 @@ class Additive(Protocol):
         return self._open(ctx, x, group).example
 
     def _open(self, ctx: Context, x: Local, group: Group = ARITHMETIC) -> Local:
-        return group.sum(ctx.network.gather(x)).materialized()
+        return group.sum(ctx.network.gather(x))
 
     def open_to(self, ctx: Context, x: Local, rank: int, group: Group = ARITHMETIC) -> Local:
         """x = Σ x_i at one party, the others sending theirs. 1 round, a word a party."""
@@ -163,7 +163,7 @@ class Additive(Protocol):
 
     def _select(self, ctx: Context, table: list[Local], v: Local) -> Local:
         leaves, constant = v.maps(lambda w, *t: bits.select(t, w), *table)
-        return ctx.network.at(0, leaves ^ constant, leaves).materialized()
+        return ctx.network.at(0, leaves ^ constant, leaves)
 
     def carry_words(self, ctx: Context, x: Local) -> tuple[Local, Local]:
         """x = u + v with u's bits dealt and v = x - u opened. 1 round, n-1 words a party."""

@@ -47,7 +47,8 @@ class Plain(Protocol):
         return self._select(x, (x ^ x) - self.ring.constant(1))
 
     def _select(self, u: Local, v: Local) -> Local:
-        leaves, constant = v.maps(lambda w, *table: bits.select(table, w), *u.maps(bits.thresholds))
+        table = u.maps(bits.thresholds)
+        leaves, constant = v.maps(lambda w, *t: bits.select(t, w), *table)
         return leaves ^ constant
 
     def carry_words(self, ctx: Context, x: Local) -> tuple[Local, Local]:

@@ -89,7 +89,7 @@ class Replicated3(Protocol):
         mask = ctx.draw(z.shape, z.dtype)
         own, next_ = ctx.network.own(mask), ctx.network.next(mask)
         masked = z.map(lambda w, a, b: group.subtract(group.add(w, a), b), own, next_)
-        return ctx.network.replicate(masked.materialized())
+        return ctx.network.replicate(masked)
 
     def _reshare_pair(
         self, ctx: Context, z: Local, first: int, group: Group = ARITHMETIC
@@ -107,7 +107,7 @@ class Replicated3(Protocol):
         third = (first + 2) % 3
         mask = ctx.draw(z.shape, z.dtype)
         own, next_ = net.own(mask), net.next(mask)
-        masked = z.map(group.subtract, _ranks(net, {a: own, b: next_})).materialized()
+        masked = z.map(group.subtract, _ranks(net, {a: own, b: next_}))
         common = masked.map(group.add, net.send(masked, {a: b, b: a}))
         return net.pair(
             _ranks(net, {a: own, b: common, third: own}),

@@ -207,7 +207,7 @@ class SecureFunction:
             with jax.enable_x64(signature.user_x64):
                 return self._f(*args, **kwargs)
         program = functools.partial(self._program, signature)
-        return _with_fresh_key_per_element(kernels.group_streams(program))(key, leaves)
+        return _with_fresh_key_per_element(kernels.optimize(program))(key, leaves)
 
     # The two phases.
 
@@ -236,7 +236,7 @@ class SecureFunction:
             seeds = protocol.setup(network, key)
             return network.pack(seeds), contexts.offline(network, seeds, plan)
 
-        return kernels.group_streams(run)(key)
+        return kernels.optimize(run)(key)
 
     def _resume(
         self, signature: _Signature, plan: contexts.Plan, seeds: Any, corrections: Any, leaves: Any
@@ -253,8 +253,9 @@ class SecureFunction:
             ctx = contexts.Context(network, unpacked, contexts.Supplied(plan, corrections))
             return self._evaluate(signature, network, ctx, leaves)
 
+        fast = kernels.optimize(run)
         if self._mesh is None:
-            return kernels.group_streams(run)(seeds, corrections, leaves)
+            return fast(seeds, corrections, leaves)
 
         party, everyone = PartitionSpec(networks.AXIS), PartitionSpec()
 
@@ -267,7 +268,7 @@ class SecureFunction:
             functools.partial(self._program, signature), _KEY_SHAPE, jax.tree.map(_abstract, leaves)
         )
         return jax.shard_map(
-            run,
+            fast,
             mesh=self._mesh,
             in_specs=(party, party, specs(leaves)),
             out_specs=specs(results),

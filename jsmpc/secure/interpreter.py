@@ -18,7 +18,7 @@ from jax.extend.core import Literal, Primitive
 
 from jsmpc import compat
 from jsmpc.context import Context
-from jsmpc.errors import EncodingError, EncodingWarning, UnsupportedError
+from jsmpc.errors import EncodingWarning, UnsupportedError
 from jsmpc.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc.protocols.base import Protocol, Shared
 from jsmpc.sharing import to_words
@@ -88,18 +88,15 @@ class Evaluator:
     smpc: Protocol
     ctx: Context
     eqn: Any = None
+    line: str = "an unknown line"
 
     @property
     def scale(self) -> int:
         return self.smpc.encoding.scale
 
-    @property
-    def line(self) -> str:
-        return compat.user_line(self.eqn) if self.eqn is not None else "unknown"
-
     def enter(self, ctx: Context) -> Evaluator:
         """An evaluator for a sub-program with a context of its own."""
-        return Evaluator(self.smpc, ctx)
+        return Evaluator(self.smpc, ctx, self.eqn, self.line)
 
     def unsupported(self, reason: str) -> UnsupportedError:
         return UnsupportedError(f"{self.eqn.primitive.name} at {self.line}: {reason}")
@@ -117,7 +114,7 @@ class Evaluator:
         outer = self.eqn
         for eqn in jaxpr.eqns:
             operands = [read(v) for v in eqn.invars]
-            self.eqn = eqn
+            self.eqn, self.line = eqn, compat.user_line(eqn) or self.line
             with compat.at_line_of(eqn):
                 env.update(zip(eqn.outvars, self._apply(eqn, operands), strict=True))
         self.eqn = outer
@@ -139,16 +136,18 @@ class Evaluator:
 
     def words(self, x: Any, dtype: Any) -> Array:
         """Ring elements for a public operand of the dtype `dtype`, checked where known."""
-        if not isinstance(x, jax.core.Tracer):
-            self._check_constant(np.asarray(x))
-        return to_words(self.smpc, jnp.asarray(x, dtype))
+        if isinstance(x, jax.core.Tracer):
+            return to_words(self.smpc, jnp.asarray(x, dtype))
+        known = np.asarray(x)
+        self._check_constant(known)
+        if known.size and (known == known.flat[0]).all():
+            known = known.flat[0].reshape(())
+        words = to_words(self.smpc, known.astype(dtype))
+        return jnp.broadcast_to(words, np.shape(x))
 
     def _check_constant(self, x: np.ndarray) -> None:
         what = f"{self.eqn.primitive.name} at {self.line}: a public constant"
-        try:
-            self.smpc.encoding.check(x, self.smpc.ring, what)
-        except EncodingError:
-            raise
+        self.smpc.encoding.check(x, self.smpc.ring, what)
         if np.issubdtype(x.dtype, np.floating) and x.size:
             lost = (x != 0) & (np.abs(x.astype(np.float64)) * self.scale < 0.5)
             if lost.any():

@@ -34,7 +34,7 @@ struct Lanes<uint64_t> {
   struct Sum {
     __m256i low, crossed;
   };
-  static constexpr int kTileRows = 4, kTileVectors = 1;
+  static constexpr int kTileRows = 4, kTileVectors = 2;
 
   static void add_product(Sum& sum, Vec vx, Vec vy) {
     const __m256i x = (__m256i)vx, y = (__m256i)vy;
@@ -49,6 +49,7 @@ struct Lanes<uint64_t> {
 };
 
 typedef uint32_t Words __attribute__((vector_size(32)));
+constexpr int kVectors = 1;
 
 template <int n>
 inline Words rotate(Words x) {
@@ -71,20 +72,6 @@ inline Words rotate<8>(Words x) {
   return (Words)_mm256_shuffle_epi8((__m256i)x, order);
 }
 
-inline void copy_words(uint32_t* out, const uint32_t* in, int64_t count,
-                       bool streaming) {
-  if (streaming)
-    for (; count > 0 && reinterpret_cast<uintptr_t>(out) % 32; --count)
-      *out++ = *in++;
-  for (; streaming && count >= 8; count -= 8, out += 8, in += 8)
-    _mm256_stream_si256(
-        reinterpret_cast<__m256i*>(out),
-        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in)));
-  if (count > 0) std::memcpy(out, in, count * sizeof(uint32_t));
-}
-
-inline void finish_copies() { _mm_sfence(); }
-
 #include "chacha20_loops.h"
 #include "gemm_loops.h"
 
@@ -92,7 +79,7 @@ inline void finish_copies() { _mm_sfence(); }
 
 extern const Kernels avx2_kernels;
 const Kernels avx2_kernels = {avx2::gemm<uint32_t>, avx2::gemm<uint64_t>,
-                              avx2::keystream};
+                              avx2::keystream, avx2::draw};
 
 }  // namespace jsmpc
 

@@ -24,23 +24,12 @@ struct Lanes {
 };
 
 typedef uint32_t Words __attribute__((vector_size(64)));
+constexpr int kVectors = 2;
 
 template <int n>
 inline Words rotate(Words x) {
   return x << n | x >> (32 - n);
 }
-
-inline void copy_words(uint32_t* out, const uint32_t* in, int64_t count,
-                       bool streaming) {
-  if (streaming)
-    for (; count > 0 && reinterpret_cast<uintptr_t>(out) % 64; --count)
-      *out++ = *in++;
-  for (; streaming && count >= 16; count -= 16, out += 16, in += 16)
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(out), _mm512_loadu_si512(in));
-  if (count > 0) std::memcpy(out, in, count * sizeof(uint32_t));
-}
-
-inline void finish_copies() { _mm_sfence(); }
 
 #include "chacha20_loops.h"
 #include "gemm_loops.h"
@@ -49,7 +38,7 @@ inline void finish_copies() { _mm_sfence(); }
 
 extern const Kernels avx512_kernels;
 const Kernels avx512_kernels = {avx512::gemm<uint32_t>, avx512::gemm<uint64_t>,
-                                avx512::keystream};
+                                avx512::keystream, avx512::draw};
 
 }  // namespace jsmpc
 

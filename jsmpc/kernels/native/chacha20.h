@@ -10,7 +10,6 @@ struct Keystream {
   const uint32_t* nonce;  // 3 words
   uint32_t* out;          // 16 x blocks words
   int64_t blocks;
-  bool streaming;  // larger than the caches: write past them
 };
 
 }  // namespace jsmpc

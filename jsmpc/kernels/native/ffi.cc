@@ -1,8 +1,8 @@
 // The handlers that XLA calls.
 #include "xla/ffi/api/ffi.h"
 
+#include <algorithm>
 #include <cstdint>
-#include <string>
 
 #include "chacha20.h"
 #include "gemm.h"
@@ -15,7 +15,6 @@ namespace {
 namespace ffi = xla::ffi;
 
 constexpr int64_t kTaskBlocks = 1024;
-constexpr int64_t kStreamingBytes = 8 << 20;
 
 int64_t product(ffi::Span<const int64_t> dims) {
   int64_t n = 1;
@@ -38,13 +37,12 @@ ffi::Error keystream(ffi::ThreadPool pool, ffi::Buffer<ffi::U32> key,
     return ffi::Error::InvalidArgument("one key and one nonce for each entry");
 
   const int64_t tasks = (blocks + kTaskBlocks - 1) / kTaskBlocks;
-  const bool streaming = int64_t(out->size_bytes()) >= kStreamingBytes;
   const int64_t grain = blocks ? (kTaskBlocks - 1) / blocks + 1 : 1;
   parallel_for(pool, batch * tasks, grain, [&](int64_t task) {
     const int64_t entry = task / tasks, first = task % tasks * kTaskBlocks;
     const Keystream stream = {
         key.typed_data() + entry * 8, nonce.typed_data() + entry * 3,
-        out->typed_data() + entry * 16 * blocks, blocks, streaming};
+        out->typed_data() + entry * 16 * blocks, blocks};
     kernels().keystream(stream, first, std::min(first + kTaskBlocks, blocks));
   });
   return ffi::Error::Success();
@@ -57,7 +55,7 @@ bool bind(typename Gemm<T>::Operand& operand, const ffi::AnyBuffer& buffer,
           bool transposed, int64_t rows, int64_t cols, const Gemm<T>& gemm) {
   const auto dims = buffer.dimensions();
   const int batch_dims = gemm.batch_dims;
-  if (buffer.element_type() != ffi::DataType(ffi::internal::NativeTypeToCApiDataType<T>()) ||
+  if (buffer.element_type() != (sizeof(T) == 4 ? ffi::U32 : ffi::U64) ||
       int(dims.size()) != batch_dims + 2 ||
       dims[batch_dims + transposed] != rows ||
       dims[batch_dims + !transposed] != cols)

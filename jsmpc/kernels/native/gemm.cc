@@ -8,12 +8,8 @@
 namespace jsmpc {
 namespace {
 
-#ifndef MR
-#define MR 256
-#define MC 512
-#endif
-constexpr int64_t kMaxBlockRows = MR;
-constexpr int64_t kMaxBlockCols = MC;
+constexpr int64_t kMaxBlockRows = 1024;
+constexpr int64_t kMaxBlockCols = 512;
 constexpr int64_t kMinBlockRows = 64;
 constexpr int64_t kBlockColsMultiple = 32;  // of every register tile's width
 constexpr int64_t kMinTaskProducts = 1 << 16;

@@ -12,14 +12,12 @@ template <class T>
 constexpr int kTileCols = Lanes<T>::kTileVectors * kLanes<T>;
 
 constexpr int64_t kLine = 64;
-constexpr int64_t kAhead = 8;  // rows of a copied operand, prefetched
-#ifndef KD
-#define KD 2048
-#endif
+constexpr int64_t kAhead = 8;  // rows of a copied operand to prefetch
 template <class T>
-constexpr int64_t kSliceDepth = KD / sizeof(T);
+constexpr int64_t kSliceDepth = 4096 / sizeof(T);
+constexpr int64_t kPackedRows = 128;  // of A: a slice stays in L2
 
-constexpr int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }  // even; a packed slice of A stays in L2
+constexpr int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
 
 template <class T>
 inline typename Lanes<T>::Vec load(const T* p) {
@@ -88,7 +86,7 @@ void tile(int64_t depth, Panel<T> pa, Panel<T> pb, const Target<T>& to) {
   for (int i = 0; i < R; ++i)
     for (int j = 0; j < C * kLanes<T>; j += kLine / sizeof(T))
       __builtin_prefetch(to.c + i * to.stride + j, 1);
-  for (int64_t k = 0; k < depth; k += 2, a += 2 * L::kTileRows, b += 2 * kWidth) {
+  for (int64_t k = 0; k < depth; k += 2) {
     Vec even[C], odd[C];
 #pragma GCC unroll 8
     for (int j = 0; j < C; ++j) {
@@ -102,6 +100,8 @@ void tile(int64_t depth, Panel<T> pa, Panel<T> pb, const Target<T>& to) {
       for (int j = 0; j < C; ++j)
         L::add_product(sum[i][j], x + odd[j], y + even[j]);
     }
+    a += 2 * L::kTileRows;
+    b += 2 * kWidth;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
@@ -118,7 +118,8 @@ void tile_of(int64_t rows, int64_t vectors, int64_t depth, Panel<T> a,
   if constexpr (R > 1)
     if (rows < R) return tile_of<T, R - 1, C>(rows, vectors, depth, a, b, to);
   if constexpr (C > 1)
-    if (vectors < C) return tile_of<T, R, C - 1>(rows, vectors, depth, a, b, to);
+    if (vectors < C)
+      return tile_of<T, R, C - 1>(rows, vectors, depth, a, b, to);
   tile<T, R, C>(depth, a, b, to);
 }
 
@@ -163,8 +164,11 @@ class Packed {
   // Element (i, k) is in[i * stride + k * depth_stride]; one stride is 1.
   Packed(T* memory, const T* in, int64_t count, int64_t stride, int64_t depth,
          int64_t depth_stride)
-      : count_(count), depth_(depth), panel_(panel_of(depth)),
-        neighbours_(memory), data_(memory + ceil_div(count, kUnit) * kUnit) {
+      : count_(count),
+        depth_(depth),
+        panel_(panel_of(depth)),
+        neighbours_(memory),
+        data_(memory + ceil_div(count, kUnit) * kUnit) {
     std::fill(neighbours_, data_, T{0});
     if (stride == 1)
       copy(in, depth_stride);
@@ -177,14 +181,16 @@ class Packed {
   }
 
  private:
+  static_assert(W % kLanes<T> == 0 || kLanes<T> % W == 0);
   static constexpr int kUnit = W > kLanes<T> ? W : kLanes<T>;
 
   // The odd line keeps panels off each other's cache sets.
   static int64_t panel_of(int64_t depth) {
     return W * (depth + depth % 2) + kLine / sizeof(T);
   }
+
   // Elements i, i + 1, ... of depth k.
-  void put(int64_t i, int64_t k, Vec v) {
+  void place(int64_t i, int64_t k, Vec v) {
     constexpr int kPart = W < kLanes<T> ? W : kLanes<T>;
     T lanes[kLanes<T>];
     store(lanes, v);
@@ -205,8 +211,8 @@ class Packed {
         const Vec odd = k + 1 < depth_ ? load_some(in + pitch + i, n) : Vec{};
         __builtin_prefetch(in + kAhead * pitch + i, 0, 2);
         __builtin_prefetch(in + (kAhead + 1) * pitch + i, 0, 2);
-        put(i, k, even);
-        put(i, k + 1, odd);
+        place(i, k, even);
+        place(i, k + 1, odd);
         add_neighbours(i, even * odd);
       }
   }
@@ -228,8 +234,8 @@ class Packed {
 #pragma GCC unroll 16
     for (int r = 0; r < n; r += 2) {
       if (k + r >= depth_) break;
-      put(i, k + r, v[r]);
-      put(i, k + r + 1, v[r + 1]);
+      place(i, k + r, v[r]);
+      place(i, k + r + 1, v[r + 1]);
       products += v[r] * v[r + 1];
     }
     add_neighbours(i, products);
@@ -240,40 +246,50 @@ class Packed {
   T* data_;
 };
 
+// Adds A B over one slice of the depth to some rows of the block.
+template <class T, class PackedA, class PackedB>
+void add_rows(const PackedA& a, const PackedB& b, int64_t rows, int64_t cols,
+              int64_t depth, const Target<T>& to) {
+  constexpr int64_t kRows = Lanes<T>::kTileRows, kCols = kTileCols<T>;
+  for (int64_t j = 0; j < cols; j += kCols) {
+    const int64_t width = std::min(kCols, cols - j);
+    for (int64_t i = 0; i < rows; i += kRows)
+      tile_of<T>(std::min(kRows, rows - i), ceil_div(width, kLanes<T>), depth,
+                 a.at(i), b.at(j),
+                 {to.c + i * to.stride + j, to.stride, width, to.fresh});
+  }
+}
+
 // Adds A B over one slice of the depth to the block, or starts it.
 template <class T>
 void add_slice(const Block<T>& block, const Matrix<T>& a, const Matrix<T>& b,
                Range slice, bool fresh) {
-  constexpr int64_t kRows = Lanes<T>::kTileRows, kCols = kTileCols<T>;
-  using PackedA = Packed<T, kRows>;
-  using PackedB = Packed<T, kCols>;
-  const int64_t rows = block.rows.size(), cols = block.cols.size();
-  const int64_t depth = slice.size();
-  const int64_t size_a = ceil_div(PackedA::size_of(rows, depth), kLine) * kLine;
+  using PackedA = Packed<T, Lanes<T>::kTileRows>;
+  using PackedB = Packed<T, kTileCols<T>>;
+  const int64_t cols = block.cols.size(), depth = slice.size();
+  const int64_t most_rows = std::min(block.rows.size(), kPackedRows);
+  const int64_t size_a =
+      ceil_div(PackedA::size_of(most_rows, depth), kLine) * kLine;
   T* const memory = static_cast<T*>(
       workspace((size_a + PackedB::size_of(cols, depth)) * sizeof(T)));
-  const PackedA packed_a(memory,
-                         a.data + block.rows.begin * a.row_stride +
-                             slice.begin * a.col_stride,
-                         rows, a.row_stride, depth, a.col_stride);
   const PackedB packed_b(memory + size_a,
                          b.data + slice.begin * b.row_stride +
                              block.cols.begin * b.col_stride,
                          cols, b.col_stride, depth, b.row_stride);
-  T* const c = block.c + block.rows.begin * block.c_stride + block.cols.begin;
-  for (int64_t j = 0; j < cols; j += kCols)
-    for (int64_t i = 0; i < rows; i += kRows) {
-      const int64_t width = std::min(kCols, cols - j);
-      tile_of<T>(std::min(kRows, rows - i), ceil_div(width, kLanes<T>), depth,
-                 packed_a.at(i), packed_b.at(j),
-                 {c + i * block.c_stride + j, block.c_stride, width, fresh});
-    }
+  for (int64_t i = block.rows.begin; i < block.rows.end; i += kPackedRows) {
+    const int64_t rows = std::min(kPackedRows, block.rows.end - i);
+    const PackedA packed_a(
+        memory, a.data + i * a.row_stride + slice.begin * a.col_stride, rows,
+        a.row_stride, depth, a.col_stride);
+    add_rows<T>(packed_a, packed_b, rows, cols, depth,
+                {block.c + i * block.c_stride + block.cols.begin,
+                 block.c_stride, cols, fresh});
+  }
 }
 
-// The paths for few rows, where B is read from memory once and packing it would
-// cost more than the products.
+// Up to so many rows, packing B would cost more than the products.
 constexpr int64_t kFewRows = 4;
-constexpr int kTogether = 8;
+constexpr int kTogether = 8;  // rows of B in one pass over C
 
 template <class T>
 using Factors = T[kTogether];
@@ -306,7 +322,8 @@ void add_combinations(const Block<T>& block, const Matrix<T>& a,
       for (int q = 0; q < kTogether; ++q) {
         const bool inside = k + q < block.depth;
         if (inside) x[q] = a.data[i * a.row_stride + (k + q) * a.col_stride];
-        rows[q] = b.data + (inside ? k + q : k) * b.row_stride + block.cols.begin;
+        rows[q] =
+            b.data + (inside ? k + q : k) * b.row_stride + block.cols.begin;
       }
       add_combination(block.c + i * block.c_stride + block.cols.begin,
                       block.cols.size(), x, rows);
@@ -333,7 +350,8 @@ void add_dots(T* c, int64_t depth, const T* x, const T* y, int64_t stride) {
 
 // Rows of A and columns of B are contiguous.
 template <class T>
-void add_all_dots(const Block<T>& block, const Matrix<T>& a, const Matrix<T>& b) {
+void add_all_dots(const Block<T>& block, const Matrix<T>& a,
+                  const Matrix<T>& b) {
   constexpr int kDots = 4;
   for (int64_t i = block.rows.begin; i < block.rows.end; ++i) {
     const T* x = a.data + i * a.row_stride;

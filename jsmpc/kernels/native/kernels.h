@@ -14,6 +14,8 @@ struct Kernels {
   void (*gemm_u32)(const Block<uint32_t>&);
   void (*gemm_u64)(const Block<uint64_t>&);
   void (*keystream)(const Keystream&, int64_t first, int64_t last);
+  void (*draw)(const uint32_t* key, const uint32_t* nonce, uint32_t* out,
+               int64_t first_tile, int64_t tiles);
 
   void gemm(const Block<uint32_t>& block) const { gemm_u32(block); }
   void gemm(const Block<uint64_t>& block) const { gemm_u64(block); }

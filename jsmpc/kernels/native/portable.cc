@@ -18,17 +18,12 @@ struct Lanes {
 };
 
 typedef uint32_t Words __attribute__((vector_size(16)));
+constexpr int kVectors = 1;
 
 template <int n>
 inline Words rotate(Words x) {
   return x << n | x >> (32 - n);
 }
-
-inline void copy_words(uint32_t* out, const uint32_t* in, int64_t count, bool) {
-  std::memcpy(out, in, count * sizeof(uint32_t));
-}
-
-inline void finish_copies() {}
 
 #include "chacha20_loops.h"
 #include "gemm_loops.h"
@@ -36,7 +31,7 @@ inline void finish_copies() {}
 }  // namespace portable
 
 extern const Kernels portable_kernels;
-const Kernels portable_kernels = {portable::gemm<uint32_t>,
-                                  portable::gemm<uint64_t>, portable::keystream};
+const Kernels portable_kernels = {
+    portable::gemm<uint32_t>, portable::gemm<uint64_t>, portable::keystream, portable::draw};
 
 }  // namespace jsmpc

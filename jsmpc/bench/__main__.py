@@ -1,0 +1,145 @@
+"""`python -m jsmpc.bench`: speed, cost and accuracy of the workloads, a row each."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jsmpc
+from jsmpc.bench import comparison, measure, report
+from jsmpc.bench.limits import Limits
+from jsmpc.bench.measure import PHASES, PROTOCOLS, Row, Settings
+from jsmpc.bench.serving import Candidate
+from jsmpc.bench.workloads import WORKLOADS, Workload
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m jsmpc.bench",
+        description="Measure secure computations on inputs that are shared already, each workload "
+        "in a process of its own. The table goes to standard output, progress to standard error.",
+    )
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="which; all by default")
+    parser.add_argument("--list", action="store_true", help="name the workloads and stop")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="replicated")
+    parser.add_argument("--parties", type=int, metavar="N", help="with --protocol additive")
+    parser.add_argument("--bits", type=int, choices=(64, 32), default=64, help="of the ring")
+    parser.add_argument(
+        "--phase",
+        choices=PHASES,
+        default="both",
+        help="online: time the online phase alone, with material made before",
+    )
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="runs a median is of")
+    parser.add_argument(
+        "--limits", action="store_true", help="measure this machine's ceilings and compare"
+    )
+    parser.add_argument(
+        "--warm-cache",
+        action="store_true",
+        help="also the first call with a warm persistent compilation cache",
+    )
+    parser.add_argument(
+        "--peer-python",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a Python in which SPU or CrypTen is installed, to compare with; may be repeated",
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write all figures there; - instead of the table"
+    )
+    parser.add_argument(
+        "--in-process",
+        action="store_true",
+        help="run in this process: quicker, but first calls and peak memory are not clean",
+    )
+    return parser
+
+
+def _chosen(parser: argparse.ArgumentParser, names: Sequence[str]) -> list[Workload]:
+    unknown = [name for name in names if name not in WORKLOADS]
+    if unknown:
+        known = ", ".join(WORKLOADS)
+        parser.error(f"no workload is called {', '.join(unknown)}; there are: {known}")
+    return [WORKLOADS[name] for name in names or WORKLOADS]
+
+
+def _say(text: str, end: str = "\n") -> None:
+    print(text, file=sys.stderr, end=end, flush=True)
+
+
+def _measured(workload: Workload, settings: Settings, options: argparse.Namespace) -> Row:
+    row = Row(workload.name)
+    with contextlib.ExitStack() as stack:
+        if options.in_process:
+            own: Candidate = measure.Local(workload, settings)
+        else:
+            own = stack.enter_context(measure.remote(workload, settings))
+        others = [
+            (Row(peer.name), stack.enter_context(comparison.PeerProcess(peer, workload)))
+            for peer in options.peers
+        ]
+        measure.fill(row, [(row, own), *others], options.repeat)
+    if options.warm_cache and row.status == "ok":
+        row.warm_first_call = measure.warm_first_call(workload, settings)
+    return row
+
+
+def _limits() -> Limits:
+    command = [sys.executable, "-m", "jsmpc.bench.limits"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Limits(**json.loads(done.stdout))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    workloads = _chosen(parser, options.workloads)
+    if options.list:
+        width = max(len(w.name) for w in workloads)
+        print("\n".join(f"{w.name:<{width}}  {w.about}" for w in workloads))
+        return 0
+    if options.repeat < 1:
+        parser.error("--repeat takes a positive number")
+    settings = Settings(options.protocol, options.parties, options.bits, options.phase)
+    try:
+        values = report.header(settings, options.repeat)
+        options.peers = [p for path in options.peer_python for p in comparison.find(path)]
+    except (jsmpc.ProtocolError, comparison.NoPeerError) as error:
+        parser.error(str(error))
+
+    limits = None
+    if options.limits:
+        _say("measuring this machine's ceilings …")
+        limits = _limits()
+    rows = []
+    for i, workload in enumerate(workloads, 1):
+        _say(f"[{i}/{len(workloads)}] {workload.name} … ", end="")
+        row = _measured(workload, settings, options)
+        _say(row.status if row.median is None else f"{row.median * 1e3:.4g} ms")
+        rows.append(row)
+
+    names = [peer.name for peer in options.peers]
+    if options.json:
+        text = json.dumps(report.as_json(values, rows, settings, limits), indent=2)
+        if options.json == "-":
+            print(text)
+        else:
+            Path(options.json).write_text(text + "\n")
+    if options.json != "-":
+        print(report.header_text(values), end="\n\n")
+        if limits is not None:
+            print(report.limits_text(limits), end="\n\n")
+        print(report.table(rows, settings, limits, names))
+    return 1 if any(row.status == "failed" for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

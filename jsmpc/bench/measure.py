@@ -1,0 +1,307 @@
+"""One workload measured: in this process, or in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import jsmpc
+from jsmpc.bench.serving import Candidate, Failed, Unsupported, peak_bytes
+from jsmpc.bench.workloads import Workload
+from jsmpc.sharing import Share, is_share
+
+PROTOCOLS = ("replicated", "additive", "plain")
+PHASES = ("both", "online")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How the workloads are run."""
+
+    protocol: str = "replicated"
+    parties: int | None = None
+    bits: int = 64
+    phase: str = "both"
+
+    def make(self) -> jsmpc.Protocol:
+        """The protocol.
+
+        Raises:
+          jsmpc.ProtocolError: if it does not run among that many parties.
+        """
+        if self.protocol == "additive":
+            names = tuple(f"party{i}" for i in range(self.parties or 2))
+            return jsmpc.Additive(parties=names, bits=self.bits)
+        fixed = {"replicated": jsmpc.Replicated3, "plain": jsmpc.Plain}[self.protocol]
+        protocol: jsmpc.Protocol = fixed(bits=self.bits)
+        if self.parties not in (None, protocol.size):
+            raise jsmpc.ProtocolError(
+                f"the protocol {self.protocol} runs among {protocol.size} parties, "
+                f"not {self.parties}"
+            )
+        return protocol
+
+
+@dataclasses.dataclass
+class Row:
+    """What was measured of one workload; times in seconds.
+
+    Attributes:
+      workload: its name.
+      status: `ok`, `unsupported` or `failed`; `note` then says why.
+      median: of the steady state, on inputs already shared; `times` are the single runs.
+      first_call: trace, compile and run; `warm_first_call` the same in a new process with a
+        warm persistent compilation cache.
+      offline: median of making the material, where only the online phase is timed.
+      bytes_per_party, rounds, dealer_bytes: counted from the messages.
+      max_error: largest absolute difference from plain JAX in float64.
+      peak_bytes: largest resident size of the process that ran the workload.
+      share_bytes: size of the shares of its inputs and outputs, all parties together.
+      peers: the same, as far as known, of other systems by their names.
+    """
+
+    workload: str
+    status: str = "ok"
+    note: str = ""
+    median: float | None = None
+    times: list[float] = dataclasses.field(default_factory=list)
+    first_call: float | None = None
+    warm_first_call: float | None = None
+    offline: float | None = None
+    bytes_per_party: float | None = None
+    rounds: int | None = None
+    dealer_bytes: int | None = None
+    max_error: float | None = None
+    peak_bytes: int | None = None
+    share_bytes: int | None = None
+    peers: dict[str, Row] = dataclasses.field(default_factory=dict)
+
+
+class Local:
+    """A workload in this process, its inputs shared already."""
+
+    def __init__(self, workload: Workload, settings: Settings):
+        self._workload, self._settings = workload, settings
+        self._plain = workload.inputs()
+        protocol = settings.make()
+        key = jsmpc.random_key()
+        secret = [x for i, x in enumerate(self._plain) if i not in workload.public]
+        shares = iter(jsmpc.share(key, secret, protocol))
+        self._args = [
+            jax.numpy.asarray(x) if i in workload.public else next(shares)
+            for i, x in enumerate(self._plain)
+        ]
+        jax.block_until_ready(self._args)
+        self._secure = jsmpc.secure(workload.function)
+        self._result: Any = None
+        self._offline: list[float] = []
+
+    def first(self) -> float:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", jsmpc.EncodingWarning)
+                return self.again()
+        except jsmpc.UnsupportedError as error:
+            raise Unsupported(str(error)) from error
+        finally:
+            self._offline.clear()  # the first holds the dealer's own compilation
+
+    def again(self) -> float:
+        key = jax.block_until_ready(jsmpc.random_key())
+        self._result = None
+        if self._settings.phase == "online":
+            seconds, material = timed(lambda: self._secure.offline(key, *self._args))
+            self._offline.append(seconds)
+            seconds, self._result = timed(lambda: self._secure.online(material, *self._args))
+        else:
+            seconds, self._result = timed(lambda: self._secure(key, *self._args))
+        return seconds
+
+    def finish(self) -> dict[str, Any]:
+        peak = peak_bytes()
+        cost = self._secure.cost(*self._args)
+        return {
+            "offline": statistics.median(self._offline) if self._offline else None,
+            "bytes_per_party": cost.bytes_per_party,
+            "rounds": cost.rounds,
+            "dealer_bytes": cost.dealer_bytes,
+            "max_error": largest_error(revealed(self._result), reference(self._workload)),
+            "peak_bytes": peak,
+            "share_bytes": sum(x.nbytes for x in jax.tree.leaves((self._args, self._result))),
+        }
+
+
+def timed(f: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds until the result is there, and the result."""
+    start = time.perf_counter()
+    result = jax.block_until_ready(f())
+    return time.perf_counter() - start, result
+
+
+def revealed(tree: Any) -> list[np.ndarray]:
+    """The leaves of a result, floating-point ones decoded to float64 without a loss."""
+
+    def widened(x: Any) -> Any:
+        if is_share(x) and np.issubdtype(x.dtype, np.floating):
+            return Share(x.components, x.protocol, np.float64)
+        return x
+
+    with jax.enable_x64(True):
+        wide = jax.tree.map(widened, tree, is_leaf=is_share)
+        return [np.asarray(x) for x in jax.tree.leaves(jsmpc.reveal(wide))]
+
+
+def reference(workload: Workload) -> list[np.ndarray]:
+    """The leaves of the result of plain JAX in float64, on the same inputs."""
+    with jax.enable_x64(True):
+        wide = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in workload.inputs()]
+        result = jax.jit(workload.function)(*wide)
+        return [np.asarray(x) for x in jax.tree.leaves(result)]
+
+
+def largest_error(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    """The largest absolute difference; infinite where shapes differ or a value is NaN."""
+    worst = 0.0
+    for x, y in zip(found, expected, strict=True):
+        if x.shape != y.shape:
+            return float("inf")
+        difference = np.abs(np.asarray(x, np.float64) - np.asarray(y, np.float64))
+        if difference.size:
+            worst = max(worst, float(np.nan_to_num(difference, nan=np.inf).max()))
+    return worst
+
+
+class Remote:
+    """A candidate in a process of its own that speaks the lines of `serving`."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str] | None = None):
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in __exit__)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.terminate()
+        self._process.wait()
+        self._log.close()
+
+    def first(self) -> float:
+        return self._ask("first")
+
+    def again(self) -> float:
+        return self._ask("again")
+
+    def finish(self) -> dict[str, Any]:
+        return self._ask("finish")
+
+    def _ask(self, request: str) -> Any:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(request + "\n")
+            self._process.stdin.flush()
+            reply = json.loads(self._process.stdout.readline() or "{}")
+        except (BrokenPipeError, json.JSONDecodeError):
+            reply = {}
+        if "unsupported" in reply:
+            raise Unsupported(reply["unsupported"])
+        if "result" not in reply:
+            raise Failed(reply.get("failed") or self._last_words())
+        return reply["result"]
+
+    def _last_words(self) -> str:
+        self._process.terminate()
+        self._process.wait()
+        self._log.seek(0)
+        lines = [line for line in self._log.read().splitlines() if line.strip()]
+        reason = lines[-1] if lines else "no output"
+        return f"the process ended with status {self._process.returncode}: {reason}"
+
+
+def remote(workload: Workload, settings: Settings, cache: Path | None = None) -> Remote:
+    """The workload in a new process, with a directory for persistent compilation if given."""
+    arguments = {
+        "workload": workload.name,
+        "settings": dataclasses.asdict(settings),
+        "cache": str(cache) if cache else None,
+    }
+    return Remote([sys.executable, "-m", "jsmpc.bench.worker", json.dumps(arguments)])
+
+
+def warm_first_call(workload: Workload, settings: Settings) -> float:
+    """Seconds of a first call whose compilation another process has left in the cache."""
+    with tempfile.TemporaryDirectory() as directory:
+        seconds = 0.0
+        for _ in range(2):
+            with remote(workload, settings, Path(directory)) as process:
+                seconds = process.first()
+        return seconds
+
+
+def fill(row: Row, candidates: Sequence[tuple[Row, Candidate]], repeat: int) -> None:
+    """Measure candidates in turns, the first of them being the row's own.
+
+    The others are left alone where the row's own cannot be measured.
+    """
+    running: list[tuple[Row, Candidate]] = []
+    for part, candidate in candidates:
+        if _attempt(_first, part, candidate):
+            running.append((part, candidate))
+        elif part is row:
+            return
+    for _ in range(repeat):
+        running = [(p, c) for p, c in running if _attempt(_again, p, c)]
+    for part, candidate in running:
+        _attempt(_finish, part, candidate)
+    row.peers = {part.workload: part for part, _ in candidates if part is not row}
+
+
+def _first(row: Row, candidate: Candidate) -> None:
+    row.first_call = candidate.first()
+
+
+def _again(row: Row, candidate: Candidate) -> None:
+    row.times.append(candidate.again())
+
+
+def _finish(row: Row, candidate: Candidate) -> None:
+    for name, value in candidate.finish().items():
+        setattr(row, name, value)
+    row.median = statistics.median(row.times)
+
+
+def _attempt(step: Callable[[Row, Candidate], None], row: Row, candidate: Candidate) -> bool:
+    try:
+        step(row, candidate)
+    except Unsupported as error:
+        row.status, row.note = "unsupported", _first_line(error)
+    except Exception as error:
+        row.status, row.note = "failed", _first_line(error)
+    return row.status == "ok"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

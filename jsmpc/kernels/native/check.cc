@@ -1,0 +1,189 @@
+// Every kernel of every instruction set against naive loops, over sizes that do
+// not divide the tiles. Buffers are as large as their arrays and each case runs
+// on threads of its own, whose scratch memory is new, so that sanitizers see
+// accesses beyond them.
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <random>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "chacha20.h"
+#include "gemm.h"
+#include "kernels.h"
+#include "parallel.h"
+
+namespace jsmpc {
+namespace {
+
+class Threads {
+ public:
+  ~Threads() {
+    for (std::thread& thread : threads_) thread.join();
+  }
+  int64_t num_threads() const { return 3; }
+  void Schedule(std::function<void()> task) {
+    threads_.emplace_back(std::move(task));
+  }
+
+ private:
+  std::vector<std::thread> threads_;
+};
+
+std::mt19937_64 generator;
+
+template <class T>
+std::vector<T> random_words(int64_t size) {
+  std::vector<T> words(size);
+  for (T& word : words) word = static_cast<T>(generator());
+  return words;
+}
+
+void require(bool passed, const char* what, int64_t x, int64_t y, int64_t z) {
+  if (passed) return;
+  std::fprintf(stderr, "%s differs at %ld, %ld, %ld\n", what, long(x), long(y),
+               long(z));
+  std::exit(1);
+}
+
+struct Shape {
+  int64_t batch, rows, depth, cols;
+};
+
+template <class T>
+typename Gemm<T>::Operand operand(const std::vector<T>& data, bool transposed,
+                                  bool shared, int64_t rows, int64_t cols) {
+  typename Gemm<T>::Operand view{};
+  view.data = data.data();
+  view.row_stride = transposed ? 1 : cols;
+  view.col_stride = transposed ? rows : 1;
+  view.batch_stride[0] = shared ? 0 : rows * cols;
+  return view;
+}
+
+template <class T>
+T entry(const Gemm<T>& gemm, int64_t batch, int64_t i, int64_t j) {
+  T sum = 0;
+  for (int t = 0; t < gemm.terms; ++t) {
+    const auto &a = gemm.a[t], &b = gemm.b[t];
+    for (int64_t k = 0; k < gemm.depth; ++k)
+      sum += a.data[batch * a.batch_stride[0] + i * a.row_stride +
+                    k * a.col_stride] *
+             b.data[batch * b.batch_stride[0] + k * b.row_stride +
+                    j * b.col_stride];
+  }
+  return sum;
+}
+
+template <class T>
+void check_gemm(const Shape& s, int terms, bool transpose_a, bool transpose_b,
+                bool share_b) {
+  std::vector<std::vector<T>> data;
+  std::vector<T> c = random_words<T>(s.batch * s.rows * s.cols);
+  Gemm<T> gemm{};
+  gemm.rows = s.rows, gemm.cols = s.cols, gemm.depth = s.depth;
+  gemm.batch_dims = 1, gemm.batch_shape[0] = s.batch;
+  gemm.terms = terms, gemm.c = c.data();
+  for (int t = 0; t < terms; ++t) {
+    data.push_back(random_words<T>(s.batch * s.rows * s.depth));
+    gemm.a[t] = operand(data.back(), transpose_a, false, s.rows, s.depth);
+    data.push_back(random_words<T>((share_b ? 1 : s.batch) * s.depth * s.cols));
+    gemm.b[t] = operand(data.back(), transpose_b, share_b, s.depth, s.cols);
+  }
+  std::thread([&] {
+    Threads pool;
+    const GemmPlan<T> plan(gemm, pool.num_threads());
+    parallel_for(pool, plan.tasks(), plan.grain(),
+                 [&](int64_t task) { plan.run(task); });
+  }).join();
+  for (int64_t b = 0; b < s.batch; ++b)
+    for (int64_t i = 0; i < s.rows; ++i)
+      for (int64_t j = 0; j < s.cols; ++j)
+        require(c[(b * s.rows + i) * s.cols + j] == entry(gemm, b, i, j),
+                "product", s.rows, s.depth, s.cols);
+}
+
+void check_gemms() {
+  const Shape shapes[] = {
+      {1, 1, 1, 1},    {2, 3, 0, 5},    {0, 3, 4, 5},    {1, 0, 4, 5},
+      {3, 1, 7, 1},    {2, 1, 300, 37}, {2, 4, 65, 33},  {2, 37, 300, 1},
+      {1, 5, 3, 7},    {3, 7, 17, 15},  {2, 8, 16, 32},  {1, 9, 31, 33},
+      {2, 13, 513, 9}, {1, 65, 67, 63}, {1, 130, 5, 70}, {1, 257, 19, 33},
+      {1, 6, 9, 515},  {1, 70, 257, 49}};
+  for (const Shape& shape : shapes)
+    for (int variant = 0; variant < 8; ++variant) {
+      const bool transpose_a = variant & 1, transpose_b = variant & 2;
+      const bool share_b = variant & 4;
+      const int terms = 1 + variant % 3;
+      check_gemm<uint32_t>(shape, terms, transpose_a, transpose_b, share_b);
+      check_gemm<uint64_t>(shape, terms, transpose_a, transpose_b, share_b);
+    }
+}
+
+void mix(uint32_t& a, uint32_t b, uint32_t& d, int n) {
+  a += b;
+  d ^= a;
+  d = d << n | d >> (32 - n);
+}
+
+uint32_t word(const uint32_t* key, const uint32_t* nonce, uint32_t block,
+              int w) {
+  uint32_t x[16] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
+  for (int i = 0; i < 8; ++i) x[4 + i] = key[i];
+  for (int i = 0; i < 3; ++i) x[13 + i] = nonce[i];
+  x[12] = block;
+  const uint32_t start = x[w];
+  for (int round = 0; round < 20; ++round)
+    for (int i = 0; i < 4; ++i) {
+      const int s = round % 2;
+      uint32_t &a = x[i], &b = x[4 + (i + s) % 4], &c = x[8 + (i + 2 * s) % 4],
+               &d = x[12 + (i + 3 * s) % 4];
+      mix(a, b, d, 16), mix(c, d, b, 12), mix(a, b, d, 8), mix(c, d, b, 7);
+    }
+  return x[w] + start;
+}
+
+void check_keystream(int64_t blocks, int64_t first, int64_t last) {
+  const auto key = random_words<uint32_t>(8);
+  const auto nonce = random_words<uint32_t>(3);
+  std::vector<uint32_t> out(16 * blocks, 7);
+  kernels().keystream({key.data(), nonce.data(), out.data(), blocks}, first,
+                      last);
+  for (int w = 0; w < 16; ++w)
+    for (int64_t j = 0; j < blocks; ++j) {
+      const bool written = first <= j && j < last;
+      const uint32_t expected =
+          written ? word(key.data(), nonce.data(), j, w) : 7;
+      require(out[w * blocks + j] == expected, "keystream", blocks, w, j);
+    }
+}
+
+void check_keystreams() {
+  for (int64_t blocks :
+       {0, 1, 3, 4, 5, 8, 15, 16, 17, 31, 32, 33, 63, 64, 100}) {
+    check_keystream(blocks, 0, blocks);
+    check_keystream(blocks, blocks / 3, blocks - blocks / 4);
+  }
+}
+
+}  // namespace
+}  // namespace jsmpc
+
+int main() {
+  using jsmpc::Isa;
+  const std::pair<Isa, const char*> sets[] = {{Isa::kPortable, "portable"},
+                                              {Isa::kAvx2, "AVX2"},
+                                              {Isa::kAvx512, "AVX-512"}};
+  for (const auto& [isa, name] : sets) {
+    if (!jsmpc::supported(isa)) {
+      std::printf("%s: not supported here\n", name);
+      continue;
+    }
+    jsmpc::select(isa);
+    jsmpc::check_gemms();
+    jsmpc::check_keystreams();
+    std::printf("%s: passed\n", name);
+  }
+}
