@@ -19,7 +19,6 @@ from jsmpc.protocols import Additive, Plain, Protocol, Replicated3
 from jsmpc.secure import SecureFunction, secure
 from jsmpc.sharing import Share, reveal, share
 
-
 __all__ = [
     "Additive",
     "Cost",

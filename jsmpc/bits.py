@@ -50,16 +50,16 @@ def _swap_middle(word: Array) -> Array:
     return word ^ difference ^ (difference << np.uint16(4))
 
 
-def _ones(like: Array) -> Array:
+def _ones(like: Array) -> Any:
     return np.asarray(np.iinfo(like.dtype).max, like.dtype)
 
 
 def thresholds(u: Array) -> tuple[Array, ...]:
     """T_1, …, T_15 with T_t = [u >= t] in each block; u: uint32 or uint64."""
     low0, low1, high0, high1 = (_gather(u, j) for j in range(4))
-    low = (low0 | low1, low1, low0 & low1)
-    high = (_ones(low0), high0 | high1, high1, high0 & high1, low0 ^ low0)
-    low = (_ones(low0), *low)
+    ones, none = _ones(low0), low0 ^ low0
+    low = (ones, low0 | low1, low1, low0 & low1)
+    high = (ones, high0 | high1, high1, high0 & high1, none)
     table = [(high[t // 4] & low[t % 4]) | high[t // 4 + 1] for t in range(1, 16)]
     return tuple(table)
 

@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax._src import source_info_util
+from jax import lax
 from jax._src.interpreters import partial_eval
 from jax.extend.core import Literal
-
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -22,6 +22,11 @@ _PACKAGE = str(Path(__file__).parent)
 def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
     """A (closed) jaxpr as equations and constants; since 0.11 one class does both."""
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
+
+
+def primitives(*names: str) -> list[Any]:
+    """Those of the named primitives that this version of JAX has."""
+    return [p for name in names if (p := getattr(lax, f"{name}_p", None)) is not None]
 
 
 def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
@@ -34,7 +39,8 @@ def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
 
 def literal_value(literal: Literal) -> Any:
     """A literal as a NumPy scalar of its own dtype, whatever the 64-bit mode."""
-    return np.asarray(literal.val, literal.aval.dtype)
+    aval: Any = literal.aval
+    return np.asarray(literal.val, aval.dtype)
 
 
 def bind(eqn: Any, args: Sequence[Any]) -> list[Any]:
@@ -75,7 +81,7 @@ def _line(traceback: Any) -> str:
 
 def x64_enabled() -> bool:
     """Whether the caller is in 64-bit mode."""
-    return bool(jax.config.jax_enable_x64)
+    return bool(jax.config.read("jax_enable_x64"))
 
 
 def without_dead_code(jaxpr: Any) -> Any:

@@ -127,7 +127,7 @@ class Supplied(_Dealer):
             (entry, material) for entry, material in zip(plan, corrections, strict=True)
         ]
 
-    def _take(self, kind: type, number: int) -> tuple[Any, Any]:
+    def _take(self, kind: Any, number: int) -> tuple[Any, Any]:
         if (
             not self.remaining
             or not isinstance(self.remaining[0][0], kind)
@@ -218,7 +218,12 @@ class Context:
 
         indices = jnp.arange(length, dtype=jnp.uint32)
         return lax.scan(
-            kernels.optimize(step), init, (indices, material, xs), length=length, reverse=reverse, unroll=unroll
+            kernels.optimize(step),
+            init,
+            (indices, material, xs),
+            length=length,
+            reverse=reverse,
+            unroll=unroll,
         )
 
     def while_loop(

@@ -84,9 +84,9 @@ class _Counter:
         inner = [v for v in inner if hasattr(compat.open_jaxpr(v)[0], "eqns")]
         if not inner:
             return [latest] * count
-        if len(inner) == 1 and len(compat.open_jaxpr(inner[0])[0].invars) == len(operands):
-            if eqn.primitive.name != "scan":
-                return self.depths(inner[0], operands, times)
+        whole = len(inner) == 1 and len(compat.open_jaxpr(inner[0])[0].invars) == len(operands)
+        if whole and eqn.primitive.name != "scan":
+            return self.depths(inner[0], operands, times)
         if eqn.primitive.name == "while":
             self.lower_bound = True
         length = eqn.params.get("length", 1)

@@ -32,7 +32,8 @@ class Material:
 
     @classmethod
     def tree_unflatten(cls, aux: tuple[Plan, Protocol], children: Any) -> Material:
-        return cls(*children, *aux)
+        (seeds, corrections), (plan, protocol) = children, aux
+        return cls(seeds, corrections, plan, protocol)
 
     def __repr__(self) -> str:
         state = "spent" if self._spent else "unused"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -43,7 +43,7 @@ V = TypeVar("V", bound="_PerParty")
 class _PerParty:
     """Arrays of one shape, one for each place that this program hosts; acts elementwise."""
 
-    def __init__(self, values: Sequence[Any]):
+    def __init__(self, values: Iterable[Any]):
         self.values = tuple(values)
 
     def map(self: V, f: Callable[..., Any], *others: Any) -> V:
@@ -150,9 +150,7 @@ class Simulated:
 
     def by_rank(self, *values: Local | None) -> Local:
         """Party i takes its value from the i-th argument; none where that is None."""
-        return Local(
-            None if v is None else v.values[i] for i, v in zip(range(self.parties), values)
-        )
+        return Local(None if v is None else v.values[i] for i, v in enumerate(values))
 
     def only(self, rank: int, value: Any) -> Local:
         """A value that party `rank` alone holds."""

@@ -45,7 +45,7 @@ def as_key(key: Any) -> Array:
         if key.shape == (8,):
             return jnp.asarray(key)
         if key.shape == (2,):
-            return _stretch(key)
+            return _stretch(jnp.asarray(key))
     found = f"{key.dtype}{list(key.shape)}" if hasattr(key, "shape") else type(key).__name__
     raise KeyFormatError(
         f"not a key: {found}. Pass jsmpc.random_key(), or a single jax.random.key(seed) "
@@ -68,7 +68,8 @@ def _nonce(low: Any, high: Any, use: int) -> Array:
 def derive(key: Array, purpose: str, index: Any = 0) -> Array:
     """A key for one purpose: uint32[8] from a uint32[8] and a name."""
     digest = hashlib.sha256(purpose.encode()).digest()
-    base = _first_words(key, _nonce(*np.frombuffer(digest[:8], np.uint32).tolist(), _PURPOSE))
+    low, high = np.frombuffer(digest[:8], np.uint32).tolist()
+    base = _first_words(key, _nonce(low, high, _PURPOSE))
     return base if isinstance(index, int) and index == 0 else iterate(base, 0, index)
 
 

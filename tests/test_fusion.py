@@ -50,9 +50,12 @@ def test_optimized_programs_compute_the_same(rows):
         for result in (
             jax.jit(kernels.optimize(_every_operation))(*args),
             jax.jit(_grouped)(*args),
-            jax.tree.map(lambda v: v[1], jax.vmap(kernels.optimize(_every_operation))(
-                *(jnp.stack([v ^ np.array(1, v.dtype), v]) for v in args)
-            )),
+            jax.tree.map(
+                lambda v: v[1],
+                jax.vmap(kernels.optimize(_every_operation))(
+                    *(jnp.stack([v ^ np.array(1, v.dtype), v]) for v in args)
+                ),
+            ),
         ):
             jax.tree.map(np.testing.assert_array_equal, plain, result)
 

@@ -268,9 +268,7 @@ def dependence(
     return found + disclosure(arrays, what, secrets)
 
 
-def disclosure(
-    arrays: Sequence[np.ndarray], what: str, secrets: Sequence[np.ndarray]
-) -> list[str]:
+def disclosure(arrays: Sequence[np.ndarray], what: str, secrets: Sequence[np.ndarray]) -> list[str]:
     """Complaints about pairs of a bit of an array and one of a secret."""
     found = []
     for size in sorted({x.size for x in arrays}):

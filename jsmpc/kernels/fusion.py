@@ -409,7 +409,8 @@ class _Assembler:
             kind = program.type_code(eqn.invars[0].aval.dtype)
             emit(_UNARY[name], dtype, self._target(out), a=source, constant=kind)
         else:
-            self._binary(_BINARY[name], *eqn.invars, out)
+            x, y = eqn.invars
+            self._binary(_BINARY[name], x, y, out)
 
     def _binary(self, op: str, x: Any, y: Any, out: Any) -> None:
         emit, dtype = self.program.emit, out.aval.dtype

@@ -15,11 +15,29 @@ Array = jax.Array
 
 # The order is that of native/program.cc.
 OPS = (
-    "add sub mul and or xor shift_left shift_right div "
-    "add_constant mul_constant and_constant or_constant xor_constant "
-    "shift_left_constant shift_right_constant div_constant "
-    "negate not convert constant draw"
-).split()
+    "add",
+    "sub",
+    "mul",
+    "and",
+    "or",
+    "xor",
+    "shift_left",
+    "shift_right",
+    "div",
+    "add_constant",
+    "mul_constant",
+    "and_constant",
+    "or_constant",
+    "xor_constant",
+    "shift_left_constant",
+    "shift_right_constant",
+    "div_constant",
+    "negate",
+    "not",
+    "convert",
+    "constant",
+    "draw",
+)
 SCRATCH, OPERAND, SCALAR, RESULT = range(4)
 
 
@@ -46,7 +64,9 @@ class Program:
         self.registers.append((place, index, offset, type_code(dtype)))
         return len(self.registers) - 1
 
-    def emit(self, op: str, dtype: Any, result: int, a: int = 0, b: int = 0, constant: int = 0):
+    def emit(
+        self, op: str, dtype: Any, result: int, a: int = 0, b: int = 0, constant: int = 0
+    ) -> None:
         signed = constant - (1 << 64) if constant >= 1 << 63 else constant
         self.instructions.append((OPS.index(op), type_code(dtype), result, a, b, signed))
 

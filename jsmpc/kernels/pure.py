@@ -84,7 +84,7 @@ def _matmul64(x: Array, y: Array) -> Array:
 
 def _matmul32(x: Array, y: Array) -> Array:
     signed = [lax.bitcast_convert_type(v, jnp.int32) for v in (x, y)]
-    result = lax.dot_general(*signed, (((2,), (1,)), ((0,), (0,))))
+    result = lax.dot_general(signed[0], signed[1], (((2,), (1,)), ((0,), (0,))))
     return lax.bitcast_convert_type(result, jnp.uint32)
 
 

@@ -151,14 +151,11 @@ def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) ->
         raise ev.unsupported("a secret choice among more than two branches is not supported")
     no, yes = (ev.enter(c).evaluate(b, operands) for c, b in zip(contexts, branches, strict=True))
     predicate = _as_predicate(ev, index)
-    return [
-        select(ev, predicate.map(lambda w, s=_shape(y): jnp.broadcast_to(w, s)), y, n)
-        for y, n in zip(yes, no, strict=True)
-    ]
 
+    def choose(y: Any, n: Any) -> Any:
+        return select(ev, predicate.map(lambda w: jnp.broadcast_to(w, y.shape)), y, n)
 
-def _shape(x: Any) -> tuple[int, ...]:
-    return tuple(x.shape)
+    return [choose(y, n) for y, n in zip(yes, no, strict=True)]
 
 
 def _as_predicate(ev: Evaluator, index: Any) -> Any:

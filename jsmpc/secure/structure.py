@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import primitives as P  # noqa: N812
 
+from jsmpc import compat
 from jsmpc.reveal import reveal_p
 from jsmpc.secure.interpreter import Evaluator, Secret, is_secret, rule
 from jsmpc.sharing import from_words
@@ -23,11 +24,15 @@ from jsmpc.sharing import from_words
     lax.rev_p,
     P.copy_p,
     lax.optimization_barrier_p,
+    lax.split_p,
     lax.reduce_window_sum_p,
+    *compat.primitives("tile", "unstack"),
 )
 def _linear(ev: Evaluator, x: Any, *rest: Any, **params: Any) -> Any:
     bind = ev.eqn.primitive.bind
     if ev.eqn.primitive.multiple_results:
+        if not rest:
+            return [Secret(part, x.dtype) for part in x.value.maps(lambda w: bind(w, **params))]
         operands = [x, *rest]
         return [v.map(lambda w: bind(w, **params)[0]) if is_secret(v) else v for v in operands]
     if any(map(is_secret, rest)):
@@ -40,11 +45,11 @@ def _sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
     return x.map(lambda w: ev.eqn.primitive.bind(w, **params))
 
 
-@rule(lax.concatenate_p)
+@rule(lax.concatenate_p, *compat.primitives("stack"))
 def _concatenate(ev: Evaluator, *operands: Any, **params: Any) -> Secret:
     first, *others = ev.secrets(*operands)
     value = first.value.map(
-        lambda *words: lax.concatenate_p.bind(*words, **params), *(o.value for o in others)
+        lambda *words: ev.eqn.primitive.bind(*words, **params), *(o.value for o in others)
     )
     return Secret(value, first.dtype)
 
@@ -54,12 +59,6 @@ def _pad(ev: Evaluator, x: Any, padding: Any, **params: Any) -> Secret:
     x, padding = ev.secrets(x, padding)
     value = x.value.map(lambda w, p: lax.pad_p.bind(w, p, **params), padding.value)
     return Secret(value, x.dtype)
-
-
-@rule(lax.split_p)
-def _split(ev: Evaluator, x: Secret, **params: Any) -> list[Secret]:
-    parts = x.value.maps(lambda w: lax.split_p.bind(w, **params))
-    return [Secret(part, x.dtype) for part in parts]
 
 
 @rule(lax.dynamic_slice_p)
