@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax._src import source_info_util
 from jax import lax
+from jax._src import source_info_util
 from jax._src.interpreters import partial_eval
 from jax.extend.core import Literal
 

@@ -85,12 +85,19 @@ def test_no_operation_of_the_32_bit_ring_does(name: str, operation: str) -> None
     assert leaks(observed, OPERATIONS[operation][0], 32) == []
 
 
-def test_the_largest_coalitions_are_meant() -> None:
-    """Two of three parties of `Replicated3` do learn the secret: the check sees it."""
-    observed = observe(protocol("replicated3", 64), "mul_aa")
-    found = leaks(observed, (A, A), 64, coalition=(0, 1))
-    assert found
-    assert leaks(observe(protocol("additive3", 64), "mul_aa"), (A, A), 64, coalition=(0, 2)) == []
+def test_what_parties_learn_only_together_is_found() -> None:
+    """A value that one of three masks, the mask sent to another: private but from both."""
+
+    def two_halves(ctx: Context, x: Local) -> list[Any]:
+        mask = ctx.draw(x.shape, x.dtype)
+        ctx.network.send(x - mask, {2: 0})
+        ctx.network.send(mask, {2: 1})
+        return []
+
+    observed = Observed(protocol("additive3", 64), two_halves)
+    assert leaks(observed, (A,), 64, coalition=(0,)) == []
+    assert leaks(observed, (A,), 64, coalition=(1,)) == []
+    assert leaks(observed, (A,), 64, coalition=(0, 1))
 
 
 # --- Broken protocols fail the same check --------------------------------------------------------
@@ -218,7 +225,7 @@ def test_no_keystream_is_drawn_twice(name: str) -> None:
             *map(jnp.asarray, values),
         )
     drawn = pairs(record_secure(jsmpc.secure(looping), run_key, *shares)) + pairs(sharing_run)
-    assert len(drawn) > 500
+    assert len(drawn) > 300
     assert len(set(drawn)) == len(drawn)
 
 

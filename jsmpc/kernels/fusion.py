@@ -154,6 +154,11 @@ class _Fused(_Evaluation):
         self.regions: dict[tuple[int, int], list[Any]] = {}
         for eqn in fused:
             self.regions.setdefault(self.home[eqn.outvars[0]], []).append(eqn)
+        self.exported = self._exported()
+        self.stacks: dict[tuple[int, int], list[Any]] = collections.defaultdict(list)
+        for eqns in self.others.values():
+            for eqn in [e for e in eqns if e.primitive.name == "stack"]:
+                self._write_in_place(eqn, eqns)
 
     def seen(self, v: Any) -> tuple[Any, int]:
         """The value whose elements a variable shows, and from which element on."""
@@ -244,27 +249,39 @@ class _Fused(_Evaluation):
         return self.env[v]
 
     def outputs(self) -> list[Any]:
-        exported = self._exported()
         last = max([0, *self.others, *(stage for stage, _ in self.regions)])
         for stage in range(last + 1):
             for eqn in self.others.get(stage, ()):
                 self.bind(eqn)
             for region in [r for r in self.regions if r[0] == stage]:
-                self._run(region, exported)
+                self._run(region)
         return [self.read(v) for v in self.jaxpr.outvars]
+
+    def _write_in_place(self, eqn: Any, others: list[Any]) -> None:
+        """Lets a region write its results into a stack of them, if nothing else reads them."""
+        rows = [self.seen(v) for v in _variables(eqn.invars)]
+        values = {v for v, start in rows if not start and v.aval.size == eqn.invars[0].aval.size}
+        homes = {self.home.get(v) for v in values}
+        home = homes.pop() if len(homes) == 1 else None
+        alone = len(values) == len(eqn.invars) and all(self.uses[v] == 1 for v in values)
+        if eqn.params["axis"] == 0 and home is not None and alone:
+            others.remove(eqn)
+            self.exported -= values
+            self.stacks[home].append(eqn)
 
     def _exported(self) -> set[Any]:
         """Fused values that are read outside of their own region."""
-        found = {self.seen(v)[0] for v in _variables(self.jaxpr.outvars)}
+        self.uses: collections.Counter[Any] = collections.Counter()
+        self.uses.update(self.seen(v)[0] for v in _variables(self.jaxpr.outvars))
         for eqns in self.others.values():
-            found.update(self.seen(v)[0] for e in eqns for v in _variables(e.invars))
+            self.uses.update(self.seen(v)[0] for e in eqns for v in _variables(e.invars))
         for region, eqns in self.regions.items():
             seen = {self.seen(v)[0] for e in eqns for v in _variables(e.invars)}
-            found.update(v for v in seen if self.home.get(v, region) != region)
-        return found
+            self.uses.update(v for v in seen if self.home.get(v, region) != region)
+        return set(self.uses)
 
-    def _run(self, region: tuple[int, int], exported: set[Any]) -> None:
-        compiled = Region(self, region, exported)
+    def _run(self, region: tuple[int, int]) -> None:
+        compiled = Region(self, region)
         operands = [self.read(v) for v in compiled.operands]
         out = fused_p.bind(*operands, region=compiled)
         self.env.update(zip(compiled.results, out, strict=True))
@@ -273,13 +290,20 @@ class _Fused(_Evaluation):
 class Region:
     """Equations of one stage and size, as a program and as equations."""
 
-    def __init__(self, whole: _Fused, region: tuple[int, int], exported: set[Any]):
+    def __init__(self, whole: _Fused, region: tuple[int, int]):
         self.equations = _draws_at_first_use(whole.regions[region], whole)
         self.size = region[1]
         self.inside = {e.outvars[0] for e in self.equations}
-        self.results = [e.outvars[0] for e in self.equations if e.outvars[0] in exported]
+        self.results = [e.outvars[0] for e in self.equations if e.outvars[0] in whole.exported]
+        self.slots = {v: (i, 0) for i, v in enumerate(self.results)}
+        self.stacks = whole.stacks[region]
+        for eqn in self.stacks:
+            for row, v in enumerate(eqn.invars):
+                self.slots[whole.seen(v)[0]] = (len(self.results), row * self.size)
+            self.results.append(eqn.outvars[0])
         self.operands: list[Any] = []
-        self.root = {v: whole.seen(v) for e in self.equations for v in _variables(e.invars)}
+        readers = [*self.equations, *self.stacks]
+        self.root = {v: whole.seen(v) for e in readers for v in _variables(e.invars)}
         constants = ((v, _known_scalar(whole.env.get(seen))) for v, (seen, _) in self.root.items())
         self.known = {v: constant for v, constant in constants if constant is not None}
         for eqn in self.equations:
@@ -305,7 +329,7 @@ class Region:
                 flat[offset : offset + v.aval.size] if flat.size > 1 else flat, (v.aval.size,)
             ).reshape(v.aval.shape)
 
-        for eqn in self.equations:
+        for eqn in (*self.equations, *self.stacks):
             env[eqn.outvars[0]] = compat.bind(eqn, [read(v) for v in eqn.invars])[0]
         return [env[v] for v in self.results]
 
@@ -350,8 +374,8 @@ class _Assembler:
         }
         for i, eqn in enumerate(region.equations):
             self._emit(eqn)
-            for v in {region.root[v][0] for v in eqn.invars if v in self._variables(eqn)}:
-                if self.last.get(v) == i and v in region.inside and v not in region.results:
+            for v in dict.fromkeys(region.root[v][0] for v in self._variables(eqn)):
+                if self.last.get(v) == i and v in region.inside and v not in region.slots:
                     self.free[v.aval.dtype].append(self.place[v])
 
     def _variables(self, eqn: Any) -> list[Any]:
@@ -387,9 +411,9 @@ class _Assembler:
         return self.program.register(program.SCRATCH, dtype)
 
     def _target(self, v: Any) -> int:
-        if v in self.region.results:
-            index = self.region.results.index(v)
-            self.place[v] = self.program.register(program.RESULT, v.aval.dtype, index)
+        if v in self.region.slots:
+            slot = self.region.slots[v]
+            self.place[v] = self.program.register(program.RESULT, v.aval.dtype, *slot)
         else:
             pool = self.free[v.aval.dtype]
             self.place[v] = pool.pop() if pool else self._scratch(v.aval.dtype)

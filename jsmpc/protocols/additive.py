@@ -109,8 +109,11 @@ class Additive(Protocol):
         a, b, c = ctx.deal(Triple(f, x.shape, y.shape, x.dtype))
         d = self._open(ctx, x.map(group.subtract, a), group)
         e = self._open(ctx, y.map(group.subtract, b), group)
-        b_and_e = ctx.network.at(0, b.map(group.add, e), b)
-        z = c.map(lambda c, d, b, a, e: group.add(c, f((d, b), (a, e))), d, b_and_e, a, e)
+        if d.example.size < e.example.size:
+            left, right = ctx.network.at(0, a.map(group.add, d), a), b
+        else:
+            left, right = a, ctx.network.at(0, b.map(group.add, e), b)
+        z = c.map(lambda c, *v: group.add(c, f((v[0], v[1]), (v[2], v[3]))), d, right, left, e)
         return z if divisor is None else self.truncate(ctx, z, divisor)
 
     def _square(self, ctx: Context, x: Local, divisor: int | None) -> Local:

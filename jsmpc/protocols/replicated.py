@@ -121,19 +121,21 @@ class Replicated3(Protocol):
     ) -> Replica:
         """[z] = [f(x, y)] (Araki et al., section 2.2).
 
-        1. Party i computes z_i = f(x_i, y_i + y_{i+1}) + f(x_{i+1}, y_i); z = z_0 + z_1 + z_2.
+        1. Party i computes z_i = f(x_i, y_i + y_{i+1}) + f(x_{i+1}, y_i), or the same with the
+           sum on the other side, where that is smaller; z = z_0 + z_1 + z_2.
         2. The parties reshare z, or divide it while they do.
 
         Cost: 1 round, a word a party; with a divisor as `truncate`.
         """
         group = BOOLEAN if f == AND else ARITHMETIC
         net = ctx.network
-        z = net.own(x).map(
-            lambda x0, x1, y0, y1: f((x0, group.add(y0, y1)), (x1, y0)),
-            net.next(x),
-            net.own(y),
-            net.next(y),
-        )
+
+        def summand(x0: Array, x1: Array, y0: Array, y1: Array) -> Array:
+            if x0.size < y0.size:
+                return f((group.add(x0, x1), y0), (x0, y1))
+            return f((x0, group.add(y0, y1)), (x1, y0))
+
+        z = net.own(x).map(summand, net.next(x), net.own(y), net.next(y))
         return self._reshare(ctx, z, group) if divisor is None else self._divide(ctx, z, divisor)
 
     def truncate(self, ctx: Context, x: Replica, divisor: int) -> Replica:
