@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc import kernels, prf
+from jsmpc import prf
 from jsmpc.errors import MaterialError
 from jsmpc.network import Local, Network, Simulated
 from jsmpc.preprocessing import Correlation
@@ -163,12 +163,21 @@ class Context:
       network: the parties' network.
       seeds: the parties' keys, uint32[8] each: for a dealer protocol those shared with the
         dealer (Local), for replicated sharing those shared with a neighbour (Replica).
+
+    The bodies of loops are transformed by `optimize`, e.g. `jsmpc.kernels.optimize`.
     """
 
-    def __init__(self, network: Network, seeds: Any, dealer: _Dealer | None = None):
+    def __init__(
+        self,
+        network: Network,
+        seeds: Any,
+        dealer: _Dealer | None = None,
+        optimize: Callable[[Any], Any] = lambda f: f,
+    ):
         self.network = network
         self.seeds = seeds
         self._dealer = dealer or _Dealer()
+        self._optimize = optimize
         self._drawn = 0
 
     def _number(self, count: int = 1) -> int:
@@ -197,7 +206,7 @@ class Context:
 
     def _enter(self, number: int, index: Any, dealer: _Dealer) -> Context:
         seeds = self.seeds.map(lambda seed: prf.iterate(seed, number, index))
-        return Context(self.network, seeds, dealer)
+        return Context(self.network, seeds, dealer, self._optimize)
 
     def scan(
         self,
@@ -218,7 +227,7 @@ class Context:
 
         indices = jnp.arange(length, dtype=jnp.uint32)
         return lax.scan(
-            kernels.optimize(step),
+            self._optimize(step),
             init,
             (indices, material, xs),
             length=length,
@@ -245,7 +254,7 @@ class Context:
             return index + np.uint32(1), body(self._enter(number, index, dealer), value)
 
         start = (jnp.zeros((), jnp.uint32), init)
-        return lax.while_loop(test, kernels.optimize(step), start)[1]
+        return lax.while_loop(test, self._optimize(step), start)[1]
 
     def branches(self, count: int) -> list[Context]:
         """A context for each branch of a condition."""

@@ -33,7 +33,7 @@ def test_values_that_cannot_be_encoded(value, message):
 
 
 def test_integers_out_of_range_and_things_that_are_no_numbers():
-    with pytest.raises(jsmpc.EncodingError, match="integer of magnitude.*64-bit ring"):
+    with pytest.raises(jsmpc.EncodingError, match=r"integer of magnitude.*64-bit ring"):
         jsmpc.share(KEY, np.int32([2**31 - 1]), jsmpc.Replicated3(bits=32))
     with pytest.raises(jsmpc.EncodingError, match="no array of numbers"):
         jsmpc.share(KEY, "text", SMPC)
@@ -136,7 +136,7 @@ def test_a_public_constant_out_of_range():
 def test_a_secret_used_as_if_it_were_public():
     x = shared()
     for use in (bool, float, int, np.asarray, list, lambda s: s + 1, lambda s: s < 1):
-        with pytest.raises(jsmpc.SecretError, match="jsmpc.secure.*jsmpc.reveal"):
+        with pytest.raises(jsmpc.SecretError, match=r"jsmpc.secure.*jsmpc.reveal"):
             use(x)
     with pytest.raises(jax.errors.TracerBoolConversionError):
         jsmpc.secure(lambda v: v if v[0, 0] > 0 else -v)(KEY, x)

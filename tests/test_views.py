@@ -142,7 +142,7 @@ class UnmaskedComparison(jsmpc.Additive):
     """A comparison opens x itself."""
 
     def _split(self, ctx: Context, x: Local, shift: int) -> tuple[Local, list[Local], Local]:
-        u, *table, top = ctx.deal(CarryMask(x.shape, x.dtype, shift))
+        _, *table, top = ctx.deal(CarryMask(x.shape, x.dtype, shift))
         return self._open(ctx, x), table, top
 
 

@@ -282,6 +282,7 @@ def _varying(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 # --- The check -----------------------------------------------------------------------------------
 
+
 def secrets_for(kinds: Sequence[type], bits: int, pattern: str, seed: int) -> list[Any]:
     """Operands of the given kinds (`A` words, `B` bits in bytes) with a pattern of bits."""
     rng = np.random.default_rng(seed)

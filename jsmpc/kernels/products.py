@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from jsmpc.kernels.batched import mapped_first
 
 Array = jax.Array
 Pairs = Sequence[tuple[Array, Array]]
+
+PATCH_BLOCK = 2**24  # how many words of patches a convolution holds at once
 
 matmul_p = Primitive("ring_matmul")
 
@@ -42,6 +45,11 @@ def _on_cpu(*operands: Array) -> Array:
         return native.matmul(_pairs(operands))
 
 
+def _on_gpu(*operands: Array) -> Array:
+    with jax.enable_x64(True):
+        return pure.matmul_int8(_pairs(operands))
+
+
 def _abstract(x: Any, y: Any, *_: Any) -> jax.core.ShapedArray:
     return jax.core.ShapedArray((x.shape[0], x.shape[1], y.shape[2]), x.dtype)
 
@@ -57,10 +65,8 @@ matmul_p.def_impl(jax.jit(matmul_p.bind))
 batching.primitive_batchers[matmul_p] = _batch
 mlir.register_lowering(matmul_p, mlir.lower_fun(_pure, multiple_results=False))
 mlir.register_lowering(matmul_p, mlir.lower_fun(_on_cpu, multiple_results=False), "cpu")
-
-
-def _product_of_sizes(shape: Sequence[int]) -> int:
-    return int(np.prod(shape, dtype=np.int64))
+for _platform in ("cuda", "rocm"):
+    mlir.register_lowering(matmul_p, mlir.lower_fun(_on_gpu, multiple_results=False), _platform)
 
 
 def dot_general(pairs: Pairs, dimension_numbers: Any) -> Array:
@@ -79,8 +85,8 @@ def dot_general(pairs: Pairs, dimension_numbers: Any) -> Array:
     right_free = [d for d in range(y.ndim) if d not in (*right, *right_batch)]
     batch = [x.shape[d] for d in left_batch]
     rows, columns = [x.shape[d] for d in left_free], [y.shape[d] for d in right_free]
-    b, k = _product_of_sizes(batch), _product_of_sizes([x.shape[d] for d in left])
-    m, n = _product_of_sizes(rows), _product_of_sizes(columns)
+    b, k = math.prod(batch), math.prod([x.shape[d] for d in left])
+    m, n = math.prod(rows), math.prod(columns)
 
     def normal(pair: tuple[Array, Array]) -> tuple[Array, Array]:
         u, v = pair
@@ -122,30 +128,94 @@ def convolution(
     """
     spec = dimension_numbers
     groups = feature_groups * batch_groups
-    kernel = pairs[0][1].transpose(spec.rhs_spec)
-    outputs, inputs, *window = kernel.shape
+    pads = [(low, high, d - 1) for (low, high), d in zip(padding, lhs_dilation, strict=True)]
 
     def normal(pair: tuple[Array, Array]) -> tuple[Array, Array]:
         x, w = pair[0].transpose(spec.lhs_spec), pair[1].transpose(spec.rhs_spec)
-        pads = [(0, 0, 0)] * 2 + [
-            (low, high, d - 1) for (low, high), d in zip(padding, lhs_dilation, strict=True)
-        ]
-        x = lax.pad(x, jnp.zeros((), x.dtype), pads)
-        x = x.reshape(batch_groups, -1, feature_groups, inputs, *x.shape[2:])
-        x = _patches(x, window, strides, rhs_dilation)
-        spatial = range(4, x.ndim, 2)
-        x = x.transpose(0, 2, 1, *spatial, 3, *(d + 1 for d in spatial))
-        w = w.reshape(groups, outputs // groups, -1).transpose(0, 2, 1)
-        return x.reshape(groups, -1, w.shape[1]), w
+        batch, outputs, inputs = x.shape[0] // batch_groups, w.shape[0] // groups, w.shape[1]
+        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (0, 0, 0), *pads])
+        x = x.reshape(batch_groups, batch, feature_groups, inputs, *x.shape[2:])
+        return x, w.reshape(groups, outputs, *w.shape[1:])
 
-    normals = [normal(pair) for pair in pairs]
-    x = pairs[0][0].transpose(spec.lhs_spec)
-    batch = x.shape[0] // batch_groups
-    out_spatial = _out_spatial(x.shape[2:], window, strides, padding, lhs_dilation, rhs_dilation)
-    out = _matmul(normals).reshape(groups, batch, *out_spatial, outputs // groups)
+    out = _convolve([normal(pair) for pair in pairs], strides, rhs_dilation)
     out = jnp.moveaxis(out, 0, -2)
-    out = out.reshape(batch, *out_spatial, outputs)
+    out = out.reshape(*out.shape[:-2], -1 if out.size else groups * out.shape[-1])
     return jnp.moveaxis(out, -1, 1).transpose(np.argsort(spec.out_spec))
+
+
+def _convolve(pairs: Pairs, strides: Sequence[int], dilation: Sequence[int]) -> Array:
+    """The convolution as matrix products of at most `PATCH_BLOCK` words of patches.
+
+    Args:
+      pairs: of uint[batch_groups, batch, feature_groups, inputs, *padded] and
+        uint[groups, outputs, inputs, *window].
+
+    Returns:
+      uint[groups, batch, *positions, outputs].
+    """
+    x, w = pairs[0]
+    groups, outputs, inputs, *window = w.shape
+    batch, spans = x.shape[1], [(size - 1) * d + 1 for size, d in zip(window, dilation, strict=True)]
+    positions = [
+        max((size - span) // stride + 1, 0)
+        for size, span, stride in zip(x.shape[4:], spans, strides, strict=True)
+    ]
+    rows, columns = batch * math.prod(positions), inputs * math.prod(window)
+    words = len(pairs) * groups * rows * columns
+
+    if words <= PATCH_BLOCK or rows == inputs == 1:
+        products = [
+            (_patches(x, window, strides, dilation).reshape(groups, rows, columns),
+             w.reshape(groups, outputs, columns).transpose(0, 2, 1))
+            for x, w in pairs
+        ]
+        return _matmul(products).reshape(groups, batch, *positions, outputs)
+
+    def pieces(length: int) -> tuple[int, int]:
+        """How many pieces of what size an axis is cut into; the last may be padded."""
+        count = -(-length // max(PATCH_BLOCK * length // words, 1))
+        return count, -(-length // count)
+
+    def again(xs: Sequence[Array], ws: Sequence[Array]) -> Array:
+        return _convolve(list(zip(xs, ws, strict=True)), strides, dilation)
+
+    xs, ws = [x for x, _ in pairs], [w for _, w in pairs]
+    if inputs > 1 and (columns > rows or rows == 1):  # a sum of products of fewer columns
+        count, size = pieces(inputs)
+        parts = [_cut(x, 3, count, size) for x in xs], [_cut(w, 2, count, size) for w in ws]
+        first, rest = jax.tree.map(lambda v: v[0], parts), jax.tree.map(lambda v: v[1:], parts)
+        return lax.scan(lambda total, part: (total + again(*part), None), again(*first), rest)[0]
+    if batch > 1:
+        count, size = pieces(batch)
+        out = lax.map(lambda part: again(part, ws), [_cut(x, 1, count, size) for x in xs])
+        return _joined(out, 1, batch)
+    at = next(i for i, n in enumerate(positions) if n > 1)
+    count, size = pieces(positions[at])
+    step, reach = size * strides[at], (size - 1) * strides[at] + spans[at]
+    xs = [_to_length(x, 4 + at, (count - 1) * step + reach) for x in xs]
+
+    def strip(start: Array) -> Array:
+        return again([lax.dynamic_slice_in_dim(x, start, reach, 4 + at) for x in xs], ws)
+
+    return _joined(lax.map(strip, np.arange(count) * step), 2 + at, positions[at])
+
+
+def _to_length(x: Array, axis: int, length: int) -> Array:
+    pads = [(0, length - n if i == axis else 0, 0) for i, n in enumerate(x.shape)]
+    return lax.pad(x, jnp.zeros((), x.dtype), pads)
+
+
+def _cut(x: Array, axis: int, count: int, size: int) -> Array:
+    """[..., n, …] to [count, ..., size, …], with zeros at the end."""
+    x = _to_length(x, axis, count * size)
+    return jnp.moveaxis(x.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :]), axis, 0)
+
+
+def _joined(parts: Array, axis: int, length: int) -> Array:
+    """[count, ..., size, …] to [..., length, …]: the pieces one after another, cut to length."""
+    x = jnp.moveaxis(parts, 0, axis)
+    x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    return lax.slice_in_dim(x, 0, length, axis=axis)
 
 
 def _out_spatial(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +12,12 @@ import numpy as np
 from jax import lax
 
 Array = jax.Array
+Terms = Sequence[tuple[Array, Array]]
 
 _CONSTANTS = np.frombuffer(b"expand 32-byte k", "<u4")
 _EXACT_TERMS = 2048  # products of two balanced 22-bit limbs that float64 sums exactly
+_EXACT_BYTES = 2**17 - 1  # products of two balanced bytes, at most 2^14, that int32 sums exactly
+_DIMS = (((2,), (1,)), ((0,), (0,)))
 
 
 def _rotate_left(x: Array, n: int) -> Array:
@@ -69,11 +74,10 @@ def _limbs(x: Array) -> list[Array]:
 
 
 def _matmul64(x: Array, y: Array) -> Array:
-    dims = (((2,), (1,)), ((0,), (0,)))
     xs, ys = _limbs(x), _limbs(y)
 
     def product(i: int, j: int) -> Array:
-        exact = lax.dot_general(xs[i], ys[j], dims, precision=lax.Precision.HIGHEST)
+        exact = lax.dot_general(xs[i], ys[j], _DIMS, precision=lax.Precision.HIGHEST)
         return exact.astype(jnp.int64)
 
     low = product(0, 0)
@@ -84,12 +88,47 @@ def _matmul64(x: Array, y: Array) -> Array:
 
 def _matmul32(x: Array, y: Array) -> Array:
     signed = [lax.bitcast_convert_type(v, jnp.int32) for v in (x, y)]
-    result = lax.dot_general(signed[0], signed[1], (((2,), (1,)), ((0,), (0,))))
-    return lax.bitcast_convert_type(result, jnp.uint32)
+    return lax.bitcast_convert_type(lax.dot_general(*signed, _DIMS), jnp.uint32)
 
 
-def matmul(terms: Sequence[tuple[Array, Array]]) -> Array:
-    """The sum of the ring matrix products of the terms.
+def _balanced_bytes(x: Array) -> Array:
+    """int8[..., bytes], the lowest first: the digits of x in base 256 from -128 to 127.
+
+    The bytes of x + 0x80…80 are each 128 more than a balanced digit of x.
+    """
+    middle = np.frombuffer(b"\x80" * x.dtype.itemsize, x.dtype)[0]
+    return lax.bitcast_convert_type((x + middle) ^ middle, jnp.int8)
+
+
+def _matmul_bytes(x: Array, y: Array) -> Array:
+    """Digit s of the product sums x_i·y_(s-i): one int8 product over the depth and i together."""
+    xs, ys = _balanced_bytes(x), lax.rev(_balanced_bytes(y), (3,))
+    digits = x.dtype.itemsize
+    signed = jnp.dtype(f"int{8 * digits}")
+    total = jnp.zeros((), signed)
+    for s in reversed(range(digits)):
+        digit = lax.dot_general(
+            xs[..., : s + 1],
+            ys[..., digits - 1 - s :],
+            (((2, 3), (1, 3)), ((0,), (0,))),
+            preferred_element_type=jnp.int32,
+        )
+        total = (total << 8) + digit.astype(signed)
+    return lax.bitcast_convert_type(total, x.dtype)
+
+
+def _in_blocks(terms: Terms, product: Callable[[Array, Array], Array], exact: int) -> Array:
+    """The sum of the terms' products, each in blocks of the depth that `product` takes."""
+    parts = [
+        product(x[:, :, k : k + exact], y[:, k : k + exact])
+        for x, y in terms
+        for k in range(0, max(x.shape[2], 1), exact)
+    ]
+    return functools.reduce(operator.add, parts)
+
+
+def matmul(terms: Terms) -> Array:
+    """The sum of the ring matrix products of the terms: int32, or balanced limbs in float64.
 
     Args:
       terms: pairs of uint[b, m, k] and uint[b, k, n], all 32 or all 64 bits wide.
@@ -97,17 +136,13 @@ def matmul(terms: Sequence[tuple[Array, Array]]) -> Array:
     Returns:
       uint[b, m, n], modulo 2^32 or 2^64.
     """
-    total = None
-    for x, y in terms:
-        depth = x.shape[2]
-        if x.dtype == jnp.uint32:
-            parts = [_matmul32(x, y)]
-        else:
-            parts = [
-                _matmul64(x[:, :, k : k + _EXACT_TERMS], y[:, k : k + _EXACT_TERMS, :])
-                for k in range(0, max(depth, 1), _EXACT_TERMS)
-            ]
-        for part in parts:
-            total = part if total is None else total + part
-    assert total is not None
-    return total
+    x, _ = terms[0]
+    if x.dtype == jnp.uint32:
+        return _in_blocks(terms, _matmul32, max(x.shape[2], 1))
+    return _in_blocks(terms, _matmul64, _EXACT_TERMS)
+
+
+def matmul_int8(terms: Terms) -> Array:
+    """As `matmul`, with int8 products summed in int32, the fast path of tensor cores."""
+    x, _ = terms[0]
+    return _in_blocks(terms, _matmul_bytes, _EXACT_BYTES // x.dtype.itemsize)

@@ -193,10 +193,16 @@ class SecureFunction:
 
     # All parties in one program.
 
-    def _program(self, signature: _Signature, key: Array, leaves: list[Any]) -> Any:
+    def _program(
+        self,
+        signature: _Signature,
+        key: Array,
+        leaves: list[Any],
+        optimize: Callable[[Any], Any] = lambda f: f,
+    ) -> Any:
         protocol = _require_protocol(signature)
         network = networks.Simulated(protocol.size)
-        ctx = contexts.Context(network, protocol.setup(network, key))
+        ctx = contexts.Context(network, protocol.setup(network, key), optimize=optimize)
         return self._evaluate(signature, network, ctx, leaves)
 
     def _simulate(self, signature: _Signature, key: Array, leaves: list[Any]) -> Any:
@@ -206,7 +212,7 @@ class SecureFunction:
                 args[i] = value
             with jax.enable_x64(signature.user_x64):
                 return self._f(*args, **kwargs)
-        program = functools.partial(self._program, signature)
+        program = functools.partial(self._program, signature, optimize=kernels.optimize)
         return _with_fresh_key_per_element(kernels.optimize(program))(key, leaves)
 
     # The two phases.
@@ -250,7 +256,8 @@ class SecureFunction:
             if self._mesh is not None:
                 corrections = jax.tree.map(lambda x: x[0], corrections)
             unpacked = protocol.unpack(network, seeds)
-            ctx = contexts.Context(network, unpacked, contexts.Supplied(plan, corrections))
+            dealt = contexts.Supplied(plan, corrections)
+            ctx = contexts.Context(network, unpacked, dealt, kernels.optimize)
             return self._evaluate(signature, network, ctx, leaves)
 
         fast = kernels.optimize(run)

@@ -4,6 +4,7 @@
 // accesses beyond them.
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <random>
 #include <thread>
@@ -14,6 +15,7 @@
 #include "gemm.h"
 #include "kernels.h"
 #include "parallel.h"
+#include "program.h"
 
 namespace jsmpc {
 namespace {
@@ -168,6 +170,195 @@ void check_keystreams() {
   }
 }
 
+template <class T>
+constexpr int64_t kType = sizeof(T) == 8 ? 3 : sizeof(T) / 2;
+
+class Builder {
+ public:
+  explicit Builder(int64_t elements) { program_.elements = elements; }
+
+  template <class T>
+  int64_t scratch() {
+    return add({kScratch, 0, 0, kType<T>});
+  }
+  template <class T>
+  int64_t operand(const std::vector<T>& data, int64_t offset = 0,
+                  Place place = kOperand) {
+    program_.operands.push_back(reinterpret_cast<const uint8_t*>(data.data()));
+    return add({place, int64_t(program_.operands.size()) - 1, offset, kType<T>});
+  }
+  template <class T>
+  int64_t result(std::vector<T>& data, int64_t offset = 0) {
+    program_.results.push_back(reinterpret_cast<uint8_t*>(data.data()));
+    return add({kResult, int64_t(program_.results.size()) - 1, offset, kType<T>});
+  }
+  template <class T>
+  void emit(int64_t op, int64_t result, int64_t a, int64_t b, int64_t constant) {
+    instructions_.push_back({op, kType<T>, result, a, b, constant});
+  }
+
+  void run() {
+    program_.instructions = instructions_.data();
+    program_.count = instructions_.size();
+    program_.registers = registers_.data();
+    program_.register_count = registers_.size();
+    std::thread([&] {
+      Threads pool;
+      jsmpc::run(program_, pool);
+    }).join();
+  }
+
+ private:
+  int64_t add(const Register& r) {
+    registers_.push_back(r);
+    return int64_t(registers_.size()) - 1;
+  }
+
+  Program program_{};
+  std::vector<Instruction> instructions_;
+  std::vector<Register> registers_;
+};
+
+template <class T>
+T naive(int64_t op, T x, T y, T c) {
+  const uint64_t a = x, bits = 8 * sizeof(T);
+  switch (op) {
+    case kAdd: return T(a + y);
+    case kSub: return T(a - y);
+    case kMul: return T(a * y);
+    case kAnd: return x & y;
+    case kOr: return x | y;
+    case kXor: return x ^ y;
+    case kShiftLeft: return y < bits ? T(a << y) : T(0);
+    case kShiftRight: return y < bits ? T(a >> y) : T(0);
+    case kDiv: return y ? T(a / y) : T(~T(0));
+    case kAddConstant: return T(a + c);
+    case kMulConstant: return T(a * c);
+    case kAndConstant: return x & c;
+    case kOrConstant: return x | c;
+    case kXorConstant: return x ^ c;
+    case kShiftLeftConstant: return T(a << c);
+    case kShiftRightConstant: return T(a >> c);
+    case kDivConstant: return T(a / c);
+    case kNegate: return T(0 - a);
+    case kNot: return T(~a);
+    case kConstant: return c;
+  }
+  std::abort();
+}
+
+// All bits, or few of them: shifts by less than a word and more, divisions by 0.
+template <class T>
+std::vector<T> mixed_words(int64_t size) {
+  std::vector<T> words = random_words<T>(size);
+  for (T& word : words)
+    if (generator() % 2) word %= 16 * sizeof(T);
+  return words;
+}
+
+// direct = op(x, y); later = op(op(x, scalar), y), by way of scratch memory.
+template <class T>
+void check_op(int64_t op, int64_t n) {
+  constexpr int64_t kBefore = 3;
+  const auto x = mixed_words<T>(kBefore + n), y = mixed_words<T>(n);
+  const auto scalars = mixed_words<T>(5);
+  std::vector<T> direct(n, 7), later(kBefore + n, 7);
+  T c = mixed_words<T>(1)[0];
+  if (op == kShiftLeftConstant || op == kShiftRightConstant) c %= 8 * sizeof(T);
+  if (op == kDivConstant && c == 0) c = 3;
+
+  Builder program(n);
+  const int64_t between = program.scratch<T>();
+  const int64_t rx = program.operand(x, kBefore), ry = program.operand(y);
+  const int64_t scalar = program.operand(scalars, 4, kScalar);
+  program.emit<T>(op, program.result(direct), rx, ry, int64_t(c));
+  program.emit<T>(op, between, rx, scalar, int64_t(c));
+  program.emit<T>(op, program.result(later, kBefore), between, ry, int64_t(c));
+  program.run();
+  for (int64_t i = 0; i < n; ++i) {
+    const T u = x[kBefore + i], v = y[i];
+    const T w = naive<T>(op, u, scalars[4], c);
+    require(direct[i] == naive<T>(op, u, v, c), "operation", op, kType<T>, i);
+    require(later[kBefore + i] == naive<T>(op, w, v, c), "operation on scratch",
+            op, kType<T>, i);
+  }
+  for (int64_t i = 0; i < kBefore; ++i)
+    require(later[i] == 7, "what is before a result", op, kType<T>, i);
+}
+
+template <class T, class From>
+void check_conversion(int64_t n) {
+  const auto x = random_words<From>(n);
+  std::vector<T> direct(n), later(n);
+  Builder program(n);
+  const int64_t between = program.scratch<T>(), rx = program.operand(x);
+  program.emit<T>(kConvert, program.result(direct), rx, 0, kType<From>);
+  program.emit<T>(kConvert, between, rx, 0, kType<From>);
+  program.emit<T>(kNot, program.result(later), between, 0, 0);
+  program.run();
+  for (int64_t i = 0; i < n; ++i)
+    require(direct[i] == T(x[i]) && later[i] == T(~T(x[i])), "conversion",
+            kType<From>, kType<T>, i);
+}
+
+// The stream's word at `index`, where 16 blocks are a tile.
+uint32_t stream_word(const uint32_t* key, uint64_t number, int64_t index) {
+  const uint32_t nonce[3] = {uint32_t(number), uint32_t(number >> 32), 0};
+  const int64_t tile = index / 256, w = index % 256 / 16, j = index % 16;
+  return word(key, nonce, uint32_t(16 * tile + j), int(w));
+}
+
+template <class T>
+void check_draw(int64_t n) {
+  constexpr int64_t kBefore = 3;
+  const auto keys = random_words<uint32_t>(kBefore + 8);
+  const auto x = random_words<T>(n);
+  const uint64_t number = generator();
+  std::vector<T> direct(n), masked(n);
+  Builder program(n);
+  const int64_t between = program.scratch<T>(), rx = program.operand(x);
+  program.operand(keys);
+  const int64_t key = 1;  // among the operands
+  program.emit<T>(kDraw, program.result(direct), key, kBefore, int64_t(number));
+  program.emit<T>(kDraw, between, key, kBefore, int64_t(number) + 1);
+  program.emit<T>(kAdd, program.result(masked), between, rx, 0);
+  program.run();
+
+  const int64_t words = (n * int64_t(sizeof(T)) + 3) / 4;
+  std::vector<uint32_t> streams[2];
+  for (int64_t i = 0; i < words; ++i)
+    for (int s = 0; s < 2; ++s)
+      streams[s].push_back(stream_word(keys.data() + kBefore, number + s, i));
+  for (int64_t i = 0; i < n; ++i) {
+    T drawn[2];
+    for (int s = 0; s < 2; ++s)
+      std::memcpy(&drawn[s], reinterpret_cast<char*>(streams[s].data()) + i * sizeof(T),
+                  sizeof(T));
+    require(direct[i] == drawn[0], "draw", n, kType<T>, i);
+    require(masked[i] == T(drawn[1] + x[i]), "draw to scratch", n, kType<T>, i);
+  }
+}
+
+template <class T>
+void check_programs_of(int64_t n) {
+  for (int64_t op = 0; op < kOps; ++op)
+    if (op != kConvert && op != kDraw) check_op<T>(op, n);
+  check_conversion<T, uint8_t>(n);
+  check_conversion<T, uint16_t>(n);
+  check_conversion<T, uint32_t>(n);
+  check_conversion<T, uint64_t>(n);
+  check_draw<T>(n);
+}
+
+void check_programs() {
+  for (int64_t n : {0, 1, 1023, 1024, 1025, 5000, 20000}) {
+    check_programs_of<uint8_t>(n);
+    check_programs_of<uint16_t>(n);
+    check_programs_of<uint32_t>(n);
+    check_programs_of<uint64_t>(n);
+  }
+}
+
 }  // namespace
 }  // namespace jsmpc
 
@@ -184,6 +375,7 @@ int main() {
     jsmpc::select(isa);
     jsmpc::check_gemms();
     jsmpc::check_keystreams();
+    jsmpc::check_programs();
     std::printf("%s: passed\n", name);
   }
 }

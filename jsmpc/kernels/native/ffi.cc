@@ -8,6 +8,7 @@
 #include "gemm.h"
 #include "kernels.h"
 #include "parallel.h"
+#include "program.h"
 
 namespace jsmpc {
 namespace {
@@ -118,6 +119,27 @@ ffi::Error matmul(ffi::ThreadPool pool, ffi::RemainingArgs operands,
   }
 }
 
+// operands... -> results...
+ffi::Error program(ffi::ThreadPool pool, ffi::RemainingArgs operands,
+                   ffi::RemainingRets results,
+                   ffi::Span<const int64_t> instructions,
+                   ffi::Span<const int64_t> registers, int64_t elements) {
+  Program p;
+  p.instructions = reinterpret_cast<const Instruction*>(instructions.begin());
+  p.count = instructions.size() / (sizeof(Instruction) / sizeof(int64_t));
+  p.registers = reinterpret_cast<const Register*>(registers.begin());
+  p.register_count = registers.size() / (sizeof(Register) / sizeof(int64_t));
+  p.elements = elements;
+  for (size_t i = 0; i < operands.size(); ++i)
+    p.operands.push_back(static_cast<const uint8_t*>(
+        operands.get<ffi::AnyBuffer>(i)->untyped_data()));
+  for (size_t i = 0; i < results.size(); ++i)
+    p.results.push_back(static_cast<uint8_t*>(
+        (*results.get<ffi::AnyBuffer>(i))->untyped_data()));
+  run(p, pool);
+  return ffi::Error::Success();
+}
+
 }  // namespace
 }  // namespace jsmpc
 
@@ -125,6 +147,7 @@ ffi::Error matmul(ffi::ThreadPool pool, ffi::RemainingArgs operands,
 
 EXPORT XLA_FFI_Error* jsmpc_keystream(XLA_FFI_CallFrame*);
 EXPORT XLA_FFI_Error* jsmpc_matmul(XLA_FFI_CallFrame*);
+EXPORT XLA_FFI_Error* jsmpc_program(XLA_FFI_CallFrame*);
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_keystream, jsmpc::keystream,
                               xla::ffi::Ffi::Bind()
@@ -140,3 +163,12 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_matmul, jsmpc::matmul,
                                   .Ret<xla::ffi::AnyBuffer>()
                                   .Attr<bool>("transpose_a")
                                   .Attr<bool>("transpose_b"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_program, jsmpc::program,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .RemainingArgs()
+                                  .RemainingRets()
+                                  .Attr<xla::ffi::Span<const int64_t>>("instructions")
+                                  .Attr<xla::ffi::Span<const int64_t>>("registers")
+                                  .Attr<int64_t>("elements"));

@@ -1,14 +1,9 @@
-// Runs a straight-line program of elementwise instructions over arrays, block by
-// block, so that what lies between its inputs and its results stays in cache.
-#include "xla/ffi/api/ffi.h"
+#include "program.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <cstring>
-#include <vector>
 
 #include "kernels.h"
-#include "parallel.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define FOR_EACH_ISA \
@@ -21,34 +16,10 @@
 namespace jsmpc {
 namespace {
 
-namespace ffi = xla::ffi;
-
 constexpr int kBlock = 1024;        // elements in a register
 constexpr int kTileBlocks = 16;     // ChaCha20 blocks in a tile of a stream
 constexpr int kTileBytes = 64 * kTileBlocks;
 constexpr int64_t kTask = 8;        // blocks that a thread claims at once
-
-// The order is that of jsmpc/kernels/fusion.py.
-enum Op : int64_t {
-  kAdd, kSub, kMul, kAnd, kOr, kXor, kShiftLeft, kShiftRight, kDiv,
-  kAddConstant, kMulConstant, kAndConstant, kOrConstant, kXorConstant,
-  kShiftLeftConstant, kShiftRightConstant, kDivConstant,
-  kNegate, kNot, kConvert, kConstant, kDraw, kOps
-};
-
-struct Instruction {
-  int64_t op;
-  int64_t type;      // of the result: log2 of its bytes
-  int64_t result;    // registers
-  int64_t a, b;      // registers; of a draw: its key's operand and offset
-  int64_t constant;  // a constant; a draw's number; the type a conversion is from
-};
-
-// Where a register lies: in scratch memory, in an operand, or in a result.
-enum Place : int64_t { kScratch, kOperand, kScalar, kResult };
-struct Register {
-  int64_t place, index, offset, type;
-};
 
 template <class T, class F>
 INLINE void apply(void* out, const void* a, const void* b, int n, F f) {
@@ -82,10 +53,11 @@ template <class T>
 INLINE void execute(const Instruction& in, void* o, const void* a, const void* b, int n) {
   const T c = T(in.constant);
   constexpr T kBits = sizeof(T) * 8;
+  using Wide = decltype(T() + 0u);  // a product of two uint16_t may overflow int
   switch (in.op) {
     case kAdd: return apply<T>(o, a, b, n, [](T x, T y) { return T(x + y); });
     case kSub: return apply<T>(o, a, b, n, [](T x, T y) { return T(x - y); });
-    case kMul: return apply<T>(o, a, b, n, [](T x, T y) { return T(x * y); });
+    case kMul: return apply<T>(o, a, b, n, [](T x, T y) { return T(Wide(x) * y); });
     case kAnd: return apply<T>(o, a, b, n, [](T x, T y) { return T(x & y); });
     case kOr: return apply<T>(o, a, b, n, [](T x, T y) { return T(x | y); });
     case kXor: return apply<T>(o, a, b, n, [](T x, T y) { return T(x ^ y); });
@@ -95,7 +67,7 @@ INLINE void execute(const Instruction& in, void* o, const void* a, const void* b
       return apply<T>(o, a, b, n, [](T x, T y) { return y < kBits ? T(x >> y) : T(0); });
     case kDiv: return apply<T>(o, a, b, n, [](T x, T y) { return y ? T(x / y) : T(~T(0)); });
     case kAddConstant: return apply<T>(o, a, n, [=](T x) { return T(x + c); });
-    case kMulConstant: return apply<T>(o, a, n, [=](T x) { return T(x * c); });
+    case kMulConstant: return apply<T>(o, a, n, [=](T x) { return T(Wide(x) * c); });
     case kAndConstant: return apply<T>(o, a, n, [=](T x) { return T(x & c); });
     case kOrConstant: return apply<T>(o, a, n, [=](T x) { return T(x | c); });
     case kXorConstant: return apply<T>(o, a, n, [=](T x) { return T(x ^ c); });
@@ -115,16 +87,6 @@ INLINE void execute(const Instruction& in, void* o, const void* a, const void* b
     case kConstant: std::fill_n(static_cast<T*>(o), n, c);
   }
 }
-
-struct Program {
-  const Instruction* instructions;
-  int64_t count;
-  const Register* registers;
-  int64_t register_count;
-  int64_t elements;
-  std::vector<const uint8_t*> operands;
-  std::vector<uint8_t*> results;
-};
 
 // Elements first, first + 1, ... of the draw `number` under a key.
 void draw(const uint32_t* key, int64_t number, int64_t type, int64_t first, uint8_t* out,
@@ -205,44 +167,19 @@ class Registers {
   std::vector<void*> at_;
 };
 
-ffi::Error program(ffi::ThreadPool pool, ffi::RemainingArgs operands,
-                   ffi::RemainingRets results, ffi::Span<const int64_t> instructions,
-                   ffi::Span<const int64_t> registers, int64_t elements) {
-  Program p;
-  p.instructions = reinterpret_cast<const Instruction*>(instructions.begin());
-  p.count = instructions.size() / (sizeof(Instruction) / sizeof(int64_t));
-  p.registers = reinterpret_cast<const Register*>(registers.begin());
-  p.register_count = registers.size() / (sizeof(Register) / sizeof(int64_t));
-  p.elements = elements;
-  for (size_t i = 0; i < operands.size(); ++i)
-    p.operands.push_back(static_cast<const uint8_t*>(operands.get<ffi::AnyBuffer>(i)->untyped_data()));
-  for (size_t i = 0; i < results.size(); ++i)
-    p.results.push_back(static_cast<uint8_t*>((*results.get<ffi::AnyBuffer>(i))->untyped_data()));
-
-  const int64_t blocks = (elements + kBlock - 1) / kBlock;
-  const int64_t tasks = (blocks + kTask - 1) / kTask;
-  parallel_for(pool, tasks, 1, [&](int64_t task) {
-    Registers state(p);
-    const int64_t end = std::min((task + 1) * kTask, blocks);
-    for (int64_t b = task * kTask; b < end; ++b) {
-      const int64_t first = b * kBlock;
-      run_block(p, state.block(first), first, int(std::min<int64_t>(kBlock, elements - first)));
-    }
-  });
-  return ffi::Error::Success();
-}
+constexpr int64_t blocks_of(int64_t elements) { return (elements + kBlock - 1) / kBlock; }
 
 }  // namespace
+
+int64_t Program::tasks() const { return (blocks_of(elements) + kTask - 1) / kTask; }
+
+void Program::run(int64_t task) const {
+  Registers state(*this);
+  const int64_t end = std::min((task + 1) * kTask, blocks_of(elements));
+  for (int64_t b = task * kTask; b < end; ++b) {
+    const int64_t first = b * kBlock;
+    run_block(*this, state.block(first), first, int(std::min<int64_t>(kBlock, elements - first)));
+  }
+}
+
 }  // namespace jsmpc
-
-extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* jsmpc_program(
-    XLA_FFI_CallFrame*);
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_program, jsmpc::program,
-                              xla::ffi::Ffi::Bind()
-                                  .Ctx<xla::ffi::ThreadPool>()
-                                  .RemainingArgs()
-                                  .RemainingRets()
-                                  .Attr<xla::ffi::Span<const int64_t>>("instructions")
-                                  .Attr<xla::ffi::Span<const int64_t>>("registers")
-                                  .Attr<int64_t>("elements"));

@@ -1,0 +1,295 @@
+"""What `cost` says is what the messages of a run add up to, and what the protocols document."""
+
+from __future__ import annotations
+
+import collections
+import math
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from harness import BITS, SECRET, key, protocol
+from jax import lax
+from views import Recorder, record_secure
+
+import jsmpc
+from jsmpc import kernels, network, ring
+from jsmpc.context import Context
+from jsmpc.functions import circuits, comparison
+from jsmpc.groups import BOOLEAN
+from jsmpc.network import Simulated, message_p
+
+# --- cost() against the messages of a run --------------------------------------------------------
+
+
+def chain(x: Any, w: Any) -> Any:
+    return lax.scan(lambda c, row: (c * row, None), w, x)[0]
+
+
+def nested(x: Any, w: Any) -> Any:
+    def step(c: Any, row: Any) -> Any:
+        return lax.fori_loop(0, 2, lambda i, v: jnp.maximum(v, row), c), None
+
+    return lax.scan(step, w, x, reverse=True)[0]
+
+
+FUNCTIONS = {
+    "sum": lambda x, w: x.sum() + w,
+    "product": lambda x, w: x * w,
+    "matmul": lambda x, w: x @ w,
+    "two at once": lambda x, w: (x * x, jax.nn.relu(w)),
+    "one after another": lambda x, w: jax.nn.relu(x * w) * 0.3,
+    "argmax": lambda x, w: jnp.argmax(x, 0),
+    "equal": lambda x, w: x[0] == w,
+    "revealed": lambda x, w: jsmpc.reveal((x @ w).sum()) * w,
+    "secret condition": lambda x, w: lax.cond(
+        w[0] > 1, jnp.sin if False else jnp.abs, lambda v: v * v, w
+    ),  # noqa: E501
+    "chain": chain,
+    "nested": nested,
+}
+
+
+def counted(recorder: Recorder, parties: int) -> tuple[int, tuple[int, ...], int]:
+    sent: collections.Counter[Any] = collections.Counter()
+    rounds = 0
+    for message in recorder.messages:
+        phase = "online" if message.phase == "online" else message.source
+        sent[message.source if phase == "online" else phase, message.phase] += message.value.nbytes
+        if message.phase == "online":
+            rounds = max(rounds, message.round)
+    online = tuple(sent[i, "online"] for i in range(parties))
+    return rounds, online, sent["dealer", "offline"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("name", SECRET)
+def test_the_cost_is_what_the_messages_add_up_to(name: str, function: str) -> None:
+    smpc = protocol(name, 64)
+    values = np.ones((3, 4), np.float32), np.ones(4, np.float32)
+    shares = jsmpc.share(key(1), values, smpc)
+    secure = jsmpc.secure(FUNCTIONS[function])
+    cost = secure.cost(*shares)
+    rounds, online, dealer = counted(record_secure(secure, jnp.asarray(key(2)), *shares), smpc.size)
+    assert cost.bytes_sent == online
+    assert cost.rounds == rounds
+    assert cost.dealer_bytes == dealer
+    assert sum(cost.by_line.values()) == sum(online)
+    assert cost.bytes_per_party == sum(online) / smpc.size
+    assert cost.parties == smpc.parties
+    assert not cost.lower_bound
+    assert (sum(online) > 0) == (function != "sum")
+
+
+def test_a_loop_of_unknown_length_is_a_lower_bound() -> None:
+    def halve(x: Any) -> Any:
+        return lax.while_loop(lambda s: s[0] < 5, lambda s: (s[0] + 1, s[1] * s[1]), (0, x))[1]
+
+    share = jsmpc.share(key(1), np.ones(3, np.float32), jsmpc.Replicated3())
+    cost = jsmpc.secure(halve).cost(share)
+    assert cost.lower_bound
+    assert cost.bytes_sent == (2 * 3 * 8,) * 3
+    assert "at least" in str(cost)
+
+
+def test_bytes_are_attributed_to_the_users_lines() -> None:
+    def function(x: Any) -> Any:
+        doubled = x + x
+        squared = doubled * doubled
+        return squared > 1
+
+    line = function.__code__.co_firstlineno
+    share = jsmpc.share(key(1), np.ones(10, np.float32), jsmpc.Replicated3())
+    by_line = jsmpc.secure(function).cost(share).by_line
+    assert len(by_line) == 2
+    square, compare = (
+        next(count for where, count in by_line.items() if f"test_cost.py:{line + i} " in where)
+        for i in (2, 3)
+    )
+    assert square == 3 * 2 * 8 * 10
+    assert compare > square
+
+
+def test_the_setup_and_the_key_cost_nothing_online() -> None:
+    smpc = jsmpc.Replicated3()
+    cost = jsmpc.secure(jnp.negative).cost(jsmpc.share(key(1), np.ones(3, np.float32), smpc))
+    assert (cost.rounds, cost.bytes_sent, cost.dealer_bytes) == (0, (0, 0, 0), 0)
+
+
+# --- The documented costs of the protocols -------------------------------------------------------
+
+
+def measured(name: str, bits: int, f: Any, *kinds: Any) -> tuple[int, list[float], float]:
+    """Rounds, words that each party sends and that the dealer sends, an element."""
+    smpc = protocol(name, bits)
+    net, count = Simulated(smpc.size), 32
+    recorder = Recorder()
+
+    def program(key: Any, *stacked: Any) -> Any:
+        def inner(key: Any, *stacked: Any) -> Any:
+            ctx = Context(net, smpc.setup(net, key))
+            out = f(smpc, ctx, *(smpc.unpack(net, (s,)) for s in stacked))
+            return jax.tree.leaves(out)
+
+        closed = jax.make_jaxpr(inner)(key, *stacked)
+        return recorder.run(closed, (key, *stacked))
+
+    with jax.enable_x64(True):
+        shapes = [jax.ShapeDtypeStruct((smpc.size, count), kind) for kind in kinds]
+        jax.eval_shape(program, jax.ShapeDtypeStruct((8,), np.uint32), *shapes)
+    rounds, online, dealer = counted(_sized(recorder), smpc.size)
+    word = bits // 8 * count
+    return rounds, [b / word for b in online], dealer / word
+
+
+def _sized(recorder: Recorder) -> Recorder:
+    for i, message in enumerate(recorder.messages):
+        aval = message.value.aval
+        empty = np.broadcast_to(np.zeros((), aval.dtype), aval.shape)
+        recorder.messages[i] = network.dataclasses.replace(message, value=empty)
+    return recorder
+
+
+def blocks(bits: int) -> int:
+    return bits // 4
+
+
+BYTE, WORD = np.uint8, "word"
+
+LEVELS = {32: 3, 64: 4}  # log2 of the blocks
+
+# name: (function, operands, rounds, words of each party, words of the dealer); {b} is a byte.
+REPLICATED: dict[str, Any] = {
+    "mul_aa": (lambda s, c, x, y: s.mul_aa(c, x, y), "ww", 1, (1, 1, 1)),
+    "mul_aa with divisor": (lambda s, c, x, y: s.mul_aa(c, x, y, 1000), "ww", 2, (2, 2, 2)),
+    "square": (lambda s, c, x: s.square(c, x), "w", 1, (1, 1, 1)),
+    "truncate": (lambda s, c, x: s.truncate(c, x, 4), "w", 2, (2, 2, 2)),
+    "and_bb": (lambda s, c, x, y: s.and_bb(c, x, y), "ww", 1, (1, 1, 1)),
+    "open": (lambda s, c, x: s.open(c, x), "w", 1, (1, 1, 1)),
+    "open_to 1": (lambda s, c, x: s.open_to(c, x, 1), "w", 1, (1, 0, 0)),
+    "open_to 0": (lambda s, c, x: s.open_to(c, x, 0), "w", 1, (0, 0, 1)),
+    "b2a": (lambda s, c, p: s.b2a(c, p), "b", 2, (1, 1, 1)),
+    "mul_ba": (lambda s, c, p, x: s.mul_ba(c, p, x), "bw", 2, (3, 1, 1)),
+    "carry_words": (lambda s, c, x: s.carry_words(c, x), "w", 2, (2, 1, 1)),
+    "carry_leaves": (lambda s, c, x: s.carry_leaves(c, x), "w", 2, ("15/4 + b", "1/2", "1/2")),
+}
+
+# With n parties an opened word is sent n-1 times: the words here are those of two parties.
+ADDITIVE: dict[str, Any] = {
+    "mul_aa": (lambda s, c, x, y: s.mul_aa(c, x, y), "ww", 1, 2, 1),
+    "mul_aa with divisor": (lambda s, c, x, y: s.mul_aa(c, x, y, 1000), "ww", 2, 3, 3),
+    "square": (lambda s, c, x: s.square(c, x), "w", 1, 1, 1),
+    "truncate": (lambda s, c, x: s.truncate(c, x, 4), "w", 1, 1, 2),
+    "open": (lambda s, c, x: s.open(c, x), "w", 1, 1, 0),
+    "b2a": (lambda s, c, p: s.b2a(c, p), "b", 1, "b", 1),
+    "mul_ba": (lambda s, c, p, x: s.mul_ba(c, p, x), "bw", 1, "1 + b", 2),
+    "carry_leaves": (lambda s, c, x: s.carry_leaves(c, x), "w", 1, 1, "15/4 + b"),
+    "carry_words": (lambda s, c, x: s.carry_words(c, x), "w", 1, 1, 1),
+}
+
+
+def in_words(text: Any, bits: int) -> float:
+    """Words an element, from a number or a sum of numbers, fractions and `b`, a byte."""
+    if not isinstance(text, str):
+        return float(text)
+    parts = {"b": 8 / bits, "1": 1.0, "1/2": 0.5, "15/4": 3.75}
+    return sum(parts[part] for part in text.split(" + "))
+
+
+def kinds_of(operands: str, bits: int) -> list[Any]:
+    return [np.dtype(f"uint{bits}") if k == "w" else np.uint8 for k in operands]
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("operation", REPLICATED)
+def test_replicated_sharing_costs_what_it_documents(operation: str, bits: int) -> None:
+    f, operands, rounds, words = REPLICATED[operation]
+    found = measured("replicated3", bits, f, *kinds_of(operands, bits))
+    assert found == (rounds, [in_words(w, bits) for w in words], 0)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("name", ["additive2", "additive3"])
+@pytest.mark.parametrize("operation", ADDITIVE)
+def test_additive_sharing_costs_what_it_documents(operation: str, name: str, bits: int) -> None:
+    f, operands, rounds, words, dealt = ADDITIVE[operation]
+    found = measured(name, bits, f, *kinds_of(operands, bits))
+    others = protocol(name, bits).size - 1
+    each = [others * in_words(words, bits)] * (others + 1)
+    assert found == (rounds, each, in_words(dealt, bits))
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_opening_to_one_party_takes_a_word_from_each_other(bits: int) -> None:
+    found = measured("additive3", bits, lambda s, c, x: s.open_to(c, x, 1), f"uint{bits}")
+    assert found == (1, [1, 0, 1], 0)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("name", SECRET)
+def test_rounds_are_logarithmic(name: str, bits: int) -> None:
+    first = 2 if name == "replicated3" else 1
+    word = f"uint{bits}"
+    assert math.log2(blocks(bits)) == LEVELS[bits]
+    for function, rounds in (
+        (lambda s, c, x: circuits.msb(s, c, x), first + LEVELS[bits]),
+        (lambda s, c, x: circuits.is_zero(s, c, x), first + LEVELS[bits]),
+        (lambda s, c, x: comparison.relu(s, c, x), 2 * first + LEVELS[bits]),
+        (lambda s, c, x: circuits.a2b(s, c, x), first + LEVELS[bits] + 2),
+    ):
+        assert measured(name, bits, function, word)[0] == rounds
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_a_comparison_sends_few_bytes(bits: int) -> None:
+    """In replicated sharing: 5 bytes a party for the carry tree, of 64 bits."""
+    _, tree, _ = measured(
+        "replicated3",
+        bits,
+        lambda s, c, x: circuits.carry(s, c, x),
+        np.dtype(f"uint{bits // 2}"),
+    )
+    assert [w * bits / 8 for w in tree] == [{32: 3, 64: 5}[bits] if False else t for t in (
+        [sum(max(2 * h, 8) // 8 if h > 1 else 1 for h in _halves(blocks(bits)))] * 3)[:3]]  # fmt: skip
+    _, sent, _ = measured(
+        "replicated3", bits, lambda s, c, x: comparison.relu(s, c, x), f"uint{bits}"
+    )
+    mean = sum(sent) / 3 * bits / 8
+    assert mean < {32: 24, 64: 36}[bits]
+
+
+def _halves(width: int) -> list[int]:
+    return [] if width == 1 else [width // 2, *_halves(width // 2)]
+
+
+def test_openings_and_messages_of_booleans_are_bytes() -> None:
+    found = measured("replicated3", 64, lambda s, c, p: s.open(c, p, BOOLEAN), np.uint8)
+    assert found == (1, [1 / 8] * 3, 0)
+
+
+def test_matrix_products_send_only_their_operands_or_their_result() -> None:
+    def matmul(s: Any, c: Any, x: Any, y: Any) -> Any:
+        left, right = x.map(lambda w: w.reshape(4, 8)), y.map(lambda w: w.reshape(8, 4))
+        return s.product(c, ring.MATMUL, left, right)
+
+    assert measured("replicated3", 64, matmul, np.uint64, np.uint64)[:2] == (1, [0.5] * 3)
+    assert measured("additive2", 64, matmul, np.uint64, np.uint64) == (1, [2, 2], 0.5)
+
+
+def test_a_message_that_is_not_counted_would_be_noticed() -> None:
+    """The count is of the messages that the network sends, not of what someone wrote down."""
+    smpc = jsmpc.Replicated3()
+    share = jsmpc.share(key(1), np.ones(3, np.float32), smpc)
+    honest = jsmpc.secure(jnp.square).cost(share).bytes_sent
+
+    def twice(self: Any, x: Any, source: Any, target: Any) -> Any:
+        once = message_p.bind(x, source=source, target=target, phase=self.phase)
+        return message_p.bind(once, source=source, target=target, phase=self.phase)
+
+    with mock.patch.object(Simulated, "_message", twice):
+        doubled = jsmpc.secure(jnp.square).cost(share)
+    assert doubled.bytes_sent == tuple(2 * b for b in honest)
+    assert kernels.optimize is not None
