@@ -16,7 +16,8 @@ from jax._src import source_info_util
 from jax._src.interpreters import partial_eval
 from jax.extend.core import Literal
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = Path(__file__).parent
+_OURS = tuple(str(_PACKAGE / name) for name in ("reveal.py", "secure", "sharing.py"))
 
 
 def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
@@ -74,7 +75,7 @@ def user_line(eqn: Any) -> str:
 @functools.lru_cache(maxsize=1024)
 def _line(traceback: Any) -> str:
     for frame in source_info_util.user_frames(traceback):
-        if not frame.file_name.startswith(_PACKAGE):
+        if not frame.file_name.startswith(_OURS):
             return f"{frame.file_name}:{frame.start_line} ({frame.function_name})"
     return ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-import math
+import dataclasses
 from typing import Any
 from unittest import mock
 
@@ -16,7 +16,7 @@ from jax import lax
 from views import Recorder, record_secure
 
 import jsmpc
-from jsmpc import kernels, network, ring
+from jsmpc import ring
 from jsmpc.context import Context
 from jsmpc.functions import circuits, comparison
 from jsmpc.groups import BOOLEAN
@@ -45,24 +45,19 @@ FUNCTIONS = {
     "argmax": lambda x, w: jnp.argmax(x, 0),
     "equal": lambda x, w: x[0] == w,
     "revealed": lambda x, w: jsmpc.reveal((x @ w).sum()) * w,
-    "secret condition": lambda x, w: lax.cond(
-        w[0] > 1, jnp.sin if False else jnp.abs, lambda v: v * v, w
-    ),  # noqa: E501
+    "secret condition": lambda x, w: lax.cond(w[0] > 1, jnp.abs, lambda v: v * v, w),
     "chain": chain,
     "nested": nested,
 }
 
 
 def counted(recorder: Recorder, parties: int) -> tuple[int, tuple[int, ...], int]:
+    """Online rounds, online bytes that each party sends, and bytes that the dealer sends."""
     sent: collections.Counter[Any] = collections.Counter()
-    rounds = 0
     for message in recorder.messages:
-        phase = "online" if message.phase == "online" else message.source
-        sent[message.source if phase == "online" else phase, message.phase] += message.value.nbytes
-        if message.phase == "online":
-            rounds = max(rounds, message.round)
-    online = tuple(sent[i, "online"] for i in range(parties))
-    return rounds, online, sent["dealer", "offline"]
+        sent[message.source, message.phase] += message.value.nbytes
+    rounds = max((m.round for m in recorder.messages), default=0)
+    return rounds, tuple(sent[i, "online"] for i in range(parties)), sent["dealer", "offline"]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -149,19 +144,13 @@ def _sized(recorder: Recorder) -> Recorder:
     for i, message in enumerate(recorder.messages):
         aval = message.value.aval
         empty = np.broadcast_to(np.zeros((), aval.dtype), aval.shape)
-        recorder.messages[i] = network.dataclasses.replace(message, value=empty)
+        recorder.messages[i] = dataclasses.replace(message, value=empty)
     return recorder
 
 
-def blocks(bits: int) -> int:
-    return bits // 4
+LEVELS = {32: 3, 64: 4}  # log2 of the number of blocks of 4 bits
 
-
-BYTE, WORD = np.uint8, "word"
-
-LEVELS = {32: 3, 64: 4}  # log2 of the blocks
-
-# name: (function, operands, rounds, words of each party, words of the dealer); {b} is a byte.
+# operation: (function, operands, rounds, words of each party); w is a word, b a byte.
 REPLICATED: dict[str, Any] = {
     "mul_aa": (lambda s, c, x, y: s.mul_aa(c, x, y), "ww", 1, (1, 1, 1)),
     "mul_aa with divisor": (lambda s, c, x, y: s.mul_aa(c, x, y, 1000), "ww", 2, (2, 2, 2)),
@@ -177,7 +166,8 @@ REPLICATED: dict[str, Any] = {
     "carry_leaves": (lambda s, c, x: s.carry_leaves(c, x), "w", 2, ("15/4 + b", "1/2", "1/2")),
 }
 
-# With n parties an opened word is sent n-1 times: the words here are those of two parties.
+# operation: (function, operands, rounds, words of each of two parties, words of the dealer);
+# with n parties each opened word is sent n-1 times.
 ADDITIVE: dict[str, Any] = {
     "mul_aa": (lambda s, c, x, y: s.mul_aa(c, x, y), "ww", 1, 2, 1),
     "mul_aa with divisor": (lambda s, c, x, y: s.mul_aa(c, x, y, 1000), "ww", 2, 3, 3),
@@ -228,41 +218,32 @@ def test_opening_to_one_party_takes_a_word_from_each_other(bits: int) -> None:
     assert found == (1, [1, 0, 1], 0)
 
 
+ROUNDS = {  # by the rounds that the leaves and a multiplication by a bit take, and the levels
+    "msb": (circuits.msb, lambda leaves, levels: leaves + levels),
+    "is_zero": (circuits.is_zero, lambda leaves, levels: leaves + levels),
+    "relu": (comparison.relu, lambda leaves, levels: 2 * leaves + levels),
+    "a2b": (circuits.a2b, lambda leaves, levels: leaves + levels + 2),
+}
+
+
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("name", SECRET)
-def test_rounds_are_logarithmic(name: str, bits: int) -> None:
-    first = 2 if name == "replicated3" else 1
-    word = f"uint{bits}"
-    assert math.log2(blocks(bits)) == LEVELS[bits]
-    for function, rounds in (
-        (lambda s, c, x: circuits.msb(s, c, x), first + LEVELS[bits]),
-        (lambda s, c, x: circuits.is_zero(s, c, x), first + LEVELS[bits]),
-        (lambda s, c, x: comparison.relu(s, c, x), 2 * first + LEVELS[bits]),
-        (lambda s, c, x: circuits.a2b(s, c, x), first + LEVELS[bits] + 2),
-    ):
-        assert measured(name, bits, function, word)[0] == rounds
+@pytest.mark.parametrize("function", ROUNDS)
+def test_rounds_are_logarithmic(function: str, name: str, bits: int) -> None:
+    """Every party's: none can go on before it has received what it lacks."""
+    f, rounds = ROUNDS[function]
+    leaves = 2 if name == "replicated3" else 1
+    assert measured(name, bits, f, f"uint{bits}")[0] == rounds(leaves, LEVELS[bits])
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_a_comparison_sends_few_bytes(bits: int) -> None:
-    """In replicated sharing: 5 bytes a party for the carry tree, of 64 bits."""
-    _, tree, _ = measured(
-        "replicated3",
-        bits,
-        lambda s, c, x: circuits.carry(s, c, x),
-        np.dtype(f"uint{bits // 2}"),
-    )
-    assert [w * bits / 8 for w in tree] == [{32: 3, 64: 5}[bits] if False else t for t in (
-        [sum(max(2 * h, 8) // 8 if h > 1 else 1 for h in _halves(blocks(bits)))] * 3)[:3]]  # fmt: skip
-    _, sent, _ = measured(
-        "replicated3", bits, lambda s, c, x: comparison.relu(s, c, x), f"uint{bits}"
-    )
-    mean = sum(sent) / 3 * bits / 8
-    assert mean < {32: 24, 64: 36}[bits]
-
-
-def _halves(width: int) -> list[int]:
-    return [] if width == 1 else [width // 2, *_halves(width // 2)]
+def test_the_words_of_the_carry_tree_shrink(bits: int) -> None:
+    """Each level sends both halves of a pair of words of half the width, the last a byte."""
+    _, tree, _ = measured("replicated3", bits, circuits.carry, f"uint{bits // 2}")
+    expected = {32: 2 + 1 + 1, 64: 2 + 1 + 1 + 1}[bits] - (1 if bits == 32 else 0)
+    assert [w * bits / 8 for w in tree] == [expected] * 3
+    _, relu, _ = measured("replicated3", bits, comparison.relu, f"uint{bits}")
+    assert sum(relu) / 3 * bits / 8 <= {32: 18, 64: 32}[bits]
 
 
 def test_openings_and_messages_of_booleans_are_bytes() -> None:
@@ -292,4 +273,3 @@ def test_a_message_that_is_not_counted_would_be_noticed() -> None:
     with mock.patch.object(Simulated, "_message", twice):
         doubled = jsmpc.secure(jnp.square).cost(share)
     assert doubled.bytes_sent == tuple(2 * b for b in honest)
-    assert kernels.optimize is not None

@@ -37,13 +37,16 @@ class Limits:
         form without native code) and shape (m×k×n).
       write, copy: GB/s of memory, all cores; a copied byte counts twice, read and written.
       keystream: GB/s of ChaCha20 by form: `native` and `pure` write 64 MiB, `cached` 256 KiB
-        natively; `draw` is 64 MiB of `uint64` as the protocols draw them.
+        natively, `registers` nothing; `draw` is 64 MiB of `uint64` as the protocols draw them.
+      multiply_add: Gop/s of sums of `uint64` products in registers, all cores; None without
+        native code. A GEMM may be faster: it takes one multiply for two terms of a sum.
     """
 
     gemm: dict[str, dict[str, float]]
     write: float
     copy: float
     keystream: dict[str, float]
+    multiply_add: float | None = None
 
     def gemm_ceiling(self, bits: int) -> float:
         """Gop/s: the best that was seen of float64 or of the ring of that width."""
@@ -56,13 +59,19 @@ def measure() -> Limits:
     with jax.enable_x64(True):
         gemm = {kind: _gemm(*what) for kind, what in _gemm_kinds().items()}
         keystream = _keystreams()
-    return Limits(gemm, _memory(_fill, 1), _memory(_copy, 2), keystream)
+    peak = _peak(native.multiply_add_peak) if native.available() else None
+    return Limits(gemm, _memory(_fill, 1), _memory(_copy, 2), keystream, peak)
 
 
 def _rate(amount: float, f: Callable[[], Any]) -> float:
     """Amount a second, in 10^9, from the median of some runs after a first one."""
     f()
     return amount / statistics.median(timed(f)[0] for _ in range(_REPEAT)) / 1e9
+
+
+def _peak(rate: Callable[[int], float]) -> float:
+    """The best of some runs on all cores."""
+    return max(rate(os.cpu_count() or 1) for _ in range(_REPEAT))
 
 
 def _gemm_kinds() -> dict[str, tuple[Any, Callable[..., Any]]]:
@@ -109,6 +118,7 @@ def _keystreams() -> dict[str, float]:
     if native.available():
         rates["native"] = rate(kernels.keystream, large)
         rates["cached"] = rate(kernels.keystream, small)
+        rates["registers"] = _peak(native.keystream_peak)
     return rates
 
 

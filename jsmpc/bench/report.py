@@ -70,6 +70,8 @@ def limits_text(limits: Limits) -> str:
         ("memory write", f"{limits.write:.1f} GB/s"),
         ("memory copy", f"{limits.copy:.1f} GB/s"),
     ]
+    if limits.multiply_add is not None:
+        lines.append(("multiply-add uint64", f"{limits.multiply_add:.1f} Gop/s (registers)"))
     for kind, rates in limits.gemm.items():
         shown = ", ".join(f"{rate:.1f} ({shape})" for shape, rate in rates.items())
         lines.append((f"GEMM {kind}", f"{shown} Gop/s"))

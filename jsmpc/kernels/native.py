@@ -18,16 +18,25 @@ _TARGETS = (
     "jsmpc_matmul",
     "jsmpc_program",
 )
+_PEAKS = ("jsmpc_peak_gops", "jsmpc_peak_keystream")
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    libraries = sorted(Path(__file__).parent.glob("_native*.so"))
+    return ctypes.CDLL(str(libraries[0])) if libraries else None
 
 
 @functools.cache
 def why_unavailable() -> str | None:
     """Why the native kernels cannot be used, or None where they can."""
-    libraries = sorted(Path(__file__).parent.glob("_native*.so"))
-    if not libraries:
-        return "jsmpc was installed without its native kernels (no C++ compiler at build time?)"
     try:
-        library = ctypes.CDLL(str(libraries[0]))
+        library = _library()
+        if library is None:
+            return "jsmpc was installed without its native kernels (no C++ compiler at build time?)"
+        for peak in _PEAKS:
+            function = getattr(library, peak)
+            function.argtypes, function.restype = [ctypes.c_int, ctypes.c_double], ctypes.c_double
         for target in _TARGETS:
             handler = jax.ffi.pycapsule(getattr(library, target))
             jax.ffi.register_ffi_target(target, handler, platform="cpu")
@@ -75,6 +84,22 @@ def matmul(
     out = _result((*batch, rows, columns), x.dtype, operands)
     call = _call("jsmpc_matmul", out, "expand_dims")
     return call(*operands, transpose_a=transpose_x, transpose_b=transpose_y)
+
+
+def multiply_add_peak(threads: int, seconds: float = 0.2) -> float:
+    """Gop/s of sums of uint64 products in registers; a multiply and an add are two."""
+    return _peak("jsmpc_peak_gops", threads, seconds)
+
+
+def keystream_peak(threads: int, seconds: float = 0.2) -> float:
+    """GB/s of ChaCha20 in registers, its blocks not stored."""
+    return _peak("jsmpc_peak_keystream", threads, seconds)
+
+
+def _peak(function: str, threads: int, seconds: float) -> float:
+    if (reason := why_unavailable()) is not None:
+        raise RuntimeError(reason)
+    return float(getattr(_library(), function)(threads, seconds))
 
 
 def _result(

@@ -97,17 +97,6 @@ def dot_general(pairs: Pairs, dimension_numbers: Any) -> Array:
     return _matmul([normal(pair) for pair in pairs]).reshape(*batch, *rows, *columns)
 
 
-def _patches(x: Array, window: Sequence[int], strides: Any, dilation: Any) -> Array:
-    """[..., h, w, …] to [..., out_h, window_h, out_w, window_w, …]."""
-    lead = x.ndim - len(window)
-    for axis, (size, stride, step) in enumerate(zip(window, strides, dilation, strict=True)):
-        at = lead + 2 * axis
-        count = (x.shape[at] - ((size - 1) * step + 1)) // stride + 1
-        index = np.arange(max(count, 0))[:, None] * stride + np.arange(size) * step
-        x = jnp.take(x, jnp.asarray(index), axis=at, mode="clip")
-    return x
-
-
 def convolution(
     pairs: Pairs,
     strides: Sequence[int],
@@ -139,7 +128,7 @@ def convolution(
 
     out = _convolve([normal(pair) for pair in pairs], strides, rhs_dilation)
     out = jnp.moveaxis(out, 0, -2)
-    out = out.reshape(*out.shape[:-2], -1 if out.size else groups * out.shape[-1])
+    out = out.reshape(*out.shape[:-2], groups * out.shape[-1])
     return jnp.moveaxis(out, -1, 1).transpose(np.argsort(spec.out_spec))
 
 
@@ -155,7 +144,8 @@ def _convolve(pairs: Pairs, strides: Sequence[int], dilation: Sequence[int]) -> 
     """
     x, w = pairs[0]
     groups, outputs, inputs, *window = w.shape
-    batch, spans = x.shape[1], [(size - 1) * d + 1 for size, d in zip(window, dilation, strict=True)]
+    batch = x.shape[1]
+    spans = [(size - 1) * step + 1 for size, step in zip(window, dilation, strict=True)]
     positions = [
         max((size - span) // stride + 1, 0)
         for size, span, stride in zip(x.shape[4:], spans, strides, strict=True)
@@ -163,13 +153,14 @@ def _convolve(pairs: Pairs, strides: Sequence[int], dilation: Sequence[int]) -> 
     rows, columns = batch * math.prod(positions), inputs * math.prod(window)
     words = len(pairs) * groups * rows * columns
 
+    def product(pair: tuple[Array, Array]) -> tuple[Array, Array]:
+        x = _patches(pair[0], positions, window, strides, dilation)
+        w = pair[1].reshape(groups, outputs, columns).transpose(0, 2, 1)
+        return x.reshape(groups, rows, columns), w
+
     if words <= PATCH_BLOCK or rows == inputs == 1:
-        products = [
-            (_patches(x, window, strides, dilation).reshape(groups, rows, columns),
-             w.reshape(groups, outputs, columns).transpose(0, 2, 1))
-            for x, w in pairs
-        ]
-        return _matmul(products).reshape(groups, batch, *positions, outputs)
+        out = _matmul([product(pair) for pair in pairs])
+        return out.reshape(groups, batch, *positions, outputs)
 
     def pieces(length: int) -> tuple[int, int]:
         """How many pieces of what size an axis is cut into; the last may be padded."""
@@ -200,6 +191,17 @@ def _convolve(pairs: Pairs, strides: Sequence[int], dilation: Sequence[int]) -> 
     return _joined(lax.map(strip, np.arange(count) * step), 2 + at, positions[at])
 
 
+def _patches(
+    x: Array, positions: Sequence[int], window: Sequence[int], strides: Any, dilation: Any
+) -> Array:
+    """To uint[batch_groups, feature_groups, batch, *positions, inputs, *window]."""
+    for i, (count, size) in enumerate(zip(positions, window, strict=True)):
+        index = np.arange(count)[:, None] * strides[i] + np.arange(size) * dilation[i]
+        x = jnp.take(x, jnp.asarray(index), axis=4 + 2 * i, mode="clip")
+    at = range(4, x.ndim, 2)
+    return x.transpose(0, 2, 1, *at, 3, *(i + 1 for i in at))
+
+
 def _to_length(x: Array, axis: int, length: int) -> Array:
     pads = [(0, length - n if i == axis else 0, 0) for i, n in enumerate(x.shape)]
     return lax.pad(x, jnp.zeros((), x.dtype), pads)
@@ -216,20 +218,3 @@ def _joined(parts: Array, axis: int, length: int) -> Array:
     x = jnp.moveaxis(parts, 0, axis)
     x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
     return lax.slice_in_dim(x, 0, length, axis=axis)
-
-
-def _out_spatial(
-    sizes: Sequence[int],
-    window: Sequence[int],
-    strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    lhs_dilation: Sequence[int],
-    rhs_dilation: Sequence[int],
-) -> list[int]:
-    out = []
-    for size, w, stride, (low, high), spread, step in zip(
-        sizes, window, strides, padding, lhs_dilation, rhs_dilation, strict=True
-    ):
-        padded = low + high + (size - 1) * spread + 1 if size else low + high
-        out.append(max((padded - ((w - 1) * step + 1)) // stride + 1, 0))
-    return out

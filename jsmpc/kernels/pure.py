@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable, Sequence
 
 import jax
@@ -88,7 +86,8 @@ def _matmul64(x: Array, y: Array) -> Array:
 
 def _matmul32(x: Array, y: Array) -> Array:
     signed = [lax.bitcast_convert_type(v, jnp.int32) for v in (x, y)]
-    return lax.bitcast_convert_type(lax.dot_general(*signed, _DIMS), jnp.uint32)
+    result = lax.dot_general(signed[0], signed[1], _DIMS)
+    return lax.bitcast_convert_type(result, jnp.uint32)
 
 
 def _balanced_bytes(x: Array) -> Array:
@@ -119,12 +118,19 @@ def _matmul_bytes(x: Array, y: Array) -> Array:
 
 def _in_blocks(terms: Terms, product: Callable[[Array, Array], Array], exact: int) -> Array:
     """The sum of the terms' products, each in blocks of the depth that `product` takes."""
-    parts = [
-        product(x[:, :, k : k + exact], y[:, k : k + exact])
-        for x, y in terms
-        for k in range(0, max(x.shape[2], 1), exact)
-    ]
-    return functools.reduce(operator.add, parts)
+    total = None
+    for x, y in terms:
+        blocks = max(x.shape[2] - 1, 0) // exact  # whole ones, before the last
+
+        def block(i: Array | int, total: Array) -> Array:
+            x_block = lax.dynamic_slice_in_dim(x, i * exact, exact, 2)
+            return total + product(x_block, lax.dynamic_slice_in_dim(y, i * exact, exact, 1))
+
+        last = product(x[:, :, blocks * exact :], y[:, blocks * exact :])
+        total = last if total is None else total + last
+        total = lax.fori_loop(0, blocks, block, total) if blocks else total
+    assert total is not None
+    return total
 
 
 def matmul(terms: Terms) -> Array:

@@ -74,12 +74,14 @@ inline Words rotate<8>(Words x) {
 
 #include "chacha20_loops.h"
 #include "gemm_loops.h"
+#include "peak_loops.h"
 
 }  // namespace avx2
 
 extern const Kernels avx2_kernels;
 const Kernels avx2_kernels = {avx2::gemm<uint32_t>, avx2::gemm<uint64_t>,
-                              avx2::keystream, avx2::draw};
+                              avx2::keystream,      avx2::draw,
+                              avx2::peak_gemm,      avx2::peak_keystream};
 
 }  // namespace jsmpc
 

@@ -33,12 +33,14 @@ inline Words rotate(Words x) {
 
 #include "chacha20_loops.h"
 #include "gemm_loops.h"
+#include "peak_loops.h"
 
 }  // namespace avx512
 
 extern const Kernels avx512_kernels;
 const Kernels avx512_kernels = {avx512::gemm<uint32_t>, avx512::gemm<uint64_t>,
-                                avx512::keystream, avx512::draw};
+                                avx512::keystream,      avx512::draw,
+                                avx512::peak_gemm,      avx512::peak_keystream};
 
 }  // namespace jsmpc
 

@@ -15,6 +15,7 @@
 #include "gemm.h"
 #include "kernels.h"
 #include "parallel.h"
+#include "peak.h"
 #include "program.h"
 
 namespace jsmpc {
@@ -359,6 +360,11 @@ void check_programs() {
   }
 }
 
+void check_peaks() {
+  require(jsmpc_peak_gops(3, 1e-4) > 0, "rate", 0, 0, 0);
+  require(jsmpc_peak_keystream(1, 1e-4) > 0, "rate", 1, 0, 0);
+}
+
 }  // namespace
 }  // namespace jsmpc
 
@@ -376,6 +382,7 @@ int main() {
     jsmpc::check_gemms();
     jsmpc::check_keystreams();
     jsmpc::check_programs();
+    jsmpc::check_peaks();
     std::printf("%s: passed\n", name);
   }
 }

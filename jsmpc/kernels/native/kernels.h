@@ -10,12 +10,20 @@ namespace jsmpc {
 
 enum class Isa { kPortable, kAvx2, kAvx512 };
 
+// What a loop on registers did, and a value that depends on all of it.
+struct Work {
+  int64_t amount;
+  uint64_t sink;
+};
+
 struct Kernels {
   void (*gemm_u32)(const Block<uint32_t>&);
   void (*gemm_u64)(const Block<uint64_t>&);
   void (*keystream)(const Keystream&, int64_t first, int64_t last);
   void (*draw)(const uint32_t* key, const uint32_t* nonce, uint32_t* out,
                int64_t first_tile, int64_t tiles);
+  Work (*peak_gemm)(int64_t rounds);
+  Work (*peak_keystream)(int64_t rounds);
 
   void gemm(const Block<uint32_t>& block) const { gemm_u32(block); }
   void gemm(const Block<uint64_t>& block) const { gemm_u64(block); }

@@ -27,11 +27,13 @@ inline Words rotate(Words x) {
 
 #include "chacha20_loops.h"
 #include "gemm_loops.h"
+#include "peak_loops.h"
 
 }  // namespace portable
 
 extern const Kernels portable_kernels;
 const Kernels portable_kernels = {
-    portable::gemm<uint32_t>, portable::gemm<uint64_t>, portable::keystream, portable::draw};
+    portable::gemm<uint32_t>, portable::gemm<uint64_t>, portable::keystream,
+    portable::draw,           portable::peak_gemm,      portable::peak_keystream};
 
 }  // namespace jsmpc
