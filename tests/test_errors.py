@@ -133,6 +133,14 @@ def test_a_public_constant_out_of_range():
         jsmpc.secure(lambda x: x + 1e30)(KEY, shared())
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_a_public_operand_that_does_not_fit_when_it_is_known(value):
+    add = jsmpc.secure(lambda x, y: x + y)
+    np.testing.assert_allclose(jsmpc.reveal(add(KEY, shared(), 1.0)), X + 1, atol=1e-4)
+    with pytest.raises(jsmpc.EncodingError, match=r"add at .*test_errors\.py.*public operand"):
+        add(KEY, shared(), value)
+
+
 def test_a_secret_used_as_if_it_were_public():
     x = shared()
     for use in (bool, float, int, np.asarray, list, lambda s: s + 1, lambda s: s < 1):

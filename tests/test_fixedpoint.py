@@ -66,6 +66,32 @@ def test_integers_and_booleans_keep_their_values_and_types():
         np.testing.assert_array_equal(back[name], value)
 
 
+@pytest.mark.parametrize("bits", [32, 64])
+def test_the_limits_are_refused_or_compared_rightly(bits):
+    smpc = jsmpc.Replicated3(bits=bits)
+    limit = smpc.encoding.limit(smpc.ring)
+    try:
+        share = jsmpc.share(KEY, np.array([limit, -limit], np.float32), smpc)
+    except jsmpc.EncodingError:
+        return
+    less, first = jsmpc.secure(lambda x: (x[0] < x[1], x.argmax()))(KEY, share)
+    assert not jsmpc.reveal(less)
+    assert jsmpc.reveal(first) == 0
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_integers_of_64_bits_are_refused_or_kept(x64):
+    """With JAX's 64-bit mode off an array of int64 becomes one of int32."""
+    values = np.array([2**40, -5])
+    with jax.enable_x64(x64):
+        try:
+            share = jsmpc.share(KEY, values, jsmpc.Replicated3())
+        except jsmpc.EncodingError:
+            assert not x64
+            return
+        np.testing.assert_array_equal(jsmpc.reveal(share), values)
+
+
 def test_importing_changes_no_setting_of_jax():
     code = (
         "import jax; before = dict(jax.config.values); import jsmpc; "

@@ -108,6 +108,22 @@ def test_the_mesh_computes_the_same_shares(name: str, program: Any) -> None:
                 np.testing.assert_array_equal(row, expected, err_msg=operation)
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", SECRET)
+def test_reaching_into_another_partys_share_is_found(name: str) -> None:
+    """What the simulation would let pass differs on the mesh."""
+    smpc = protocol(name, BITS)
+
+    def cheating(ctx: Context, x: Any) -> Any:
+        return {"sum": A(x.map(lambda w: w + x.values[0]))}
+
+    runner = Runner(smpc, cheating)
+    shares = split(smpc, 4, operands_of(products_program)[:1])
+    simulated, (meshed, *_) = runner.stacked(5, shares)["sum"], runner.on_mesh(5, shares)["sum"]
+    assert (simulated[0] == meshed[0]).all()
+    assert (simulated[1] != meshed[1]).all()
+
+
 # --- jsmpc.secure --------------------------------------------------------------------------------
 
 

@@ -101,29 +101,36 @@ class Recorder:
             return self._evaluate(inner, args)
         return [(x, latest) for x in compat.bind(eqn, values)]
 
+    # Iterations run one after another: each begins when the one before has ended.
+
     def _scan(self, params: Any, args: list[Any]) -> list[Any]:
         consts, carried = compat.scan_counts(params)
-        head, carry, xs = args[:consts], args[consts : consts + carried], args[consts + carried :]
-        rows: list[Any] = []
+        values, now = [v for v, _ in args], max((r for _, r in args), default=0)
+        head, carry = values[:consts], values[consts : consts + carried]
+        xs, rows = values[consts + carried :], []
         steps = range(params["length"])
         for i in reversed(steps) if params["reverse"] else steps:
-            out = self._evaluate(params["jaxpr"], [*head, *carry, *((x[i], r) for x, r in xs)])
+            operands = [*head, *carry, *(x[i] for x in xs)]
+            out, now = self._iteration(params["jaxpr"], operands, now)
             carry = out[:carried]
             rows.append(out[carried:])
         if params["reverse"]:
             rows.reverse()
-        columns = zip(*rows, strict=True)
-        stacked = [(jnp.stack([v for v, _ in c]), max(r for _, r in c)) for c in map(list, columns)]
-        return [*carry, *stacked]
+        return [(v, now) for v in (*carry, *(jnp.stack(c) for c in zip(*rows, strict=True)))]
 
     def _while(self, params: Any, args: list[Any]) -> list[Any]:
         n, m = params["cond_nconsts"], params["body_nconsts"]
-        test, head, carry = args[:n], args[n : n + m], args[n + m :]
+        values, now = [v for v, _ in args], max((r for _, r in args), default=0)
+        test, head, carry = values[:n], values[n : n + m], values[n + m :]
         while True:
-            going, after = self._evaluate(params["cond_jaxpr"], [*test, *carry])[0]
+            (going,), now = self._iteration(params["cond_jaxpr"], [*test, *carry], now)
             if not going:
-                return [(v, max(r, after)) for v, r in carry]
-            carry = self._evaluate(params["body_jaxpr"], [*head, *carry])
+                return [(v, now) for v in carry]
+            carry, now = self._iteration(params["body_jaxpr"], [*head, *carry], now)
+
+    def _iteration(self, jaxpr: Any, values: list[Any], now: int) -> tuple[list[Any], int]:
+        out = self._evaluate(jaxpr, [(v, now) for v in values])
+        return [v for v, _ in out], max((r for _, r in out), default=now)
 
 
 def record(f: Callable[..., Any], *args: Any) -> tuple[Recorder, Any]:

@@ -216,5 +216,6 @@ def _cut(x: Array, axis: int, count: int, size: int) -> Array:
 def _joined(parts: Array, axis: int, length: int) -> Array:
     """[count, ..., size, …] to [..., length, …]: the pieces one after another, cut to length."""
     x = jnp.moveaxis(parts, 0, axis)
-    x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    whole = x.shape[axis] * x.shape[axis + 1]
+    x = x.reshape(*x.shape[:axis], whole, *x.shape[axis + 2 :])
     return lax.slice_in_dim(x, 0, length, axis=axis)

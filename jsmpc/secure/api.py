@@ -17,7 +17,7 @@ from jsmpc import compat, kernels, prf
 from jsmpc import context as contexts
 from jsmpc import network as networks
 from jsmpc.cost import Cost, measure
-from jsmpc.errors import MaterialError, ProtocolError
+from jsmpc.errors import EncodingError, MaterialError, ProtocolError
 from jsmpc.material import Material
 from jsmpc.protocols.base import Protocol
 from jsmpc.secure.interpreter import Evaluator, Secret, is_secret
@@ -93,7 +93,7 @@ class SecureFunction:
         if signature.protocol is not None and self._mesh is not None:
             return self.online(self.offline(key, *args, **kwargs), *args, **kwargs)
         with jax.enable_x64(True):
-            return self._run(signature, key, leaves)
+            return _checked(*self._run(signature, key, leaves))
 
     def offline(self, key: Any, *args: Any, **kwargs: Any) -> Material:
         """What can be done before the inputs are known: seeds, and the dealer's work.
@@ -129,7 +129,8 @@ class SecureFunction:
             seeds, corrections = material.seeds, material.corrections
             if self._mesh is not None:
                 seeds, corrections = self._place(protocol, seeds, corrections)
-            return self._run_online(signature, material.plan, seeds, corrections, leaves)
+            out = self._run_online(signature, material.plan, seeds, corrections, leaves)
+            return _checked(*out)
 
     def cost(self, *args: Any, **kwargs: Any) -> Cost:
         """Rounds and bytes of a call, counted from its messages without running it."""
@@ -188,8 +189,10 @@ class SecureFunction:
                 return Share(network.pack(x.value), protocol, x.dtype)
             return x
 
-        out = Evaluator(protocol, ctx).evaluate(jaxpr, [load(x) for x in leaves])
-        return jax.tree.unflatten(jax.tree.structure(out_shape), [store(x) for x in out])
+        evaluator = Evaluator(protocol, ctx, unfit={})
+        out = evaluator.evaluate(jaxpr, [load(x) for x in leaves])
+        results = jax.tree.unflatten(jax.tree.structure(out_shape), [store(x) for x in out])
+        return results, evaluator.unfit
 
     # All parties in one program.
 
@@ -211,7 +214,7 @@ class SecureFunction:
             for i, value in signature.static:
                 args[i] = value
             with jax.enable_x64(signature.user_x64):
-                return self._f(*args, **kwargs)
+                return self._f(*args, **kwargs), {}
         program = functools.partial(self._program, signature, optimize=kernels.optimize)
         return _with_fresh_key_per_element(kernels.optimize(program))(key, leaves)
 
@@ -295,6 +298,17 @@ class SecureFunction:
 
 
 _KEY_SHAPE = jax.ShapeDtypeStruct((8,), np.uint32)
+
+
+def _checked(out: Any, unfit: dict[str, Array]) -> Any:
+    """The results, unless a public operand did not fit the encoding."""
+    for where, bad in unfit.items():
+        if not isinstance(bad, jax.core.Tracer) and bool(bad):
+            raise EncodingError(
+                f"{where}: a public operand is NaN, infinite or beyond the encoding's limit. "
+                "Check or scale it before it meets a secret"
+            )
+    return out
 
 
 def _abstract(x: Any) -> Any:

@@ -83,12 +83,17 @@ def is_secret(x: Any) -> bool:
 
 @dataclasses.dataclass
 class Evaluator:
-    """One evaluation: the protocol, its run, and the equation at hand."""
+    """One evaluation: the protocol, its run, and the equation at hand.
+
+    `unfit` collects, by equation, whether a public operand known only when the program runs did
+    not fit the encoding; it is None in loops and branches, from which it could not come out.
+    """
 
     smpc: Protocol
     ctx: Context
     eqn: Any = None
     line: str = "an unknown line"
+    unfit: dict[str, Array] | None = None
 
     @property
     def scale(self) -> int:
@@ -137,6 +142,9 @@ class Evaluator:
     def words(self, x: Any, dtype: Any) -> Array:
         """Ring elements for a public operand of the dtype `dtype`, checked where known."""
         if isinstance(x, jax.core.Tracer):
+            if self.unfit is not None and jnp.issubdtype(dtype, jnp.floating):
+                limit = self.smpc.encoding.limit(self.smpc.ring)
+                self.unfit[f"{self.eqn.primitive.name} at {self.line}"] = ~jnp.all(abs(x) <= limit)
             return to_words(self.smpc, jnp.asarray(x, dtype))
         known = np.asarray(x)
         self._check_constant(known)

@@ -11,7 +11,7 @@
 namespace jsmpc {
 namespace {
 
-constexpr int64_t kRounds = 1000;  // between two looks at the clock
+constexpr int64_t kRounds = 10000;  // between two looks at the clock
 
 std::atomic<uint64_t> seen{0};  // what no compiler may leave out
 

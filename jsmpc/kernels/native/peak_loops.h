@@ -6,25 +6,24 @@ inline Work peak_gemm(int64_t rounds) {
   using L = Lanes<uint64_t>;
   using Vec = typename L::Vec;
   constexpr int kSums = sizeof(Vec) == 64 ? 12 : 4;
-  constexpr int kUnroll = 8;
   typename L::Sum sum[kSums] = {};
   Vec x[kSums];
   for (int i = 0; i < kSums; ++i) x[i] = broadcast(uint64_t(rounds + i));
   Vec y = x[0];
-  const Vec step = broadcast(uint64_t(rounds));
-  for (int64_t r = 0; r < rounds; ++r)
-#pragma GCC unroll 8
-    for (int u = 0; u < kUnroll; ++u) {
-#pragma GCC unroll 12
-      for (int i = 0; i < kSums; ++i) L::add_product(sum[i], y, x[i]);
-      y += step;  // lest all products be the same
-    }
+  const Vec change = broadcast(uint64_t(rounds) * 0x9E3779B97F4A7C15u);
+  // Nothing is to be unrolled or linear: x y + x z would become x (y + z).
+#pragma GCC unroll 1
+  for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kSums; ++i) L::add_product(sum[i], y, x[i]);
+    y ^= change;
+  }
   uint64_t sink = 0;
   for (int i = 0; i < kSums; ++i) {
     const Vec total = L::value(sum[i]);
     for (int j = 0; j < kLanes<uint64_t>; ++j) sink += total[j];
   }
-  return {rounds * kUnroll * kSums * kLanes<uint64_t> * 2, sink};
+  return {rounds * kSums * kLanes<uint64_t> * 2, sink};
 }
 
 // ChaCha20 blocks, in bytes: the rounds and the last addition, of which each
