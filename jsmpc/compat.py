@@ -85,6 +85,23 @@ def x64_enabled() -> bool:
     return bool(jax.config.read("jax_enable_x64"))
 
 
+def without(jaxpr: Any, name: str) -> Any:
+    """The jaxpr with the results of a primitive replaced by its first operand."""
+    first: dict[Any, Any] = {}
+
+    def replaced(variables: Sequence[Any]) -> list[Any]:
+        return [v if isinstance(v, Literal) else first.get(v, v) for v in variables]
+
+    eqns = []
+    for eqn in jaxpr.eqns:
+        operands = replaced(eqn.invars)
+        if eqn.primitive.name == name:
+            first[eqn.outvars[0]] = operands[0]
+        else:
+            eqns.append(eqn.replace(invars=operands))
+    return jaxpr.replace(eqns=eqns, outvars=replaced(jaxpr.outvars))
+
+
 def without_dead_code(jaxpr: Any) -> Any:
     """The jaxpr without the equations that no output needs."""
     return partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)[0]

@@ -36,6 +36,14 @@ message_p.def_impl(lambda x, **_: x)
 mlir.register_lowering(message_p, lambda ctx, x, **_: [x])
 batching.defvectorized(message_p)
 
+# A component that two parties hold, each having computed it in its own way: known to both once
+# the later of them knows it. Two operands of one value; the result is that value.
+held_p = Primitive("held")
+held_p.def_abstract_eval(lambda x, y: x)
+held_p.def_impl(lambda x, y: x)
+mlir.register_lowering(held_p, lambda ctx, x, y: [x])
+batching.defvectorized(held_p)
+
 
 V = TypeVar("V", bound="_PerParty")
 
@@ -212,7 +220,7 @@ class Simulated:
     def pair(self, own: Local, next: Local) -> Replica:
         """Components that the parties hold already, as own and next."""
         return Replica(
-            o if o is not None else n
+            o if o is n else held_p.bind(o, n)
             for o, n in zip(own.values, (next.values[-1], *next.values[:-1]), strict=True)
         )
 

@@ -31,7 +31,7 @@ def optimize(fun: Callable[..., Any]) -> Callable[..., Any]:
     def optimized(*args: Any) -> Any:
         closed, out_shape = jax.make_jaxpr(fun, return_shape=True)(*args)
         jaxpr, consts = compat.open_jaxpr(closed)
-        jaxpr = compat.without_dead_code(jaxpr)
+        jaxpr = compat.without_dead_code(compat.without(jaxpr, "held"))
         on_machine = jax.default_backend() == "cpu" and native.available()
         evaluate = _Fused if on_machine else _Grouped
         out = evaluate(jaxpr, consts, jax.tree.leaves(args)).outputs()
