@@ -165,7 +165,7 @@ def test_a_network_on_the_mesh(name: str, bits: int) -> None:
         assert len(share.components[0].sharding.device_set) == smpc.size
     out = jsmpc.secure(classify, mesh=mesh)(key_run, *shares)
     logits, correct, which = out
-    plain = classify(*map(lambda v: jax.tree.map(jnp.asarray, v), values))
+    plain = classify(*jax.tree.map(jnp.asarray, tuple(values)))
     step = 2.0 ** (-18 if bits == 64 else -10)
     np.testing.assert_allclose(jsmpc.reveal(logits), plain[0], atol=60 * step)
     assert int(correct) == 4

@@ -13,7 +13,7 @@ from jsmpc.kernels import native
 
 Array = jax.Array
 
-# The order is that of native/program.cc.
+# The order is that of native/program.h.
 OPS = (
     "add",
     "sub",
