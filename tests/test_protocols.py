@@ -501,9 +501,7 @@ def convolutions() -> list[tuple[Any, Any, dict[str, Any]]]:
     """Shapes and parameters: forward, and both products of each one's gradient."""
     nhwc = ("NHWC", "HWIO", "NHWC")
     forward = [
-        ((2, 6, 5, 3), (3, 2, 3, 4), {"window_strides": (1, 1), "padding": "VALID"}),
         ((2, 6, 5, 3), (3, 3, 3, 2), {"window_strides": (2, 1), "padding": "SAME"}),
-        ((2, 7, 6, 3), (2, 3, 3, 2), {"window_strides": (2, 2), "padding": ((1, 0), (2, 1))}),
         ((1, 7, 7, 2), (2, 2, 2, 3), {"window_strides": (1, 1), "padding": ((-1, 0), (0, 1)),
                                       "rhs_dilation": (2, 3)}),
         ((1, 4, 3, 2), (3, 2, 2, 3), {"window_strides": (1, 2), "padding": ((1, 2), (1, 1)),
@@ -668,7 +666,7 @@ def user_arguments(name: str, bits: int) -> tuple[Any, ...]:
     return jsmpc.share(key, values, protocol(name, bits)), values
 
 
-@each
+@pytest.mark.parametrize(("name", "bits"), [*((name, 64) for name in MAKERS), ("additive2", 32)])
 def test_two_phases_give_what_one_gives(name: str, bits: int) -> None:
     (shares, values), f = user_arguments(name, bits), jsmpc.secure(user_function)
     key = jax.random.key(23)
@@ -688,9 +686,7 @@ def test_two_phases_give_what_one_gives(name: str, bits: int) -> None:
 
 @each_secret
 def test_ring_operations_equal_those_of_plain(name: str, bits: int) -> None:
-    for (operation, value), (same, plain) in zip(
-        sorted(elementwise(name, bits).items()), sorted(elementwise("plain", bits).items()),
-        strict=False,
-    ):  # fmt: skip
-        if operation == same:
-            np.testing.assert_array_equal(value, plain, err_msg=operation)
+    ours, plain = elementwise(name, bits), elementwise("plain", bits)
+    assert plain.keys() <= ours.keys()
+    for operation, value in plain.items():
+        np.testing.assert_array_equal(ours[operation], value, err_msg=operation)

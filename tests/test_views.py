@@ -70,8 +70,15 @@ def observe(smpc: jsmpc.Protocol, operation: str) -> Observed:
     return Observed(smpc, functools.partial(OPERATIONS[operation][1], smpc))
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("name", SECRET)
+CASES = [
+    (name, operation)
+    for name in SECRET
+    for operation in OPERATIONS
+    if name != "additive3" or operation not in ("a2b", "largest", "relu")  # these take long
+]
+
+
+@pytest.mark.parametrize(("name", "operation"), CASES)
 def test_no_operation_tells_corrupt_parties_anything(name: str, operation: str) -> None:
     observed = observe(protocol(name, 64), operation)
     assert leaks(observed, OPERATIONS[operation][0], 64) == []
