@@ -62,7 +62,7 @@ class FixedPoint:
         return self.base**self.precision_fractional
 
     def limit(self, ring: Ring) -> float:
-        """The largest magnitude that may be encoded."""
+        """The magnitude below which numbers may be encoded."""
         return ring.bound / self.scale
 
     def encode(self, x: Any, ring: Ring) -> Any:
@@ -93,9 +93,9 @@ class FixedPoint:
                     "fixed-point number stands for. Clean it first, e.g. with jnp.nan_to_num"
                 )
         largest = np.abs(values).max()
-        if largest > self.limit(ring):
+        if largest >= self.limit(ring):
             raise EncodingError(
-                f"{what} holds a value of magnitude {largest:g}, beyond the encoding's limit of "
+                f"{what} holds a value of magnitude {largest:g}, not below the encoding's limit of "
                 f"{self.limit(ring):g} (ring of {ring.bits} bits, base {self.base}, "
                 f"precision {self.precision_fractional}). Scale it down, lower "
                 "precision_fractional, or use the 64-bit ring"
@@ -105,8 +105,8 @@ class FixedPoint:
 def check_integers(values: np.ndarray, ring: Ring, what: str) -> None:
     """Raise EncodingError if concrete integers leave the ring's range of 2^(bits-2)."""
     largest = max(abs(int(values.max())), abs(int(values.min())))
-    if largest > ring.bound:
+    if largest >= ring.bound:
         raise EncodingError(
-            f"{what} holds an integer of magnitude {largest}, beyond 2^{ring.bits - 2}, the "
+            f"{what} holds an integer of magnitude {largest}, not below 2^{ring.bits - 2}, the "
             f"limit of the ring of {ring.bits} bits. Use smaller values or the 64-bit ring"
         )

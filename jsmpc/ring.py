@@ -39,7 +39,7 @@ class Ring:
 
     @property
     def bound(self) -> int:
-        """Values x with |x| <= bound = 2^(bits-2) may be shared, compared and truncated."""
+        """Values x with |x| < bound = 2^(bits-2) may be shared, compared and truncated."""
         return 1 << (self.bits - 2)
 
     def constant(self, value: int) -> Array:

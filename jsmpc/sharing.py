@@ -180,14 +180,28 @@ def _checked(leaf: Any, protocol: Protocol, name: str) -> Array:
     else:
         try:
             array = jnp.asarray(leaf)
+        except OverflowError as error:
+            raise EncodingError(_too_wide(name)) from error
         except (TypeError, ValueError) as error:
             raise EncodingError(f"{name} is no array of numbers: {type(leaf).__name__}") from error
+        if (
+            jnp.issubdtype(array.dtype, jnp.integer)
+            and (np.asarray(array) != np.asarray(leaf)).any()
+        ):
+            raise EncodingError(_too_wide(name))
         _check_kind(array, name)
         protocol.encoding.check(
             leaf if isinstance(leaf, np.ndarray) else array, protocol.ring, name
         )
     _check_kind(array, name)
     return array
+
+
+def _too_wide(name: str) -> str:
+    return (
+        f"{name} holds an integer that JAX would cut to 32 bits. Enable its 64-bit mode "
+        "(jax.enable_x64), or use smaller values"
+    )
 
 
 def _check_kind(array: Array, name: str) -> None:

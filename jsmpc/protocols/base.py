@@ -8,19 +8,17 @@ Operand kinds are part of the names: `a` arithmetic shares, `b` Boolean shares, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jsmpc import prf
 from jsmpc.context import Context
 from jsmpc.errors import ProtocolError
 from jsmpc.fixedpoint import FixedPoint
-from jsmpc.groups import ARITHMETIC, BOOLEAN, Group
-from jsmpc.network import Local, Network, Replica
+from jsmpc.groups import ARITHMETIC, Group
+from jsmpc.network import Local, Network
 from jsmpc.ring import AND, MULTIPLY, Bilinear, Ring
 
 Array = jax.Array
@@ -179,20 +177,3 @@ class Protocol:
     def open_to(self, ctx: Context, x: Shared, rank: int, group: Group = ARITHMETIC) -> Local:
         """The value, known to the party `rank` alone."""
         raise NotImplementedError
-
-
-__all__ = [
-    "ARITHMETIC",
-    "BOOLEAN",
-    "Array",
-    "Bilinear",
-    "Callable",
-    "Context",
-    "Group",
-    "Local",
-    "Network",
-    "Protocol",
-    "Replica",
-    "Shared",
-    "np",
-]
