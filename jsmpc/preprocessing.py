@@ -110,6 +110,22 @@ def quotients(r: Array, divisor: int) -> tuple[Array, Array]:
     return jnp.zeros_like(r) - floor, (ceiling + floor) * top
 
 
+def public_quotient(c: Array, divisor: int, offset: int) -> Array:
+    """floor((c + t) / d) - (offset + t) / d, where t >= 0 makes offset + t a multiple of d.
+
+    The public part of a masked division of x + offset, opened as c. c + t itself might wrap, so
+    the carry of t is taken from the remainder of c.
+    """
+    whole, rest = divmod(offset, divisor)
+    quotient = divide(c, divisor)
+    if rest:
+        shortfall = c - quotient * np.asarray(divisor, c.dtype) - np.asarray(rest, c.dtype)
+        top = np.asarray(8 * c.dtype.itemsize - 1, c.dtype)
+        quotient = quotient + ((shortfall >> top) ^ np.ones((), c.dtype))
+        whole += 1
+    return quotient - np.asarray(whole, c.dtype)
+
+
 def divide(x: Array, divisor: int) -> Array:
     """floor(x / divisor) of unsigned words by a public positive integer."""
     if divisor & (divisor - 1) == 0:

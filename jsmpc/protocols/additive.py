@@ -25,7 +25,7 @@ from jsmpc.preprocessing import (
     SquarePair,
     Triple,
     TruncationPair,
-    divide,
+    public_quotient,
 )
 from jsmpc.protocols.base import Array, Protocol
 from jsmpc.ring import AND, Bilinear
@@ -127,18 +127,17 @@ class Additive(Protocol):
         """[x / divisor] by a masked opening.
 
         1. The dealer hands out [r], [q0], [q1]: see `preprocessing.quotients`.
-        2. Open c = x + offset + r, where offset, a multiple of the divisor near 2^(k-2), makes
-           x + offset non-negative and below 2^(k-1).
-        3. [y] = floor(c / divisor) + [q0] + [top bit of c clear]·[q1] - offset / divisor.
+        2. Open c = x + 2^(k-2) + r; x + 2^(k-2) is not negative and at most 2^(k-1).
+        3. [y] = floor(c / divisor) + [q0] + [top bit of c clear]·[q1] - 2^(k-2) / divisor, the
+           public terms rounded together: see `preprocessing.public_quotient`.
 
         Off by less than one unit for every |x| <= 2^(k-2), with certainty.
         Cost: 1 round, n-1 words a party. The dealer sends 2 words.
         """
-        quotient = -(-self.ring.bound // divisor)
         r, q0, q1 = ctx.deal(TruncationPair(x.shape, x.dtype, divisor))
-        c = self._open(ctx, self.add_ap(ctx, x, self.ring.constant(quotient * divisor)) + r)
+        c = self._open(ctx, self.add_ap(ctx, x, self.ring.constant(self.ring.bound)) + r)
         clear = c.map(lambda w: (self.ring.top_bit(w) ^ np.uint8(1)).astype(w.dtype))
-        public = c.map(lambda w: divide(w, divisor)) - self.ring.constant(quotient)
+        public = c.map(lambda w: public_quotient(w, divisor, self.ring.bound))
         y = q0 + clear * q1
         return ctx.network.at(0, y + public, y)
 

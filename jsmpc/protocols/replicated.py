@@ -17,7 +17,7 @@ from jsmpc.context import Context
 from jsmpc.errors import ProtocolError
 from jsmpc.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc.network import Local, Network, Replica
-from jsmpc.preprocessing import divide, quotients
+from jsmpc.preprocessing import public_quotient, quotients
 from jsmpc.protocols.base import Array, Protocol
 from jsmpc.ring import AND, Bilinear
 
@@ -148,24 +148,24 @@ class Replicated3(Protocol):
     def _divide(self, ctx: Context, z: Local, divisor: int) -> Replica:
         """[z / divisor] from one summand a party, by a masked opening to parties 0 and 1.
 
-        1. Party 0 adds offset, a multiple of the divisor near 2^(k-2), so that z + offset lies
-           in [0, 2^(k-1)).
+        1. Party 0 adds offset = 2^(k-2), so that z + offset lies in [0, 2^(k-1)].
         2. Parties 0 and 1 exchange z_0 + offset + F(k_0) and z_1 + F(k_2), whose sum c is
            z + offset + r with r = F(k_0) + F(k_2) - z_2, which party 2 knows.
         3. Party 2 deals q0 and q1 of r (see `preprocessing.quotients`): party 1's summands are
            draws of k_2, party 0's are sent.
         4. Parties 0 and 1 have summands of floor(c / divisor) + q0 + [top bit of c clear]·q1
-           - offset / divisor, and reshare them.
+           - offset / divisor, the public terms rounded together (see
+           `preprocessing.public_quotient`), and reshare them.
 
         c is masked by F(k_2) for party 0 and by F(k_0) for party 1; party 2 does not see it.
         Cost: 2 rounds, 2 words a party.
         """
         net, shape, dtype = ctx.network, z.shape, z.dtype
-        quotient = -(-self.ring.bound // divisor)
+        offset = self.ring.bound
         mask, s, t = (ctx.draw(shape, dtype) for _ in range(3))
         mask0, mask2 = net.own(mask), net.next(mask)
 
-        summand = net.by_rank(z + mask0 + self.ring.constant(quotient * divisor), z + mask2, None)
+        summand = net.by_rank(z + mask0 + self.ring.constant(offset), z + mask2, None)
         c = summand + net.send(summand, {0: 1, 1: 0})
 
         r = net.by_rank(None, None, mask0 + mask2 - z)
@@ -176,7 +176,7 @@ class Replicated3(Protocol):
 
         clear = c.map(lambda w: (self.ring.top_bit(w) ^ np.uint8(1)).astype(w.dtype))
         y = q0 + clear * q1
-        public = c.map(lambda w: divide(w, divisor)) - self.ring.constant(quotient)
+        public = c.map(lambda w: public_quotient(w, divisor, offset))
         return self._reshare_pair(ctx, net.by_rank(y + public, y, None), first=0)
 
     # Conversions: x = u + v with u = x_0 + x_1, known to party 0, and v = x_2, known to 1 and 2.
