@@ -74,7 +74,7 @@ def a2b(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
     """[x] shared by xor, from x = u + v shared by addition, by a parallel-prefix adder.
 
     The carries into all positions by doubling spans (Kogge, Stone, IEEE Trans. Computers 1973).
-    Cost: log2(k) rounds more than the protocol's `carry_words`, 2 words a party each.
+    Cost: log2(k) rounds more than the protocol's `carry_words`; in each a product of 2 words.
     """
     generate, propagate = smpc.carry_words(ctx, x)
     total, span = propagate, 1

@@ -100,8 +100,8 @@ class Additive(Protocol):
         2. Open d = x - a and e = y - b.
         3. [z] = [c] + f(d, [b]) + f([a], e) + f(d, e), the last by party 0 alone.
 
-        Cost: 1 round (2 with a divisor), the size of x and of y a party. The dealer sends the
-        size of z.
+        Cost: 1 round (2 with a divisor), n-1 times the size of x and of y a party. The dealer
+        sends the size of z.
         """
         if x is y and f.name == "multiply":
             return self._square(ctx, x, divisor)

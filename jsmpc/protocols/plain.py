@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from jsmpc import bits
 from jsmpc.context import Context
 from jsmpc.groups import ARITHMETIC, Group
@@ -55,7 +57,7 @@ class Plain(Protocol):
         return x ^ x, x
 
     def b2a(self, ctx: Context, b: Local) -> Local:
-        return b.astype(self.ring.dtype)
+        return (b & np.uint8(1)).astype(self.ring.dtype)
 
     def mul_ba(self, ctx: Context, b: Local, x: Local) -> Local:
         return self.b2a(ctx, b) * x
