@@ -85,19 +85,17 @@ class Planner(_Dealer):
 
     def scan(self, context: Context, number: int, length: int) -> tuple[Any, Callable[[Any], Any]]:
         inner = Planner()
-        slot = len(self.entries)
-        self.entries.append(None)
+        self.entries.append((Looped, number, length, inner))
 
         def enter(_: Any) -> Planner:
-            inner.entries.clear()
-            self.entries[slot] = (number, length, inner)
+            inner.entries.clear()  # JAX may trace a body more than once
             return inner
 
         return (), enter
 
     def branch(self, context: Context, number: int, branch: int) -> Any:
         inner = Planner()
-        self.entries.append((number, branch, inner, "branch"))
+        self.entries.append((Branched, number, branch, inner))
         return inner
 
     def unbounded(self) -> Any:
@@ -108,24 +106,22 @@ class Planner(_Dealer):
         )
 
     def plan(self) -> Plan:
-        entries: list[Any] = []
+        """What is to be dealt, in order."""
+        plan: list[Any] = []
         for entry in self.entries:
             if isinstance(entry, Dealt):
-                entries.append(entry)
-            elif entry is not None and len(entry) == 4:
-                entries.append(Branched(entry[0], entry[1], entry[2].plan()))
-            elif entry is not None:
-                entries.append(Looped(entry[0], entry[1], entry[2].plan()))
-        return tuple(entries)
+                plan.append(entry)
+            else:
+                kind, number, which, inner = entry
+                plan.append(kind(number, which, inner.plan()))
+        return tuple(plan)
 
 
 class Supplied(_Dealer):
     """Hands out what the offline phase dealt, in the order of the plan."""
 
     def __init__(self, plan: Plan, corrections: Any):
-        self.remaining = [
-            (entry, material) for entry, material in zip(plan, corrections, strict=True)
-        ]
+        self.remaining = list(zip(plan, corrections, strict=True))
 
     def _take(self, kind: Any, number: int) -> tuple[Any, Any]:
         if (
