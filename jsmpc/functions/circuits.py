@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 
 from jsmpc import bits
@@ -73,26 +72,19 @@ def is_zero(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
 def a2b(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
     """[x] shared by xor, from x = u + v shared by addition, by a parallel-prefix adder.
 
+    Words narrower than the ring's are the lowest bits of a value: cast the shares first.
     The carries into all positions by doubling spans (Kogge, Stone, IEEE Trans. Computers 1973).
-    Cost: log2(k) rounds more than the protocol's `carry_words`; in each a product of 2 words.
+    Cost: log2(width) rounds more than the protocol's `carry_words`; in each 2 products of words.
     """
     generate, propagate = smpc.carry_words(ctx, x)
-    total, span = propagate, 1
-    while span < smpc.bits:
-        reach = generate << span
-        through = smpc.and_bb(ctx, _stack(propagate, propagate), _stack(reach, propagate << span))
-        generate = generate ^ _unstack(through, 0)
-        propagate = _unstack(through, 1)
-        span *= 2
+    total, span, width = propagate, 1, 8 * x.dtype.itemsize
+    while span < width:
+        generate, propagate, span = (
+            generate ^ smpc.and_bb(ctx, propagate, generate << span),
+            smpc.and_bb(ctx, propagate, propagate << span),
+            2 * span,
+        )
     return total ^ (generate << 1)
-
-
-def _stack(x: Shared, y: Shared) -> Shared:
-    return x.map(lambda a, b: jnp.stack([a, b]), y)
-
-
-def _unstack(x: Shared, i: int) -> Shared:
-    return x.map(lambda a: a[i])
 
 
 def b2a_words(smpc: Protocol, ctx: Context, x: Shared) -> Shared:

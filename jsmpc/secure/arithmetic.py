@@ -44,19 +44,19 @@ def _plus(ev: Evaluator, x: Any, y: Any) -> Secret:
     return Secret(ev.smpc.add_ap(ev.ctx, x.value, ev.words(y, x.dtype)), x.dtype)
 
 
-@rule(lax.add_p, P.add_jaxvals_p)
+@rule(lax.add_p, P.add_jaxvals_p, cost="local")
 def _add(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     return _plus(ev, x, y)
 
 
-@rule(lax.sub_p)
+@rule(lax.sub_p, cost="local")
 def _sub(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     if is_secret(y):
         return _plus(ev, x, Secret(-y.value, y.dtype))
     return _plus(ev, x, -jnp.asarray(y) if isinstance(y, jax.core.Tracer) else np.negative(y))
 
 
-@rule(lax.neg_p)
+@rule(lax.neg_p, cost="local")
 def _neg(ev: Evaluator, x: Secret) -> Secret:
     return Secret(-x.value, x.dtype)
 
@@ -89,7 +89,7 @@ def scaled(ev: Evaluator, x: Secret, words: Any, divisor: int | None) -> Secret:
     return Secret(value if divisor is None else ev.smpc.truncate(ev.ctx, value, divisor), x.dtype)
 
 
-@rule(lax.mul_p)
+@rule(lax.mul_p, cost="product", error="1 ulp")
 def _mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     x, y = aligned(x, y)
     if not is_secret(x):
@@ -100,12 +100,12 @@ def _mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     return scaled(ev, x, *public_factor(ev, y, x.dtype))
 
 
-@rule(lax.square_p)
+@rule(lax.square_p, cost="product", error="1 ulp")
 def _square(ev: Evaluator, x: Secret) -> Secret:
     return Secret(ev.smpc.square(ev.ctx, x.value, ev.divisor(x.dtype)), x.dtype)
 
 
-@rule(lax.integer_pow_p)
+@rule(lax.integer_pow_p, cost="product", error="1 ulp a product")
 def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
     if y < 0:
         raise ev.unsupported("a negative power of a secret needs a division, which is missing")
@@ -121,7 +121,7 @@ def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
         x = _square(ev, x)
 
 
-@rule(lax.div_p)
+@rule(lax.div_p, cost="product", error="1 ulp")
 def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
     if is_secret(y) or not jnp.issubdtype(x.dtype, jnp.floating):
         raise ev.unsupported(
@@ -153,7 +153,7 @@ def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any, dtype: Any) -> Secret:
     return Secret(value if divisor is None else ev.smpc.truncate(ev.ctx, value, divisor), dtype)
 
 
-@rule(lax.dot_general_p)
+@rule(lax.dot_general_p, cost="product", error="1 ulp")
 def _dot_general(
     ev: Evaluator, x: Any, y: Any, *, dimension_numbers: Any, preferred_element_type: Any, **_: Any
 ) -> Secret:
@@ -161,7 +161,7 @@ def _dot_general(
     return _bilinear(ev, ring.dot_general(dimension_numbers), x, y, np.dtype(dtype))
 
 
-@rule(lax.conv_general_dilated_p)
+@rule(lax.conv_general_dilated_p, cost="product", error="1 ulp")
 def _convolution(
     ev: Evaluator,
     x: Any,

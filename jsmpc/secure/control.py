@@ -16,7 +16,7 @@ from jsmpc.secure.interpreter import Evaluator, is_secret, rule
 from jsmpc.secure.ordering import select
 
 
-@rule(P.jit_p, P.closed_call_p, P.remat_p, P.custom_jvp_call_p, P.custom_vjp_call_p)
+@rule(P.jit_p, P.closed_call_p, P.remat_p, P.custom_jvp_call_p, P.custom_vjp_call_p, cost="program")
 def _call(ev: Evaluator, *operands: Any, **params: Any) -> list[Any]:
     return ev.evaluate(params.get("jaxpr") or params["call_jaxpr"], operands)
 
@@ -76,7 +76,7 @@ def _as_secret(ev: Evaluator, values: Sequence[Any], secret: Sequence[bool]) -> 
     ]
 
 
-@rule(P.scan_p)
+@rule(P.scan_p, cost="program")
 def _scan(ev: Evaluator, *operands: Any, jaxpr: Any, length: int, **params: Any) -> list[Any]:
     consts, carried = compat.scan_counts(params)
     secret = [is_secret(x) for x in operands]
@@ -97,7 +97,7 @@ def _scan(ev: Evaluator, *operands: Any, jaxpr: Any, length: int, **params: Any)
     return [*carry, *ys]
 
 
-@rule(P.while_p)
+@rule(P.while_p, cost="program")
 def _while(
     ev: Evaluator,
     *operands: Any,
@@ -128,7 +128,7 @@ def _while(
     return ev.ctx.while_loop(condition, body, _as_secret(ev, init, carry_secret))
 
 
-@rule(P.cond_p)
+@rule(P.cond_p, cost="program")
 def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) -> list[Any]:
     contexts = ev.ctx.branches(len(branches))
     if not is_secret(index):

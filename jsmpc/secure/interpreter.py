@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -62,19 +62,51 @@ class Secret:
         return cls(children[0], dtype)
 
 
-Rule = Callable[..., Any]
-_RULES: dict[Primitive, Rule] = {}
+COSTS = {
+    "local": "no message",
+    "product": "one product and its truncation",
+    "comparison": "one or several comparisons",
+    "function": "a bit decomposition or range reduction, and a short polynomial",
+    "order": "comparisons in log² rounds, or products with one-hot vectors",
+    "program": "that of the sub-program",
+}
 
 
-def rule(*primitives: Primitive) -> Callable[[Rule], Rule]:
-    """Register a rule: f(evaluator, *operands, **parameters) -> result or list of results."""
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """How a primitive is computed on secrets.
 
-    def register(f: Rule) -> Rule:
-        for primitive in primitives:
-            _RULES[primitive] = f
+    Attributes:
+      apply: f(evaluator, *operands, **parameters) -> result or list of results.
+      cost: one of `COSTS`.
+      error: the bound of the result's error, in units in the last place (ulp) or relative.
+    """
+
+    apply: Callable[..., Any]
+    cost: str
+    error: str
+
+
+RULES: dict[Primitive, Rule] = {}
+REFUSED: dict[Primitive, str] = {}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def rule(*primitives: Primitive, cost: str, error: str = "exact") -> Callable[[F], F]:
+    """Register a rule for primitives; see `Rule`."""
+    assert cost in COSTS, cost
+
+    def register(f: F) -> F:
+        RULES.update(dict.fromkeys(primitives, Rule(f, cost, error)))
         return f
 
     return register
+
+
+def refuse(*primitives: Primitive, reason: str) -> None:
+    """Register why primitives cannot be computed on secrets, and what to do instead."""
+    REFUSED.update(dict.fromkeys(primitives, reason))
 
 
 def is_secret(x: Any) -> bool:
@@ -128,13 +160,15 @@ class Evaluator:
     def _apply(self, eqn: Any, operands: list[Any]) -> list[Any]:
         if not any(map(is_secret, operands)):
             return compat.bind(eqn, operands)
-        handler = _RULES.get(eqn.primitive)
+        handler = RULES.get(eqn.primitive)
         if handler is None:
-            raise self.unsupported(
+            reason = REFUSED.get(
+                eqn.primitive,
                 f"the primitive {eqn.primitive.name!r} cannot be computed on secrets. Reveal its "
-                "operands first if they may be disclosed, or compute it in the clear beforehand"
+                "operands first if they may be disclosed, or compute it in the clear beforehand",
             )
-        out = handler(self, *operands, **eqn.params)
+            raise self.unsupported(reason)
+        out = handler.apply(self, *operands, **eqn.params)
         return list(out) if isinstance(out, list | tuple) else [out]
 
     # Public operands.

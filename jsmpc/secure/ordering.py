@@ -28,32 +28,32 @@ def _not(ev: Evaluator, x: Secret) -> Secret:
     return Secret(ev.smpc.not_b(ev.ctx, x.value), _BOOL)
 
 
-@rule(lax.lt_p)
+@rule(lax.lt_p, cost="comparison")
 def _lt(ev: Evaluator, x: Any, y: Any) -> Secret:
     return _less(ev, x, y)
 
 
-@rule(lax.gt_p)
+@rule(lax.gt_p, cost="comparison")
 def _gt(ev: Evaluator, x: Any, y: Any) -> Secret:
     return _less(ev, y, x)
 
 
-@rule(lax.ge_p)
+@rule(lax.ge_p, cost="comparison")
 def _ge(ev: Evaluator, x: Any, y: Any) -> Secret:
     return _not(ev, _less(ev, x, y))
 
 
-@rule(lax.le_p)
+@rule(lax.le_p, cost="comparison")
 def _le(ev: Evaluator, x: Any, y: Any) -> Secret:
     return _not(ev, _less(ev, y, x))
 
 
-@rule(lax.ne_p)
+@rule(lax.ne_p, cost="comparison")
 def _ne(ev: Evaluator, x: Any, y: Any) -> Secret:
     return _not(ev, _eq(ev, x, y))
 
 
-@rule(lax.eq_p)
+@rule(lax.eq_p, cost="comparison")
 def _eq(ev: Evaluator, x: Any, y: Any) -> Secret:
     x, y = ev.secrets(*aligned(x, y))
     if x.dtype == _BOOL:
@@ -61,7 +61,7 @@ def _eq(ev: Evaluator, x: Any, y: Any) -> Secret:
     return Secret(comparison.equal(ev.smpc, ev.ctx, x.value, y.value), _BOOL)
 
 
-@rule(lax.is_finite_p)
+@rule(lax.is_finite_p, cost="local")
 def _is_finite(ev: Evaluator, x: Secret) -> Any:
     return jnp.ones(x.shape, bool)
 
@@ -71,7 +71,7 @@ def _boolean(ev: Evaluator, x: Secret) -> None:
         raise ev.unsupported("bitwise operations on secret integers are not supported")
 
 
-@rule(lax.not_p)
+@rule(lax.not_p, cost="local")
 def _logical_not(ev: Evaluator, x: Secret) -> Secret:
     _boolean(ev, x)
     return _not(ev, x)
@@ -87,12 +87,12 @@ def _logic(ev: Evaluator, x: Any, y: Any, public: Callable[[Any, Any], Any], sec
     return Secret(public(x.value, ev.words(y, _BOOL)), _BOOL)
 
 
-@rule(lax.and_p)
+@rule(lax.and_p, cost="product")
 def _and(ev: Evaluator, x: Any, y: Any) -> Secret:
     return _logic(ev, x, y, lambda a, b: a & b, ev.smpc.and_bb)
 
 
-@rule(lax.or_p)
+@rule(lax.or_p, cost="product")
 def _or(ev: Evaluator, x: Any, y: Any) -> Secret:
     def with_public(a: Any, b: Any) -> Any:
         return ev.smpc.xor_bp(ev.ctx, a & (b ^ np.uint8(1)), b)
@@ -100,7 +100,7 @@ def _or(ev: Evaluator, x: Any, y: Any) -> Secret:
     return _logic(ev, x, y, with_public, ev.smpc.or_bb)
 
 
-@rule(lax.xor_p)
+@rule(lax.xor_p, cost="local")
 def _xor(ev: Evaluator, x: Any, y: Any) -> Secret:
     return _logic(ev, x, y, lambda a, b: ev.smpc.xor_bp(ev.ctx, a, b), lambda ctx, a, b: a ^ b)
 
@@ -123,7 +123,7 @@ def select(ev: Evaluator, predicate: Any, x: Any, y: Any) -> Any:
     return Secret(comparison.select(ev.smpc, ev.ctx, bit, x.value, y.value), x.dtype)
 
 
-@rule(lax.select_n_p)
+@rule(lax.select_n_p, cost="product")
 def _select_n(ev: Evaluator, predicate: Any, *cases: Any) -> Any:
     if not is_secret(predicate):
         first, *others = ev.secrets(*cases)
@@ -139,7 +139,7 @@ def _unbounded(x: Any, sign: int) -> bool:
     return isinstance(x, np.ndarray | np.generic) and bool(np.all(np.asarray(x) == sign * math.inf))
 
 
-@rule(lax.max_p)
+@rule(lax.max_p, cost="comparison")
 def _max(ev: Evaluator, x: Any, y: Any) -> Secret:
     for public, other in ((x, y), (y, x)):
         if _unbounded(public, -1):
@@ -150,7 +150,7 @@ def _max(ev: Evaluator, x: Any, y: Any) -> Secret:
     return Secret(comparison.maximum(ev.smpc, ev.ctx, x.value, y.value), x.dtype)
 
 
-@rule(lax.min_p)
+@rule(lax.min_p, cost="comparison")
 def _min(ev: Evaluator, x: Any, y: Any) -> Secret:
     for public, other in ((x, y), (y, x)):
         if _unbounded(public, 1):
@@ -161,18 +161,18 @@ def _min(ev: Evaluator, x: Any, y: Any) -> Secret:
     return Secret(comparison.minimum(ev.smpc, ev.ctx, x.value, y.value), x.dtype)
 
 
-@rule(lax.clamp_p)
+@rule(lax.clamp_p, cost="comparison")
 def _clamp(ev: Evaluator, low: Any, x: Any, high: Any) -> Any:
     low, x, high = aligned(low, x, high)
     return _min(ev, _max(ev, x, low), high)
 
 
-@rule(lax.abs_p)
+@rule(lax.abs_p, cost="comparison")
 def _abs(ev: Evaluator, x: Secret) -> Secret:
     return Secret(comparison.absolute(ev.smpc, ev.ctx, x.value), x.dtype)
 
 
-@rule(lax.sign_p)
+@rule(lax.sign_p, cost="comparison")
 def _sign(ev: Evaluator, x: Secret) -> Secret:
     smpc, ctx = ev.smpc, ev.ctx
     negative = x.value.map(lambda a: jnp.stack([a, -a]))
@@ -195,26 +195,26 @@ def _nonempty(ev: Evaluator, x: Secret) -> Secret:
     return x
 
 
-@rule(lax.reduce_max_p)
+@rule(lax.reduce_max_p, cost="comparison")
 def _reduce_max(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
     moved = _nonempty(ev, leading(x, axes))
     return Secret(comparison.largest(ev.smpc, ev.ctx, moved.value), x.dtype)
 
 
-@rule(lax.reduce_min_p)
+@rule(lax.reduce_min_p, cost="comparison")
 def _reduce_min(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
     moved = _nonempty(ev, leading(x, axes))
     return Secret(-comparison.largest(ev.smpc, ev.ctx, -moved.value), x.dtype)
 
 
-@rule(lax.argmax_p)
+@rule(lax.argmax_p, cost="comparison")
 def _argmax(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any) -> Secret:
     moved = _nonempty(ev, leading(x, axes))
     _, index = comparison.argument_of_largest(ev.smpc, ev.ctx, moved.value)
     return Secret(index, np.dtype(index_dtype))
 
 
-@rule(lax.argmin_p)
+@rule(lax.argmin_p, cost="comparison")
 def _argmin(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any) -> Secret:
     return _argmax(ev, Secret(-x.value, x.dtype), axes=axes, index_dtype=index_dtype)
 
@@ -232,19 +232,19 @@ def _tree(x: Secret, combine: Callable[[Any, Any], Any]) -> Secret:
     return Secret(value.map(lambda a: a[0]), x.dtype)
 
 
-@rule(lax.reduce_and_p)
+@rule(lax.reduce_and_p, cost="product")
 def _reduce_and(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
     _boolean(ev, x)
     return _tree(leading(x, axes), lambda a, b: ev.smpc.and_bb(ev.ctx, a, b))
 
 
-@rule(lax.reduce_or_p)
+@rule(lax.reduce_or_p, cost="product")
 def _reduce_or(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
     _boolean(ev, x)
     return _tree(leading(x, axes), lambda a, b: ev.smpc.or_bb(ev.ctx, a, b))
 
 
-@rule(lax.reduce_prod_p)
+@rule(lax.reduce_prod_p, cost="product", error="1 ulp a product")
 def _reduce_prod(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
     divisor = ev.divisor(x.dtype)
     return _tree(leading(x, axes), lambda a, b: ev.smpc.mul_aa(ev.ctx, a, b, divisor))

@@ -27,6 +27,7 @@ from jsmpc.sharing import from_words
     lax.split_p,
     lax.reduce_window_sum_p,
     *compat.primitives("tile", "unstack"),
+    cost="local",
 )
 def _linear(ev: Evaluator, x: Any, *rest: Any, **params: Any) -> Any:
     bind = ev.eqn.primitive.bind
@@ -40,12 +41,12 @@ def _linear(ev: Evaluator, x: Any, *rest: Any, **params: Any) -> Any:
     return x.map(lambda w: bind(w, *rest, **params))
 
 
-@rule(lax.reduce_sum_p, lax.cumsum_p)
+@rule(lax.reduce_sum_p, lax.cumsum_p, cost="local")
 def _sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
     return x.map(lambda w: ev.eqn.primitive.bind(w, **params))
 
 
-@rule(lax.concatenate_p, *compat.primitives("stack"))
+@rule(lax.concatenate_p, *compat.primitives("stack"), cost="local")
 def _concatenate(ev: Evaluator, *operands: Any, **params: Any) -> Secret:
     first, *others = ev.secrets(*operands)
     value = first.value.map(
@@ -54,20 +55,20 @@ def _concatenate(ev: Evaluator, *operands: Any, **params: Any) -> Secret:
     return Secret(value, first.dtype)
 
 
-@rule(lax.pad_p)
+@rule(lax.pad_p, cost="local")
 def _pad(ev: Evaluator, x: Any, padding: Any, **params: Any) -> Secret:
     x, padding = ev.secrets(x, padding)
     value = x.value.map(lambda w, p: lax.pad_p.bind(w, p, **params), padding.value)
     return Secret(value, x.dtype)
 
 
-@rule(lax.dynamic_slice_p)
+@rule(lax.dynamic_slice_p, cost="local")
 def _dynamic_slice(ev: Evaluator, x: Any, *starts: Any, **params: Any) -> Secret:
     _public_indices(ev, starts)
     return x.map(lambda w: lax.dynamic_slice_p.bind(w, *starts, **params))
 
 
-@rule(lax.dynamic_update_slice_p)
+@rule(lax.dynamic_update_slice_p, cost="local")
 def _dynamic_update_slice(ev: Evaluator, x: Any, update: Any, *starts: Any) -> Secret:
     _public_indices(ev, starts)
     x, update = ev.secrets(x, update)
@@ -75,14 +76,14 @@ def _dynamic_update_slice(ev: Evaluator, x: Any, update: Any, *starts: Any) -> S
     return Secret(value, x.dtype)
 
 
-@rule(lax.gather_p)
+@rule(lax.gather_p, cost="local")
 def _gather(ev: Evaluator, x: Any, indices: Any, **params: Any) -> Secret:
     _public_indices(ev, [indices])
     filled = {**params, "fill_value": 0}
     return x.map(lambda w: lax.gather_p.bind(w, indices, **filled))
 
 
-@rule(lax.scatter_p, lax.scatter_add_p)
+@rule(lax.scatter_p, lax.scatter_add_p, cost="local")
 def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -> Secret:
     _public_indices(ev, [indices])
     x, updates = ev.secrets(x, updates)
@@ -102,7 +103,7 @@ def _public_indices(ev: Evaluator, indices: Any) -> None:
         )
 
 
-@rule(lax.convert_element_type_p)
+@rule(lax.convert_element_type_p, cost="comparison", error="exact")
 def _convert(ev: Evaluator, x: Secret, *, new_dtype: Any, **_: Any) -> Secret:
     return convert(ev, x, np.dtype(new_dtype))
 
@@ -133,12 +134,12 @@ def _kind(dtype: Any) -> str:
     return "int" if jnp.issubdtype(dtype, jnp.integer) else "float"
 
 
-@rule(lax.reduce_precision_p, P.stop_gradient_p)
+@rule(lax.reduce_precision_p, P.stop_gradient_p, cost="local")
 def _same(ev: Evaluator, x: Secret, **_: Any) -> Secret:
     return x
 
 
-@rule(reveal_p)
+@rule(reveal_p, cost="local", error="exact")
 def _reveal(ev: Evaluator, x: Secret) -> Any:
     words = ev.smpc.open(ev.ctx, x.value, x.group)
     return from_words(ev.smpc, words, x.dtype)
