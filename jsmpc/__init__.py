@@ -1,7 +1,10 @@
 """Secure multi-party computation as a JAX function transformation."""
 
+from typing import Any
+
 from jsmpc._version import __version__
 from jsmpc.cost import Cost
+from jsmpc.diagnose import Diagnosis, diagnose
 from jsmpc.errors import (
     EncodingError,
     EncodingWarning,
@@ -22,6 +25,7 @@ from jsmpc.sharing import Share, reveal, share
 __all__ = [
     "Additive",
     "Cost",
+    "Diagnosis",
     "EncodingError",
     "EncodingWarning",
     "FixedPoint",
@@ -38,8 +42,18 @@ __all__ = [
     "Share",
     "UnsupportedError",
     "__version__",
+    "diagnose",
     "random_key",
     "reveal",
     "secure",
     "share",
+    "supported",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "supported":  # on demand: it is also the program `python -m jsmpc.secure.support`
+        from jsmpc.secure.support import supported
+
+        return supported
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

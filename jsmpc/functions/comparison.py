@@ -46,6 +46,11 @@ def absolute(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
     return x - _twice(smpc.mul_ba(ctx, circuits.msb(smpc, ctx, x), x))
 
 
+def copy_sign(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
+    """[x] where y >= 0, [-x] where y < 0."""
+    return x - _twice(smpc.mul_ba(ctx, circuits.msb(smpc, ctx, y), x))
+
+
 def _twice(x: Shared) -> Shared:
     return x + x
 

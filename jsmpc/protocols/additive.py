@@ -92,7 +92,13 @@ class Additive(Protocol):
         return group.sum(ctx.network.collect(x, rank))
 
     def product(
-        self, ctx: Context, f: Bilinear, x: Local, y: Local, divisor: int | None = None
+        self,
+        ctx: Context,
+        f: Bilinear,
+        x: Local,
+        y: Local,
+        divisor: int | None = None,
+        addend: Local | None = None,
     ) -> Local:
         """[z] = [f(x, y)] by a Beaver triple (CRYPTO 1991; SPDZ, CRYPTO 2012, section 2).
 
@@ -104,7 +110,7 @@ class Additive(Protocol):
         sends the size of z.
         """
         if x is y and f.name == "multiply":
-            return self._square(ctx, x, divisor)
+            return self._finish(ctx, self._square(ctx, x), divisor, addend)
         group = BOOLEAN if f == AND else ARITHMETIC
         a, b, c = ctx.deal(Triple(f, x.shape, y.shape, x.dtype))
         d = self._open(ctx, x.map(group.subtract, a), group)
@@ -114,14 +120,17 @@ class Additive(Protocol):
         else:
             left, right = a, ctx.network.at(0, b.map(group.add, e), b)
         z = c.map(lambda c, *v: group.add(c, f((v[0], v[1]), (v[2], v[3]))), d, right, left, e)
+        return self._finish(ctx, z, divisor, addend)
+
+    def _finish(self, ctx: Context, z: Local, divisor: int | None, addend: Local | None) -> Local:
+        z = z if addend is None else z + addend
         return z if divisor is None else self.truncate(ctx, z, divisor)
 
-    def _square(self, ctx: Context, x: Local, divisor: int | None) -> Local:
+    def _square(self, ctx: Context, x: Local) -> Local:
         """[x²] = [a²] + 2d·[a] + d² with d = x - a opened. 1 round, the size of x a party."""
         a, aa = ctx.deal(SquarePair(x.shape, x.dtype))
         d = self._open(ctx, x - a)
-        z = aa + d * a + ctx.network.at(0, d * (a + d), d * a)
-        return z if divisor is None else self.truncate(ctx, z, divisor)
+        return aa + d * a + ctx.network.at(0, d * (a + d), d * a)
 
     def truncate(self, ctx: Context, x: Local, divisor: int) -> Local:
         """[x / divisor] by a masked opening.

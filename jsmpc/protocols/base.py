@@ -116,13 +116,24 @@ class Protocol:
         x: Shared,
         y: Shared,
         divisor: int | None = None,
+        addend: Shared | None = None,
     ) -> Shared:
-        """[f(x, y)], divided by a public divisor if one is given, with `truncate`'s bound."""
+        """[f(x, y) + addend], divided by a public divisor if one is given, as by `truncate`.
+
+        The addend, of the result's shape, is free: it joins before the division.
+        """
         raise NotImplementedError
 
-    def mul_aa(self, ctx: Context, x: Shared, y: Shared, divisor: int | None = None) -> Shared:
-        """[x·y], elementwise; see `product`."""
-        return self.product(ctx, MULTIPLY, x, y, divisor)
+    def mul_aa(
+        self,
+        ctx: Context,
+        x: Shared,
+        y: Shared,
+        divisor: int | None = None,
+        addend: Shared | None = None,
+    ) -> Shared:
+        """[x·y + addend], elementwise; see `product`."""
+        return self.product(ctx, MULTIPLY, x, y, divisor, addend)
 
     def square(self, ctx: Context, x: Shared, divisor: int | None = None) -> Shared:
         """[x²], elementwise; see `product`."""

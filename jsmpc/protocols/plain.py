@@ -32,9 +32,16 @@ class Plain(Protocol):
         return ctx.network.hosted([words])
 
     def product(
-        self, ctx: Context, f: Bilinear, x: Local, y: Local, divisor: int | None = None
+        self,
+        ctx: Context,
+        f: Bilinear,
+        x: Local,
+        y: Local,
+        divisor: int | None = None,
+        addend: Local | None = None,
     ) -> Local:
         z = x.map(lambda a, b: f((a, b)), y)
+        z = z if addend is None else z + addend
         return z if divisor is None else self.truncate(ctx, z, divisor)
 
     def truncate(self, ctx: Context, x: Local, divisor: int) -> Local:

@@ -117,13 +117,20 @@ class Replicated3(Protocol):
     # Products.
 
     def product(
-        self, ctx: Context, f: Bilinear, x: Replica, y: Replica, divisor: int | None = None
+        self,
+        ctx: Context,
+        f: Bilinear,
+        x: Replica,
+        y: Replica,
+        divisor: int | None = None,
+        addend: Replica | None = None,
     ) -> Replica:
-        """[z] = [f(x, y)] (Araki et al., section 2.2).
+        """[z] = [f(x, y) + addend] (Araki et al., section 2.2).
 
         1. Party i computes z_i = f(x_i, y_i + y_{i+1}) + f(x_{i+1}, y_i), or the same with the
            sum on the other side, where that is smaller; z = z_0 + z_1 + z_2.
-        2. The parties reshare z, or divide it while they do.
+        2. Party i adds its own component of the addend.
+        3. The parties reshare z, or divide it while they do.
 
         Cost: 1 round, a word a party; with a divisor as `truncate`.
         """
@@ -136,6 +143,7 @@ class Replicated3(Protocol):
             return f((x0, group.add(y0, y1)), (x1, y0))
 
         z = net.own(x).map(summand, net.next(x), net.own(y), net.next(y))
+        z = z if addend is None else z.map(group.add, net.own(addend))
         return self._reshare(ctx, z, group) if divisor is None else self._divide(ctx, z, divisor)
 
     def truncate(self, ctx: Context, x: Replica, divisor: int) -> Replica:

@@ -15,7 +15,8 @@ from jsmpc.ring import Bilinear
 from jsmpc.secure.interpreter import Evaluator, Secret, is_secret, rule
 
 
-def _known(x: Any) -> bool:
+def is_known(x: Any) -> bool:
+    """Whether an operand is a public value known while the program is traced."""
     return not is_secret(x) and not isinstance(x, jax.core.Tracer)
 
 
@@ -25,7 +26,7 @@ def _spread(x: Any, shape: tuple[int, ...]) -> Any:
         return x
     if is_secret(x):
         return x.map(lambda w: jnp.broadcast_to(w, shape))
-    return np.broadcast_to(x, shape) if _known(x) else jnp.broadcast_to(x, shape)
+    return np.broadcast_to(x, shape) if is_known(x) else jnp.broadcast_to(x, shape)
 
 
 def aligned(*operands: Any) -> list[Any]:
@@ -69,7 +70,7 @@ def public_factor(ev: Evaluator, y: Any, dtype: Any) -> tuple[Any, int | None]:
     """
     if not jnp.issubdtype(dtype, jnp.floating):
         return ev.words(y, dtype), None
-    if not _known(y):
+    if not is_known(y):
         return ev.words(y, dtype), ev.scale
     value = np.asarray(y, np.float64)
     ev.smpc.encoding.check(value, ev.smpc.ring, f"{ev.eqn.primitive.name} at {ev.line}: a factor")
@@ -105,39 +106,32 @@ def _square(ev: Evaluator, x: Secret) -> Secret:
     return Secret(ev.smpc.square(ev.ctx, x.value, ev.divisor(x.dtype)), x.dtype)
 
 
-@rule(lax.integer_pow_p, cost="product", error="1 ulp a product")
-def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
-    if y < 0:
-        raise ev.unsupported("a negative power of a secret needs a division, which is missing")
-    if y == 0:
-        return jnp.ones(x.shape, x.dtype)
+def power(ev: Evaluator, x: Secret, y: int) -> Secret:
+    """x^y for y >= 1, by squaring."""
     result: Secret | None = None
     while True:
         if y & 1:
             result = x if result is None else _mul(ev, result, x)
         y >>= 1
         if not y:
+            assert result is not None
             return result
         x = _square(ev, x)
 
 
-@rule(lax.div_p, cost="product", error="1 ulp")
-def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
-    if is_secret(y) or not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ev.unsupported(
-            "only floating-point secrets can be divided, by public divisors. Multiply by a "
-            "public reciprocal, or reveal the divisor if it may be disclosed"
-        )
+def divided_by_public(ev: Evaluator, x: Secret, y: Any) -> Secret:
+    """x / y for a public y."""
     x, y = aligned(x, y)
-    if _known(y):
-        divisor = float(np.asarray(y).flat[0]) if np.size(y) else 1.0
-        uniform = bool((np.asarray(y) == divisor).all())
-        if uniform and divisor == round(divisor) and 0 < divisor <= ev.smpc.ring.bound:
-            return Secret(ev.smpc.truncate(ev.ctx, x.value, int(divisor)), x.dtype)
-        if (np.asarray(y) == 0).any():
-            raise ev.unsupported("division of a secret by a public zero")
-        return scaled(ev, x, *public_factor(ev, 1.0 / np.asarray(y, np.float64), x.dtype))
-    return scaled(ev, x, *public_factor(ev, 1.0 / jnp.asarray(y), x.dtype))
+    if not is_known(y):
+        return scaled(ev, x, *public_factor(ev, 1.0 / jnp.asarray(y), x.dtype))
+    values = np.asarray(y, np.float64)
+    if (values == 0).any():
+        raise ev.unsupported("division of a secret by a public zero")
+    divisor = float(values.flat[0]) if values.size else 1.0
+    whole = divisor == round(divisor) and 0 < divisor <= ev.smpc.ring.bound
+    if whole and (values == divisor).all():
+        return Secret(ev.smpc.truncate(ev.ctx, x.value, int(divisor)), x.dtype)
+    return scaled(ev, x, *public_factor(ev, 1.0 / values, x.dtype))
 
 
 def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any, dtype: Any) -> Secret:

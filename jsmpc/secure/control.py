@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import primitives as P  # noqa: N812
@@ -13,7 +12,7 @@ from jax.extend.core import primitives as P  # noqa: N812
 from jsmpc import compat
 from jsmpc.reveal import reveal_p
 from jsmpc.secure.interpreter import Evaluator, is_secret, rule
-from jsmpc.secure.ordering import select
+from jsmpc.secure.ordering import choose
 
 
 @rule(P.jit_p, P.closed_call_p, P.remat_p, P.custom_jvp_call_p, P.custom_vjp_call_p, cost="program")
@@ -130,6 +129,7 @@ def _while(
 
 @rule(P.cond_p, cost="program")
 def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) -> list[Any]:
+    """Of a secret condition all branches are evaluated, and their results selected from."""
     contexts = ev.ctx.branches(len(branches))
     if not is_secret(index):
         secret = [
@@ -147,18 +147,5 @@ def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) ->
             return call
 
         return lax.switch(index, [run(i) for i in range(len(branches))], list(operands))
-    if len(branches) != 2:
-        raise ev.unsupported("a secret choice among more than two branches is not supported")
-    no, yes = (ev.enter(c).evaluate(b, operands) for c, b in zip(contexts, branches, strict=True))
-    predicate = _as_predicate(ev, index)
-
-    def choose(y: Any, n: Any) -> Any:
-        return select(ev, predicate.map(lambda w: jnp.broadcast_to(w, y.shape)), y, n)
-
-    return [choose(y, n) for y, n in zip(yes, no, strict=True)]
-
-
-def _as_predicate(ev: Evaluator, index: Any) -> Any:
-    from jsmpc.secure.structure import convert
-
-    return convert(ev, index, jax.numpy.dtype(bool))
+    results = [ev.enter(c).evaluate(b, operands) for c, b in zip(contexts, branches, strict=True)]
+    return [choose(ev, index, cases) for cases in zip(*results, strict=True)]

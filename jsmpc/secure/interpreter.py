@@ -21,6 +21,7 @@ from jsmpc.context import Context
 from jsmpc.errors import EncodingWarning, UnsupportedError
 from jsmpc.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc.protocols.base import Protocol, Shared
+from jsmpc.secure import patterns
 from jsmpc.sharing import to_words
 
 Array = jax.Array
@@ -149,7 +150,7 @@ class Evaluator:
         env.update(zip(jaxpr.constvars, consts, strict=True))
         env.update(zip(jaxpr.invars, args, strict=True))
         outer = self.eqn
-        for eqn in jaxpr.eqns:
+        for eqn in patterns.recognize(jaxpr).eqns:
             operands = [read(v) for v in eqn.invars]
             self.eqn, self.line = eqn, compat.user_line(eqn) or self.line
             with compat.at_line_of(eqn):
@@ -181,13 +182,14 @@ class Evaluator:
                 self.unfit[f"{self.eqn.primitive.name} at {self.line}"] = ~jnp.all(abs(x) <= limit)
             return to_words(self.smpc, jnp.asarray(x, dtype))
         known = np.asarray(x)
-        self._check_constant(known)
+        self.check_constant(known)
         if known.size and (known == known.flat[0]).all():
             known = known.flat[0].reshape(())
         words = to_words(self.smpc, known.astype(dtype))
         return jnp.broadcast_to(words, np.shape(x))
 
-    def _check_constant(self, x: np.ndarray) -> None:
+    def check_constant(self, x: np.ndarray) -> None:
+        """Raises or warns if a known public operand does not fit the encoding."""
         what = f"{self.eqn.primitive.name} at {self.line}: a public constant"
         self.smpc.encoding.check(x, self.smpc.ring, what)
         if np.issubdtype(x.dtype, np.floating) and x.size:

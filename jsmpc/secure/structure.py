@@ -12,6 +12,7 @@ from jax.extend.core import primitives as P  # noqa: N812
 from jsmpc import compat
 from jsmpc.reveal import reveal_p
 from jsmpc.secure.interpreter import Evaluator, Secret, is_secret, rule
+from jsmpc.secure.ordering import saturated
 from jsmpc.sharing import from_words
 
 
@@ -48,7 +49,7 @@ def _sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
 
 @rule(lax.concatenate_p, *compat.primitives("stack"), cost="local")
 def _concatenate(ev: Evaluator, *operands: Any, **params: Any) -> Secret:
-    first, *others = ev.secrets(*operands)
+    first, *others = ev.secrets(*(saturated(ev, x) for x in operands))
     value = first.value.map(
         lambda *words: ev.eqn.primitive.bind(*words, **params), *(o.value for o in others)
     )
@@ -57,50 +58,9 @@ def _concatenate(ev: Evaluator, *operands: Any, **params: Any) -> Secret:
 
 @rule(lax.pad_p, cost="local")
 def _pad(ev: Evaluator, x: Any, padding: Any, **params: Any) -> Secret:
-    x, padding = ev.secrets(x, padding)
+    x, padding = ev.secrets(saturated(ev, x), saturated(ev, padding))
     value = x.value.map(lambda w, p: lax.pad_p.bind(w, p, **params), padding.value)
     return Secret(value, x.dtype)
-
-
-@rule(lax.dynamic_slice_p, cost="local")
-def _dynamic_slice(ev: Evaluator, x: Any, *starts: Any, **params: Any) -> Secret:
-    _public_indices(ev, starts)
-    return x.map(lambda w: lax.dynamic_slice_p.bind(w, *starts, **params))
-
-
-@rule(lax.dynamic_update_slice_p, cost="local")
-def _dynamic_update_slice(ev: Evaluator, x: Any, update: Any, *starts: Any) -> Secret:
-    _public_indices(ev, starts)
-    x, update = ev.secrets(x, update)
-    value = x.value.map(lambda w, u: lax.dynamic_update_slice_p.bind(w, u, *starts), update.value)
-    return Secret(value, x.dtype)
-
-
-@rule(lax.gather_p, cost="local")
-def _gather(ev: Evaluator, x: Any, indices: Any, **params: Any) -> Secret:
-    _public_indices(ev, [indices])
-    filled = {**params, "fill_value": 0}
-    return x.map(lambda w: lax.gather_p.bind(w, indices, **filled))
-
-
-@rule(lax.scatter_p, lax.scatter_add_p, cost="local")
-def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -> Secret:
-    _public_indices(ev, [indices])
-    x, updates = ev.secrets(x, updates)
-    f = lax.scatter_add if ev.eqn.primitive is lax.scatter_add_p else lax.scatter
-    kept = {
-        k: params[k] for k in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
-    }
-    value = x.value.map(lambda w, u: f(w, indices, u, **kept), updates.value)
-    return Secret(value, x.dtype)
-
-
-def _public_indices(ev: Evaluator, indices: Any) -> None:
-    if any(map(is_secret, indices)):
-        raise ev.unsupported(
-            "the position depends on a secret. Reveal the index if it may be disclosed, or "
-            "multiply with a one-hot encoding: (jnp.arange(n) == index) @ array"
-        )
 
 
 @rule(lax.convert_element_type_p, cost="comparison", error="exact")

@@ -1,0 +1,433 @@
+"""Rules for reading and writing at positions, public or secret.
+
+At public positions elements move, share by share. At secret ones every element is touched, so
+that nothing shows which: see `jsmpc.functions.indexing`. Positions out of range follow JAX's modes
+(clip, fill, drop), those that are promised to be in bounds what XLA does: reads clip, writes drop.
+Reads that JAX fills with NaN, which has no encoding, give zero.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jsmpc import compat
+from jsmpc.functions import indexing
+from jsmpc.secure import arithmetic, ordering
+from jsmpc.secure.interpreter import Evaluator, Secret, is_secret, rule
+
+_BOOL, _INT = np.dtype(bool), np.dtype(np.int32)
+_CLIP = lax.GatherScatterMode.CLIP
+_PROMISED = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """Between the layouts of `lax.gather` and `lax.scatter` and that of `functions.indexing`.
+
+    Attributes:
+      table: the operand's shape.
+      sizes: of the window, for each of the operand's axes.
+      batch: the shape of the positions, without the axis of their coordinates.
+      axes: the operand's axes that the coordinates belong to.
+      paired: the operand's batch axes, and those of the positions that go with them.
+      removed: the operand's axes that windows do not have.
+      offsets: the windows' axes in the result (updates).
+      clip: whether positions out of range are clipped.
+    """
+
+    table: tuple[int, ...]
+    sizes: tuple[int, ...]
+    batch: tuple[int, ...]
+    axes: tuple[int, ...]
+    paired: tuple[tuple[int, ...], tuple[int, ...]]
+    removed: tuple[int, ...]
+    offsets: tuple[int, ...]
+    clip: bool
+
+    def starts(self, axis: int) -> int:
+        return self.table[axis] - self.sizes[axis] + 1
+
+    @property
+    def batched(self) -> bool:
+        return bool(self.paired[0])
+
+    @property
+    def indexed(self) -> list[int]:
+        """The axes to look up, those with most starts first; at least one."""
+        ordered = sorted(self.axes, key=self.starts, reverse=True)
+        needed = [d for d in ordered if self.starts(d) > 1 or not self.clip]
+        return needed or ordered[:1]
+
+    @property
+    def _order(self) -> list[int]:
+        """The operand's axes in the canonical layout."""
+        leading = [*self.paired[0], *self.indexed]
+        return leading + [d for d in range(len(self.table)) if d not in leading]
+
+    @property
+    def region(self) -> tuple[slice, ...]:
+        """The part of the operand that windows reach: what is not looked up starts at 0."""
+        whole = {*self.indexed, *self.paired[0]}
+        return tuple(
+            slice(None) if d in whole else slice(size) for d, size in enumerate(self.sizes)
+        )
+
+    def _grouped(self, shape: Sequence[int], kept: int) -> list[int]:
+        """A canonical shape: batch axes in one, `kept` axes as they are, the others in one."""
+        n = len(self.paired[0])
+        batch = [math.prod(shape[:n])] if n else []
+        return [*batch, *shape[n : n + kept], math.prod(shape[n + kept :])]
+
+    def canonical_table(self, w: Any) -> Any:
+        w = w[self.region].transpose(self._order)
+        return w.reshape(self._grouped(w.shape, len(self.indexed)))
+
+    def from_canonical_table(self, w: Any) -> Any:
+        shape = [len(range(self.table[d])[self.region[d]]) for d in self._order]
+        return w.reshape(shape).transpose(np.argsort(self._order))
+
+    @property
+    def _labels(self) -> tuple[list[Any], list[Any]]:
+        """The axes of the windows, canonical and in the result with removed axes in front."""
+        shared = [("batch", j) for j in self.paired[1]]
+        own = [("batch", j) for j in range(len(self.batch)) if j not in self.paired[1]]
+        n = len(self.paired[0])
+        canonical = [*shared, *own, *(("window", d) for d in self._order[n:])]
+        gone = {*self.removed, *self.paired[0]}
+        window = [("window", d) for d in range(len(self.table)) if d not in gone]
+        rank = len(self.batch) + len(window)
+        batch = iter(range(len(self.batch)))
+        shown: list[Any] = [
+            window[self.offsets.index(i)] if i in self.offsets else ("batch", next(batch))
+            for i in range(rank)
+        ]
+        return canonical, [("window", d) for d in self.removed] + shown
+
+    def _size(self, label: tuple[str, int]) -> int:
+        kind, i = label
+        return self.batch[i] if kind == "batch" else self.sizes[i]
+
+    def canonical_windows(self, w: Any) -> Any:
+        """Updates as [P, U, S1, S2, …, R]."""
+        canonical, shown = self._labels
+        w = w.reshape([self._size(label) for label in shown])
+        w = w.transpose([shown.index(label) for label in canonical])
+        n, own = len(self.paired[1]), len(self.batch) - len(self.paired[1])
+        shape = [*w.shape[:n], math.prod(w.shape[n : n + own]), *w.shape[n + own :]]
+        return w.reshape(self._grouped(shape, 1 + len(self.indexed)))
+
+    def from_canonical_windows(self, w: Any) -> Any:
+        canonical, shown = self._labels
+        w = w.reshape([self._size(label) for label in canonical])
+        w = w.transpose([canonical.index(label) for label in shown])
+        return w.reshape(w.shape[len(self.removed) :])
+
+    def canonical_positions(self, w: Any, axis: int) -> Any:
+        """The coordinates of an axis as [P, U]."""
+        own = [j for j in range(len(self.batch)) if j not in self.paired[1]]
+        w = w[..., self.axes.index(axis)].transpose(*self.paired[1], *own)
+        lead = [math.prod(self.batch[j] for j in self.paired[1])] if self.batched else []
+        return w.reshape(*lead, math.prod(self.batch[j] for j in own))
+
+
+def _gather_layout(x: Any, indices: Any, numbers: Any, sizes: Any, mode: Any) -> _Layout:
+    return _Layout(
+        tuple(x.shape),
+        tuple(sizes),
+        tuple(indices.shape[:-1]),
+        tuple(map(int, numbers.start_index_map)),
+        (
+            tuple(map(int, numbers.operand_batching_dims)),
+            tuple(map(int, numbers.start_indices_batching_dims)),
+        ),
+        tuple(map(int, numbers.collapsed_slice_dims)),
+        tuple(map(int, numbers.offset_dims)),
+        mode in (_CLIP, _PROMISED),
+    )
+
+
+def _scatter_layout(x: Any, indices: Any, updates: Any, numbers: Any, mode: Any) -> _Layout:
+    inserted = tuple(map(int, numbers.inserted_window_dims))
+    paired = tuple(map(int, numbers.operand_batching_dims))
+    window = iter(updates.shape[d] for d in numbers.update_window_dims)
+    sizes = tuple(1 if d in (*inserted, *paired) else next(window) for d in range(len(x.shape)))
+    return _Layout(
+        tuple(x.shape),
+        sizes,
+        tuple(indices.shape[:-1]),
+        tuple(map(int, numbers.scatter_dims_to_operand_dims)),
+        (paired, tuple(map(int, numbers.scatter_indices_batching_dims))),
+        inserted,
+        tuple(map(int, numbers.update_window_dims)),
+        mode == _CLIP,
+    )
+
+
+def _one_hots(ev: Evaluator, layout: _Layout, indices: Any) -> list[Any]:
+    """One-hot vectors of the positions, an array for each indexed axis."""
+    hots: list[Any] = []
+    for axis in layout.indexed:
+        count = layout.starts(axis)
+        if is_secret(indices):
+            x = indices.value.map(lambda w: layout.canonical_positions(w, axis))
+            if count == 1 and layout.clip:
+                hots.append(jnp.ones((*x.shape, 1), ev.smpc.ring.dtype))
+            else:
+                hots.append(indexing.one_hot(ev.smpc, ev.ctx, x, count, layout.clip))
+        else:
+            x = layout.canonical_positions(jnp.asarray(indices), axis)
+            hots.append(indexing.public_one_hot(ev.smpc, x, count, layout.clip))
+    return hots
+
+
+def _arithmetic(ev: Evaluator, x: Any) -> Any:
+    """Booleans as integers, which can be multiplied with."""
+    if is_secret(x):
+        return Secret(ev.smpc.b2a(ev.ctx, x.value), _INT) if x.dtype == _BOOL else x
+    return x.astype(_INT) if x.dtype == _BOOL else x
+
+
+def _restored(x: Secret, dtype: Any) -> Secret:
+    return Secret(indexing.low_bit(x.value), _BOOL) if dtype == _BOOL else x
+
+
+def _read(ev: Evaluator, layout: _Layout, x: Any, indices: Any) -> Secret:
+    dtype = np.dtype(x.dtype)
+    x = _arithmetic(ev, x)
+    if is_secret(x):
+        table = x.value.map(layout.canonical_table)
+    else:
+        table = layout.canonical_table(ev.words(x, x.dtype))
+    hots = _one_hots(ev, layout, indices)
+    value = indexing.read(ev.smpc, ev.ctx, table, hots, layout.batched)
+    return _restored(Secret(value.map(layout.from_canonical_windows), np.dtype(x.dtype)), dtype)
+
+
+# Reading.
+
+
+@rule(lax.dynamic_slice_p, cost="order")
+def _dynamic_slice(ev: Evaluator, x: Any, *starts: Any, slice_sizes: Any, **_: Any) -> Any:
+    """At public positions local. Secret ones as `gather`, after the public ones."""
+    public, layout, indices = _starting_at(x.shape, slice_sizes, starts)
+
+    def slice_publicly(w: Any) -> Any:
+        return lax.dynamic_slice_p.bind(w, *public, slice_sizes=layout.table)
+
+    part = x.map(slice_publicly) if is_secret(x) else slice_publicly(x)
+    return part if indices is None else _read(ev, layout, part, indices)
+
+
+def _starting_at(
+    shape: Sequence[int], sizes: Sequence[int], starts: Sequence[Any]
+) -> tuple[list[Any], _Layout, Secret | None]:
+    """Where some coordinates may be secret: the public ones (0 for others), how the others look
+    up in the slice at the public ones, and these others as one vector."""
+    secret = [is_secret(s) for s in starts]
+    public = [np.zeros((), s.dtype) if is_secret(s) else s for s in starts]
+    table = tuple(n if s else k for n, k, s in zip(shape, sizes, secret, strict=True))
+    axes = tuple(d for d, s in enumerate(secret) if s)
+    every = tuple(range(len(starts)))
+    layout = _Layout(table, tuple(sizes), (), axes, ((), ()), (), every, clip=True)
+    if not axes:
+        return public, layout, None
+    first, *others = (starts[d] for d in axes)
+    value = first.value.map(lambda *w: jnp.stack(w), *(s.value for s in others))
+    return public, layout, Secret(value, first.dtype)
+
+
+@rule(lax.gather_p, cost="order")
+def _gather(
+    ev: Evaluator,
+    x: Any,
+    indices: Any,
+    *,
+    dimension_numbers: Any,
+    slice_sizes: Any,
+    mode: Any,
+    fill_value: Any,
+    **params: Any,
+) -> Secret:
+    fill = None if mode in (_CLIP, _PROMISED) else _fill(ev, x.dtype, fill_value)
+    if fill is not None:  # what is not hit is zero
+        x = _shifted(ev, ev.secret(x), fill, subtract=True)
+    if is_secret(indices):
+        layout = _gather_layout(x, indices, dimension_numbers, slice_sizes, mode)
+        result = _read(ev, layout, x, indices)
+    else:
+        params |= {"dimension_numbers": dimension_numbers, "slice_sizes": slice_sizes, "mode": mode}
+        result = x.map(lambda w: lax.gather_p.bind(w, indices, fill_value=0, **params))
+    return result if fill is None else _shifted(ev, result, fill, subtract=False)
+
+
+def _fill(ev: Evaluator, dtype: Any, value: Any) -> Any:
+    """What reads out of range give, as a scalar of the dtype; None for zero."""
+    if value is None and dtype == _BOOL:
+        value = True
+    if value is None and jnp.issubdtype(dtype, jnp.integer):
+        signed = jnp.issubdtype(dtype, jnp.signedinteger)
+        value = jnp.iinfo(dtype).min if signed else jnp.iinfo(dtype).max
+        value = value if abs(value) < ev.smpc.ring.bound else 0
+    if value is None or np.isnan(value) or value == 0:
+        return None
+    return np.asarray(value).astype(dtype)
+
+
+def _shifted(ev: Evaluator, x: Secret, by: Any, subtract: bool) -> Secret:
+    words = jnp.broadcast_to(ev.words(by, x.dtype), x.shape)
+    if x.dtype == _BOOL:
+        return Secret(ev.smpc.xor_bp(ev.ctx, x.value, words), _BOOL)
+    return Secret(ev.smpc.add_ap(ev.ctx, x.value, -words if subtract else words), x.dtype)
+
+
+# Writing.
+
+
+@rule(lax.dynamic_update_slice_p, cost="order")
+def _dynamic_update_slice(ev: Evaluator, x: Any, update: Any, *starts: Any, **_: Any) -> Secret:
+    """At public positions local. Secret ones as `scatter`, in the slice at the public ones."""
+    public, layout, indices = _starting_at(x.shape, update.shape, starts)
+    if indices is not None:
+        x, size = ev.secret(x), layout.table
+        part = x.map(lambda w: lax.dynamic_slice_p.bind(w, *public, slice_sizes=size))
+        update = _write(ev, layout, part, indices, update, _set)
+    x, update = ev.secrets(x, update)
+    value = x.value.map(lambda w, u: lax.dynamic_update_slice_p.bind(w, u, *public), update.value)
+    return Secret(value, x.dtype)
+
+
+Combine = Callable[[Evaluator, Secret, Any], Secret]
+
+
+def _set(ev: Evaluator, old: Secret, new: Any) -> Secret:
+    return ev.secret(new, old)
+
+
+@rule(lax.scatter_p, lax.scatter_add_p, lax.scatter_mul_p, cost="order")
+@rule(lax.scatter_min_p, lax.scatter_max_p, *compat.primitives("scatter_sub"), cost="order")
+def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -> Secret:
+    kind = ev.eqn.primitive.name.removeprefix("scatter").strip("-_") or "set"
+    numbers, mode = params["dimension_numbers"], params["mode"]
+    if kind == "set":
+        _refuse_function(ev, params["update_jaxpr"])
+    if kind == "sub":
+        kind = "add"
+        updates = arithmetic._neg(ev, updates) if is_secret(updates) else -updates
+    x = ev.secret(x, updates if is_secret(updates) else None)
+    if kind in ("set", "add") and not is_secret(indices):
+        updates = ev.secret(updates, x)
+        kept = {
+            k: params[k]
+            for k in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+        }
+        f = lax.scatter_add if kind == "add" else lax.scatter
+        value = x.value.map(lambda w, u: f(w, indices, u, **kept), updates.value)
+        return Secret(value, x.dtype)
+    layout = _scatter_layout(x, indices, updates, numbers, mode)
+    if kind == "add":
+        return _write_sum(ev, layout, x, indices, updates)
+    combine: dict[str, Combine] = {
+        "set": _set,
+        "mul": arithmetic._mul,
+        "min": ordering._min,
+        "max": ordering._max,
+    }
+    return _write(ev, layout, x, indices, updates, combine[kind], params["unique_indices"])
+
+
+def _refuse_function(ev: Evaluator, jaxpr: Any) -> None:
+    if jaxpr is None:
+        return
+    jaxpr, _ = compat.open_jaxpr(jaxpr)
+    if jaxpr.eqns or jaxpr.outvars[0] is not jaxpr.invars[1]:
+        raise ev.unsupported(
+            "a function applied at positions (x.at[i].apply) is not supported on secrets. Write "
+            "x.at[i].set(f(x[i])) instead"
+        )
+
+
+def _windows(ev: Evaluator, layout: _Layout, updates: Any) -> Any:
+    """Updates in the canonical layout, secret or public."""
+    if is_secret(updates):
+        return updates.map(layout.canonical_windows)
+    return layout.canonical_windows(updates)
+
+
+def _write_sum(ev: Evaluator, layout: _Layout, x: Secret, indices: Any, updates: Any) -> Secret:
+    """x with updates added at positions that may coincide: a product with one-hot vectors."""
+    hots = _one_hots(ev, layout, indices)
+    windows = _windows(ev, layout, updates)
+    words = windows.value if is_secret(windows) else ev.words(windows, x.dtype)
+    return _added(x, layout, indexing.add(ev.smpc, ev.ctx, words, hots, layout.batched))
+
+
+def _added(x: Secret, layout: _Layout, canonical: Any) -> Secret:
+    """x plus a canonical table."""
+    return Secret(
+        x.value.map(
+            lambda w, c: w.at[layout.region].add(layout.from_canonical_table(c)), canonical
+        ),
+        x.dtype,
+    )
+
+
+def _write(
+    ev: Evaluator,
+    layout: _Layout,
+    x: Secret,
+    indices: Any,
+    updates: Any,
+    combine: Combine,
+    unique: bool = True,
+) -> Secret:
+    """x with f(x[i], update) at each position i, the updates one after another.
+
+    1. Read what is there: zero where the position is out of range.
+    2. Combine it with the update.
+    3. Add the difference to x at the position: nothing where it is out of range.
+
+    Positions that may coincide are taken one after another, the last one wins: as many rounds as
+    positions. `x.at[i].set(v, unique_indices=True)` takes them all at once.
+    """
+    dtype, smpc, lead = x.dtype, ev.smpc, int(layout.batched)
+    x, updates = _arithmetic(ev, x), _arithmetic(ev, updates)
+    hots = _one_hots(ev, layout, indices)
+    one_by_one = not unique and hots[0].shape[lead] > 1
+    windows = _windows(ev, layout, ev.secret(updates, x) if one_by_one else updates)
+    table = x.value.map(layout.canonical_table)
+
+    def written(inner: Evaluator, table: Any, hots: Any, new: Any) -> Any:
+        old = indexing.read(smpc, inner.ctx, table, hots, layout.batched)
+        change = combine(inner, Secret(old, x.dtype), new).value - old
+        return table + indexing.add(smpc, inner.ctx, change, hots, layout.batched)
+
+    if one_by_one:
+
+        def body(ctx: Any, carry: Any, step: Any) -> tuple[Any, Any]:
+            return written(ev.enter(ctx), carry, *_together(step, lead)), ()
+
+        result, _ = ev.ctx.scan(body, table, _apart((hots, windows), lead), hots[0].shape[lead])
+    else:
+        result = written(ev, table, hots, windows)
+    changed = x.value.map(
+        lambda w, r: w.at[layout.region].set(layout.from_canonical_table(r)), result
+    )
+    return _restored(Secret(changed, x.dtype), dtype)
+
+
+def _apart(tree: Any, axis: int) -> Any:
+    """Every array of a pytree with an axis in front, to scan over."""
+    return jax.tree.map(lambda w: jnp.moveaxis(w, axis, 0), tree)
+
+
+def _together(tree: Any, axis: int) -> Any:
+    """One step's arrays with that axis, of length 1, back in its place."""
+    return jax.tree.map(lambda w: jnp.expand_dims(w, axis), tree)
