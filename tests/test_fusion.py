@@ -36,7 +36,10 @@ def _every_operation(key, x, y, narrow):
     product = kernels.dot_general([(s, y.T)], (((1,), (0,)), ((), ())))
     u = -product + ~product // np.uint64(1000) + product[0, 0] - jnp.flip(product, 0)
     stacked = jnp.stack([s, s + np.uint64(1)])
-    return u, t.astype(jnp.uint32), stacked[1] * np.uint64(3), s[1:3] + y[:2], np.uint64(9) - y
+    one = jnp.broadcast_to(y[:1, :1], y.shape) + jnp.zeros_like(y) * x
+    same = (x + jnp.zeros_like(x)) * jnp.ones_like(x) ^ -jnp.full_like(x, 5) + np.uint64(7)
+    sums = s[1:3] + y[:2]
+    return u, t.astype(jnp.uint32), stacked[1] * np.uint64(3), sums, np.uint64(9) - y, one, same
 
 
 @pytest.mark.parametrize("rows", [4, 40])
@@ -64,6 +67,16 @@ def _grouped(*args):
     closed, shape = jax.make_jaxpr(_every_operation, return_shape=True)(*args)
     evaluation = fusion._Grouped(getattr(closed, "jaxpr", closed), closed.consts, args)
     return jax.tree.unflatten(jax.tree.structure(shape), evaluation.outputs())
+
+
+def test_equations_without_results_are_kept(capsys):
+    def printing(x):
+        jax.debug.print("{}", x[0])
+        return x + np.uint32(1)
+
+    jax.block_until_ready(jax.jit(kernels.optimize(printing))(jnp.arange(4, dtype=jnp.uint32)))
+    jax.effects_barrier()
+    assert capsys.readouterr().out == "0\n"
 
 
 @needs_native

@@ -60,8 +60,13 @@ def msb(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
     x = u + v; the sign is the top bits of u and v, xored with the carry into the top position,
     which is the carry out of 2u + 2v.
     """
-    leaves, top = smpc.carry_leaves(ctx, x)
-    return top ^ carry(smpc, ctx, leaves)
+    return signs(smpc, ctx, x, 0)[0]
+
+
+def signs(smpc: Protocol, ctx: Context, x: Shared, *offsets: float) -> list[Shared]:
+    """[sign bit of x + c] for each public offset, rounded: little more than the price of one."""
+    leaves = smpc.carry_leaves(ctx, x, [round(c) for c in offsets])
+    return [top ^ carry(smpc, ctx, blocks) for blocks, top in leaves]
 
 
 def is_zero(smpc: Protocol, ctx: Context, x: Shared) -> Shared:

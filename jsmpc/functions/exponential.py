@@ -55,9 +55,10 @@ def exponential(smpc: Protocol, ctx: Context, x: Shared, rate: float, scale: flo
     """
     ring = smpc.ring
     offset = math.log2(scale)
-    lowest, highest = (-2 - offset) / rate, (ring.bits - 2 - offset) / rate
-    under = circuits.msb(smpc, ctx, x - public(smpc, ctx, lowest, x))
-    over = circuits.msb(smpc, ctx, public(smpc, ctx, math.floor(highest), x) - x)
+    lowest = max((-2 - offset) / rate, -ring.bound)
+    highest = min((ring.bits - 2 - offset) / rate, ring.bound - 1)
+    under, inside = circuits.signs(smpc, ctx, x, -lowest, -math.floor(highest))
+    over = smpc.not_b(ctx, inside)
     one = 1 << fraction_bits(ring)
     t = rescale(smpc, ctx, x, rate * one, max(-lowest, highest))
     return power(smpc, ctx, t + public(smpc, ctx, offset * one, x), over, under)
@@ -118,9 +119,8 @@ def _representable(
     """[t + offset] with F fractional bits; whether 2^that is over or under the range."""
     one = 1 << fraction_bits(smpc.ring)
     t = t + public(smpc, ctx, offset * one, t)
-    over = circuits.msb(smpc, ctx, public(smpc, ctx, (smpc.bits - 2) * one, t) - t)
-    under = circuits.msb(smpc, ctx, t + public(smpc, ctx, 2 * one, t))
-    return t, over, under
+    under, inside = circuits.signs(smpc, ctx, t, 2 * one, -(smpc.bits - 2) * one)
+    return t, smpc.not_b(ctx, inside), under
 
 
 def largest_exponent(ring: Ring) -> int:

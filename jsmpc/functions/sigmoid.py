@@ -105,9 +105,9 @@ def gelu_tanh_gate(t: np.ndarray) -> np.ndarray:
 
 
 def _beyond(smpc: Protocol, ctx: Context, x: Shared, end: float) -> tuple[Shared, Shared]:
-    """[x > end], [x < -end]."""
-    limit = public(smpc, ctx, end, x)
-    return circuits.msb(smpc, ctx, limit - x), circuits.msb(smpc, ctx, x + limit)
+    """[x >= end], [x < -end]."""
+    less, below = circuits.signs(smpc, ctx, x, -end, end)
+    return smpc.not_b(ctx, less), below
 
 
 def error_function(smpc: Protocol, ctx: Context, x: Shared, unit: float, scale: float) -> Shared:

@@ -10,6 +10,7 @@ Elsewhere XLA fuses, and the draws of a program are computed together.
 from __future__ import annotations
 
 import collections
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,6 +110,20 @@ _BINARY = {
     "div": "div",
 }
 _UNARY = {"neg": "negate", "not": "not", "convert_element_type": "convert"}
+_EVALUATE: dict[str, Callable[..., int]] = {
+    "broadcast_in_dim": operator.pos,
+    "convert_element_type": operator.pos,
+    "neg": operator.neg,
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+}
+_NEUTRAL = {"add": 0, "sub": 0, "xor": 0, "or": 0, "shift_left": 0, "shift_right_logical": 0}
+_NEUTRAL |= {"mul": 1, "div": 1}
+_COMMUTATIVE = {"add", "mul", "and", "or", "xor"}
 _VIEWS = {"reshape", "squeeze", "expand_dims", "broadcast_in_dim", "message", "copy", "slice"}
 _WORDS = {np.dtype(f"uint{n}") for n in (8, 16, 32, 64)}
 
@@ -147,6 +162,7 @@ class _Fused(_Evaluation):
         super().__init__(jaxpr, consts, args)
         self.maker = {v: e for e in jaxpr.eqns for v in e.outvars}
         self.root: dict[Any, tuple[Any, int]] = {}  # of a view: what it shows, from where
+        self.constants: dict[Any, int] = {}  # the same word throughout, known now
         self.home: dict[Any, tuple[int, int]] = {}  # of a fused value: its region
         self.others: dict[int, list[Any]] = {}
         fused = self._earliest()
@@ -175,8 +191,42 @@ class _Fused(_Evaluation):
         if eqn.primitive.name == "slice":
             offset = _slice_offset(eqn)
             return None if offset is None else (seen, start + offset)
-        scalar = source.aval.size == 1 and eqn.primitive.name == "broadcast_in_dim"
+        scalar = seen.aval.size == 1 and eqn.primitive.name == "broadcast_in_dim"
         return (seen, start) if source.aval.size == out.aval.size or scalar else None
+
+    def constant(self, v: Any) -> int | None:
+        """The word that a variable or literal consists of, if it is known."""
+        if isinstance(v, Literal):
+            value = compat.literal_value(v)
+            return int(value) if value.dtype in _WORDS and value.size == 1 else None
+        return self.constants.get(self.seen(v)[0])
+
+    def _folded(self, eqn: Any) -> int | None:
+        """The word that the result of an equation consists of, if its operands tell."""
+        name, out = eqn.primitive.name, eqn.outvars[0]
+        if not _is_word(out):
+            return None
+        operands = [self.constant(v) for v in eqn.invars]
+        known = [word for word in operands if word is not None]
+        if name in ("mul", "and") and 0 in known:
+            return 0
+        if not known or len(known) < len(operands) or name not in _EVALUATE:
+            return None
+        return _EVALUATE[name](*known) % (1 << 8 * out.aval.dtype.itemsize)
+
+    def _unchanged(self, eqn: Any) -> tuple[Any, int] | None:
+        """What the result shows, if the equation adds zero, multiplies by one or the like."""
+        name, out = eqn.primitive.name, eqn.outvars[0]
+        if name not in _NEUTRAL or not _is_word(out):
+            return None
+        operands = [tuple(eqn.invars)]
+        if name in _COMMUTATIVE:
+            operands.append(operands[0][::-1])
+        for x, y in operands:
+            whole = not isinstance(x, Literal) and x.aval.size == out.aval.size
+            if whole and self.constant(y) == _NEUTRAL[name]:
+                return self.seen(x)
+        return None
 
     def _fusible(self, eqn: Any) -> bool:
         name, out = eqn.primitive.name, eqn.outvars[0]
@@ -199,10 +249,13 @@ class _Fused(_Evaluation):
         fused: list[Any] = []
         for eqn in self.jaxpr.eqns:
             operands = _variables(eqn.invars)
-            if (view := self._view(eqn)) is not None:
+            single = len(eqn.outvars) == 1
+            if single and (view := self._view(eqn) or self._unchanged(eqn)) is not None:
                 self.root[eqn.outvars[0]] = view
-                stage[eqn.outvars[0]] = stage[operands[0]]
-            elif self._fusible(eqn):
+                stage[eqn.outvars[0]] = max(stage[v] for v in operands)
+            elif single and (word := self._folded(eqn)) is not None:
+                self.constants[eqn.outvars[0]] = word
+            elif single and self._fusible(eqn):
                 out = eqn.outvars[0]
                 stage[out] = max(
                     (
@@ -304,8 +357,7 @@ class Region:
         self.operands: list[Any] = []
         readers = [*self.equations, *self.stacks]
         self.root = {v: whole.seen(v) for e in readers for v in _variables(e.invars)}
-        constants = ((v, _known_scalar(whole.env.get(seen))) for v, (seen, _) in self.root.items())
-        self.known = {v: constant for v, constant in constants if constant is not None}
+        self.known = {v: word for v in self.root if (word := _known(whole, v)) is not None}
         for eqn in self.equations:
             for v in eqn.invars:
                 if isinstance(v, Literal) or v in self.known:
@@ -337,6 +389,12 @@ class Region:
         """The results by the elementwise machine."""
         shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in self.results]
         return _Assembler(self).program(operands, shapes)
+
+
+def _known(whole: _Fused, v: Any) -> int | None:
+    """The word that a variable consists of, if it is known before the region runs."""
+    constant = whole.constant(v)
+    return _known_scalar(whole.env.get(whole.seen(v)[0])) if constant is None else constant
 
 
 def _known_scalar(x: Any) -> int | None:

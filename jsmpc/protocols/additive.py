@@ -7,6 +7,7 @@ no message of the parties.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -150,18 +151,24 @@ class Additive(Protocol):
         y = q0 + clear * q1
         return ctx.network.at(0, y + public, y)
 
-    def carry_leaves(self, ctx: Context, x: Local) -> tuple[Local, Local]:
+    def carry_leaves(
+        self, ctx: Context, x: Local, offsets: Sequence[int] = (0,)
+    ) -> list[tuple[Local, Local]]:
         """x = u + v by a masked opening.
 
         1. The dealer hands out [u] and Boolean shares of the thresholds of 2u and u's top bit.
         2. Open v = x - u.
-        3. Everyone selects from its shares of the thresholds by 2v.
+        3. Everyone selects from its shares of the thresholds by 2v, and by 2(v + c).
 
         Cost: 1 round, n-1 words a party. The dealer sends 15/4 words and a byte.
         """
         v, table, top = self._split(ctx, x, shift=1)
-        top = ctx.network.at(0, top ^ v.map(self.ring.top_bit), top)
-        return self._select(ctx, table, v << 1), top
+
+        def leaves(w: Local) -> tuple[Local, Local]:
+            bit = ctx.network.at(0, top ^ w.map(self.ring.top_bit), top)
+            return self._select(ctx, table, w << 1), bit
+
+        return [leaves(v + self.ring.constant(c)) for c in offsets]
 
     def equality_leaves(self, ctx: Context, x: Local) -> Local:
         """Like `carry_leaves`: u = -v in a block where u + ~(-v) = 15."""

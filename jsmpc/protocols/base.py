@@ -8,6 +8,7 @@ Operand kinds are part of the names: `a` arithmetic shares, `b` Boolean shares, 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -153,12 +154,15 @@ class Protocol:
 
     # Conversions.
 
-    def carry_leaves(self, ctx: Context, x: Shared) -> tuple[Shared, Shared]:
-        """Boolean shares of what the sign of x = u + v follows from.
+    def carry_leaves(
+        self, ctx: Context, x: Shared, offsets: Sequence[int] = (0,)
+    ) -> list[tuple[Shared, Shared]]:
+        """Boolean shares of what the signs of x + c = u + v follow from, for public offsets c.
 
-        Returns:
+        Returns, for each offset:
           [gp]: for each block of 2u + 2v, whether it generates (upper half of the word) and
           propagates (lower half) a carry, see `jsmpc.bits`; [t]: the top bit of u ^ v.
+        u is the same for all offsets, and so are the messages that depend on it.
         """
         raise NotImplementedError
 

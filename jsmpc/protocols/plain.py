@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,11 @@ class Plain(Protocol):
         shifted = x + self.ring.constant(offset * divisor)
         return shifted.map(lambda w: divide(w, divisor)) - self.ring.constant(offset)
 
-    def carry_leaves(self, ctx: Context, x: Local) -> tuple[Local, Local]:
-        return self._select(x << 1, x ^ x), x.map(self.ring.top_bit)
+    def carry_leaves(
+        self, ctx: Context, x: Local, offsets: Sequence[int] = (0,)
+    ) -> list[tuple[Local, Local]]:
+        sums = [x + self.ring.constant(c) for c in offsets]
+        return [(self._select(s << 1, x ^ x), s.map(self.ring.top_bit)) for s in sums]
 
     def equality_leaves(self, ctx: Context, x: Local) -> Local:
         return self._select(x, (x ^ x) - self.ring.constant(1))

@@ -7,6 +7,7 @@ x = x_0 + x_1 + x_2; party i holds x_i, its own component, and x_{i+1}, the next
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -208,35 +209,42 @@ class Replicated3(Protocol):
         sent = net.send(secret.map(group.subtract, net.next(mask)), {0: 2})
         return net.by_rank(None, net.own(mask), sent)
 
-    def carry_leaves(self, ctx: Context, x: Replica) -> tuple[Replica, Replica]:
+    def carry_leaves(
+        self, ctx: Context, x: Replica, offsets: Sequence[int] = (0,)
+    ) -> list[tuple[Replica, Replica]]:
         """x = u + v with u known to party 0 and v known to parties 1 and 2.
 
         1. Party 0 hides the thresholds of 2u, and u's top bit, between parties 1 and 2.
-        2. Both select from their shares by 2v.
+        2. Both select from their shares by 2v, and by 2(v + c) for each offset.
         3. They reshare what they selected.
 
-        Cost: 2 rounds; 15/4 words and a byte from party 0, 1/2 word from 1 and from 2.
+        Cost: 2 rounds; 15/4 words and a byte from party 0; for each offset 1/2 word from 1 and
+        from 2.
         """
         u, v = self._addends(ctx, x)
-        leaves = self._select(ctx, u << 1, v << 1)
-        return (
-            self._reshare_pair(ctx, leaves, first=1, group=BOOLEAN),
-            self._share_bits(ctx, u.map(self.ring.top_bit), v.map(self.ring.top_bit)),
-        )
+        table = self._thresholds(ctx, u << 1)
+        sums = [v + self.ring.constant(c) for c in offsets]
+        tops = [w.map(self.ring.top_bit) for w in sums]
+        leaves = [self._select(ctx, table, w << 1) for w in sums]
+        shared = [self._reshare_pair(ctx, w, first=1, group=BOOLEAN) for w in leaves]
+        signs = self._share_bits(ctx, u.map(self.ring.top_bit), *tops)
+        return list(zip(shared, signs, strict=True))
 
     def equality_leaves(self, ctx: Context, x: Replica) -> Replica:
         """Like `carry_leaves`: u = -v in a block where u + ~(-v) = 15."""
         u, v = self._addends(ctx, x)
-        leaves = self._select(ctx, u, v - self.ring.constant(1))
+        leaves = self._select(ctx, self._thresholds(ctx, u), v - self.ring.constant(1))
         return self._reshare_pair(ctx, leaves, first=1, group=BOOLEAN)
 
-    def _select(self, ctx: Context, u: Local, v: Local) -> Local:
-        table = [self._hide(ctx, t, BOOLEAN) for t in u.maps(bits.thresholds)]
+    def _thresholds(self, ctx: Context, u: Local) -> list[Local]:
+        return [self._hide(ctx, t, BOOLEAN) for t in u.maps(bits.thresholds)]
+
+    def _select(self, ctx: Context, table: list[Local], v: Local) -> Local:
         leaves, constant = v.maps(lambda w, *t: bits.select(t, w), *table)
         return ctx.network.at(1, leaves ^ constant, leaves)
 
-    def _share_bits(self, ctx: Context, u: Local, v: Local) -> Replica:
-        """[u ^ v] of party 0's u and of v, known to parties 1 and 2.
+    def _share_bits(self, ctx: Context, u: Local, *values: Local) -> list[Replica]:
+        """[u ^ v] of party 0's u and of each v that parties 1 and 2 know.
 
         Component 2 is v, component 1 a mask, component 0 the masked u, sent to party 2.
         """
@@ -244,10 +252,13 @@ class Replicated3(Protocol):
         mask = ctx.draw(u.shape, u.dtype)
         masked = u ^ net.next(mask)
         received = net.send(masked, {0: 2})
-        return net.pair(
-            net.by_rank(masked, net.own(mask), v),
-            net.by_rank(net.next(mask), v, received),
-        )
+        return [
+            net.pair(
+                net.by_rank(masked, net.own(mask), v),
+                net.by_rank(net.next(mask), v, received),
+            )
+            for v in values
+        ]
 
     def carry_words(self, ctx: Context, x: Replica) -> tuple[Replica, Replica]:
         """[u ^ v] from a word of party 0, and [u & v] by parties 1 and 2 from their shares of u.
@@ -256,10 +267,8 @@ class Replicated3(Protocol):
         """
         u, v = self._addends(ctx, x)
         both = self._hide(ctx, u, BOOLEAN) & v
-        return (
-            self._reshare_pair(ctx, both, first=1, group=BOOLEAN),
-            self._share_bits(ctx, u, v),
-        )
+        (different,) = self._share_bits(ctx, u, v)
+        return self._reshare_pair(ctx, both, first=1, group=BOOLEAN), different
 
     def b2a(self, ctx: Context, b: Replica) -> Replica:
         """[b] with b = u ^ v, u known to party 0, v to parties 1 and 2.

@@ -134,7 +134,25 @@ def divided_by_public(ev: Evaluator, x: Secret, y: Any) -> Secret:
     return scaled(ev, x, *public_factor(ev, 1.0 / values, x.dtype))
 
 
+def as_number(ev: Evaluator, x: Any, dtype: Any = np.int32) -> Any:
+    """Booleans as 0 and 1; if `dtype` is one of floating-point numbers, integers as those."""
+    floating = jnp.issubdtype(dtype, jnp.floating)
+    if not is_secret(x):
+        return x.astype(dtype) if x.dtype == bool or floating else x
+    if x.dtype == bool:
+        x = Secret(ev.smpc.b2a(ev.ctx, x.value), np.dtype(np.int32))
+    if floating and jnp.issubdtype(x.dtype, jnp.integer):
+        x = x.map(lambda w: w * ev.smpc.ring.constant(ev.scale), dtype)
+    return x
+
+
 def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any, dtype: Any) -> Secret:
+    if np.dtype(dtype) == np.dtype(bool):
+        raise ev.unsupported(
+            "a product of booleans is not computed: convert them with .astype(int), or use "
+            "jnp.any and jnp.all"
+        )
+    x, y = (as_number(ev, v, dtype) for v in (x, y))
     if is_secret(x) and is_secret(y):
         value = ev.smpc.product(ev.ctx, f, x.value, y.value, ev.divisor(x.dtype))
         return Secret(value, dtype)

@@ -188,20 +188,13 @@ def _one_hots(ev: Evaluator, layout: _Layout, indices: Any) -> list[Any]:
     return hots
 
 
-def _arithmetic(ev: Evaluator, x: Any) -> Any:
-    """Booleans as integers, which can be multiplied with."""
-    if is_secret(x):
-        return Secret(ev.smpc.b2a(ev.ctx, x.value), _INT) if x.dtype == _BOOL else x
-    return x.astype(_INT) if x.dtype == _BOOL else x
-
-
 def _restored(x: Secret, dtype: Any) -> Secret:
     return Secret(indexing.low_bit(x.value), _BOOL) if dtype == _BOOL else x
 
 
 def _read(ev: Evaluator, layout: _Layout, x: Any, indices: Any) -> Secret:
     dtype = np.dtype(x.dtype)
-    x = _arithmetic(ev, x)
+    x = arithmetic.as_number(ev, x)
     if is_secret(x):
         table = x.value.map(layout.canonical_table)
     else:
@@ -321,7 +314,7 @@ def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -
     if kind == "sub":
         kind = "add"
         updates = arithmetic._neg(ev, updates) if is_secret(updates) else -updates
-    x = ev.secret(x, updates if is_secret(updates) else None)
+    x = ev.secret(ordering.saturated(ev, x), updates if is_secret(updates) else None)
     if kind in ("set", "add") and not is_secret(indices):
         updates = ev.secret(updates, x)
         kept = {
@@ -398,7 +391,7 @@ def _write(
     positions. `x.at[i].set(v, unique_indices=True)` takes them all at once.
     """
     dtype, smpc, lead = x.dtype, ev.smpc, int(layout.batched)
-    x, updates = _arithmetic(ev, x), _arithmetic(ev, updates)
+    x, updates = arithmetic.as_number(ev, x), arithmetic.as_number(ev, updates)
     hots = _one_hots(ev, layout, indices)
     one_by_one = not unique and hots[0].shape[lead] > 1
     windows = _windows(ev, layout, ev.secret(updates, x) if one_by_one else updates)

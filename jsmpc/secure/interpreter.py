@@ -21,7 +21,7 @@ from jsmpc.context import Context
 from jsmpc.errors import EncodingWarning, UnsupportedError
 from jsmpc.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc.protocols.base import Protocol, Shared
-from jsmpc.secure import patterns
+from jsmpc.secure import folding, patterns
 from jsmpc.sharing import to_words
 
 Array = jax.Array
@@ -160,7 +160,7 @@ class Evaluator:
 
     def _apply(self, eqn: Any, operands: list[Any]) -> list[Any]:
         if not any(map(is_secret, operands)):
-            return compat.bind(eqn, operands)
+            return folding.fold(eqn, operands) or compat.bind(eqn, operands)
         handler = RULES.get(eqn.primitive)
         if handler is None:
             reason = REFUSED.get(

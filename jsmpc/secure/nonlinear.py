@@ -123,11 +123,23 @@ def _pow(ev: Evaluator, x: Any, y: Any) -> Any:
             return Secret(value, x.dtype)
     dtype = np.dtype(jnp.result_type(x.dtype, jnp.float32))
     x, y = arithmetic.aligned(x, y)
+    if arithmetic.is_known(x) and x.size and (x == x.flat[0]).all() and x.flat[0] > 0:
+        return _power_of_public(ev, float(x.flat[0]), y, dtype)
     like = x if isinstance(x, Secret) else y
     if not jnp.issubdtype(y.dtype, jnp.floating):
         raise ev.unsupported("a secret integer exponent: convert it with .astype(float) first")
     base, exponent = (ev.secret(v, like) for v in (x, y))
     value = exponential.power_of(ev.smpc, ev.ctx, base.value, exponent.value, ev.scale)
+    return Secret(value, dtype)
+
+
+def _power_of_public(ev: Evaluator, base: float, y: Secret, dtype: Any) -> Any:
+    """base^y for a public base > 0 and a number or an integer y, as 2^(y·log2(base))."""
+    rate = math.log2(base) / (ev.divisor(y.dtype) or 1)
+    if rate == 0:
+        return jnp.ones(y.shape, dtype)
+    exponent = y.value if rate > 0 else -y.value
+    value = exponential.exponential(ev.smpc, ev.ctx, exponent, abs(rate), ev.scale)
     return Secret(value, dtype)
 
 

@@ -14,7 +14,7 @@ from jax import lax
 from jsmpc import compat
 from jsmpc.functions import circuits, comparison, indexing
 from jsmpc.secure import integers
-from jsmpc.secure.arithmetic import aligned
+from jsmpc.secure.arithmetic import aligned, as_number, is_known
 from jsmpc.secure.interpreter import Evaluator, Secret, is_secret, rule
 
 _BOOL = np.dtype(bool)
@@ -94,7 +94,7 @@ def _le(ev: Evaluator, x: Any, y: Any) -> Any:
 @rule(lax.ne_p, cost="comparison")
 def _ne(ev: Evaluator, x: Any, y: Any) -> Any:
     if x is y:
-        return jnp.zeros(x.shape, bool)
+        return np.zeros(x.shape, bool)
     return _compare(ev, lambda *v: _not(ev, _equal_secret(*v)), jnp.not_equal, x, y)
 
 
@@ -102,7 +102,7 @@ def _ne(ev: Evaluator, x: Any, y: Any) -> Any:
 def _eq(ev: Evaluator, x: Any, y: Any) -> Any:
     """x == x holds without a comparison: a secret is never NaN."""
     if x is y:
-        return jnp.ones(x.shape, bool)
+        return np.ones(x.shape, bool)
     return _compare(ev, _equal_secret, jnp.equal, x, y)
 
 
@@ -114,7 +114,7 @@ def _equal_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
 
 @rule(lax.is_finite_p, cost="local")
 def _is_finite(ev: Evaluator, x: Secret) -> Any:
-    return jnp.ones(x.shape, bool)
+    return np.ones(x.shape, bool)
 
 
 @rule(lax.not_p, cost="local")
@@ -158,13 +158,14 @@ def _xor(ev: Evaluator, x: Any, y: Any) -> Secret:
 def saturated(ev: Evaluator, x: Any) -> Any:
     """A public operand with a quarter of the encoding's limit for what stands for infinity.
 
-    That is ±inf, and the dtype's largest and lowest number if the encoding does not hold them: what
-    attention masks and `jnp.nan_to_num` put in a place. The differences of two such values, and
-    of one and a moderate number, are still compared rightly.
+    That is ±inf, and numbers from half of the dtype's largest on if the encoding does not hold
+    them: what attention masks and `jnp.nan_to_num` put in a place. The differences of two such
+    values, and of one and a moderate number, are still compared rightly.
     """
     if is_secret(x) or not jnp.issubdtype(x.dtype, jnp.floating):
         return x
-    limit, extreme = ev.smpc.encoding.limit(ev.smpc.ring), float(jnp.finfo(x.dtype).max)
+    limit = ev.smpc.encoding.limit(ev.smpc.ring)
+    extreme = min(float(jnp.finfo(d).max) for d in (x.dtype, np.float32)) / 2
     if extreme < limit:
         extreme = math.inf
     np_or_jnp = jnp if isinstance(x, jax.core.Tracer) else np
@@ -194,8 +195,12 @@ def select(ev: Evaluator, predicate: Any, x: Any, y: Any) -> Any:
 
 @rule(lax.select_n_p, cost="product")
 def _select_n(ev: Evaluator, predicate: Any, *cases: Any) -> Any:
-    """Public cases may hold ±inf: see `saturated`."""
+    """Public cases may hold ±inf: see `saturated`. One never chosen may hold anything."""
     if not is_secret(predicate):
+        if is_known(predicate) and np.size(predicate):
+            chosen = np.asarray(predicate).flat[0]
+            if (np.asarray(predicate) == chosen).all():
+                return cases[int(chosen)]
         first, *others = ev.secrets(*(saturated(ev, c) for c in cases))
         value = first.value.map(lambda *w: lax.select_n(predicate, *w), *(o.value for o in others))
         return Secret(value, first.dtype)
@@ -292,24 +297,29 @@ def _nonempty(ev: Evaluator, x: Secret) -> Secret:
 @rule(lax.reduce_max_p, cost="comparison")
 def _reduce_max(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
     moved = _nonempty(ev, leading(x, axes))
+    if x.dtype == _BOOL:
+        return _tree(moved, lambda a, b: ev.smpc.or_bb(ev.ctx, a, b))
     return Secret(comparison.largest(ev.smpc, ev.ctx, moved.value), x.dtype)
 
 
 @rule(lax.reduce_min_p, cost="comparison")
 def _reduce_min(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
     moved = _nonempty(ev, leading(x, axes))
+    if x.dtype == _BOOL:
+        return _tree(moved, lambda a, b: ev.smpc.and_bb(ev.ctx, a, b))
     return Secret(-comparison.largest(ev.smpc, ev.ctx, -moved.value), x.dtype)
 
 
 @rule(lax.argmax_p, cost="comparison")
 def _argmax(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any) -> Secret:
-    moved = _nonempty(ev, leading(x, axes))
+    moved = _nonempty(ev, leading(as_number(ev, x), axes))
     _, index = comparison.argument_of_largest(ev.smpc, ev.ctx, moved.value)
     return Secret(index, np.dtype(index_dtype))
 
 
 @rule(lax.argmin_p, cost="comparison")
 def _argmin(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any) -> Secret:
+    x = as_number(ev, x)
     return _argmax(ev, Secret(-x.value, x.dtype), axes=axes, index_dtype=index_dtype)
 
 

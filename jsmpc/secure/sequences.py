@@ -114,6 +114,16 @@ def _cumprod(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
     return Secret(sorting.cumulative(combine, x.value, axis, reverse), x.dtype)
 
 
+@rule(lax.cumlogsumexp_p, cost="function", error="2 ulp a step of log2 n")
+def _cumlogsumexp(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
+    def combine(a: Shared, b: Shared) -> Shared:
+        example = jax.ShapeDtypeStruct(a.shape, x.dtype)
+        jaxpr = jax.make_jaxpr(jnp.logaddexp)(example, example)
+        return ev.evaluate(jaxpr, [Secret(a, x.dtype), Secret(b, x.dtype)])[0].value
+
+    return Secret(sorting.cumulative(combine, x.value, axis, reverse), x.dtype)
+
+
 # Windows.
 
 

@@ -74,6 +74,10 @@ def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
 
     smpc, ctx = ev.smpc, ev.ctx
     kinds = [_kind(d) for d in (x.dtype, dtype)]
+    if kinds[1] == "complex":
+        raise ev.unsupported(
+            "complex numbers have no encoding. Compute on real and imaginary parts"
+        )
     if kinds[0] == kinds[1]:
         return Secret(x.value, dtype)
     if kinds[1] == "bool":
@@ -91,6 +95,8 @@ def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
 def _kind(dtype: Any) -> str:
     if dtype == np.dtype(bool):
         return "bool"
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return "complex"
     return "int" if jnp.issubdtype(dtype, jnp.integer) else "float"
 
 

@@ -1,0 +1,64 @@
+"""Public equations on operands that are known while the program is traced.
+
+Literals reach a rule through conversions and broadcasts of the functions in between; folded, they
+stay known, and the rule can tell a division by three from one by an array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+_LARGEST = 1 << 16
+
+
+def _broadcast(x: Any, *, shape: tuple[int, ...], broadcast_dimensions: Any, **_: Any) -> Any:
+    spread = [1] * len(shape)
+    for axis, size in zip(broadcast_dimensions, np.shape(x), strict=True):
+        spread[axis] = size
+    return np.broadcast_to(np.reshape(x, spread), shape)
+
+
+def _elementwise(f: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *operands, **_: f(*operands)
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "broadcast_in_dim": _broadcast,
+    "convert_element_type": lambda x, *, new_dtype, **_: np.asarray(x).astype(new_dtype),
+    "reshape": lambda x, *, new_sizes, **_: np.reshape(x, new_sizes),
+    "reduce_and": lambda x, *, axes, **_: np.all(x, axes),
+    "reduce_or": lambda x, *, axes, **_: np.any(x, axes),
+    **{
+        name: _elementwise(f)
+        for name, f in {
+            "add": np.add,
+            "sub": np.subtract,
+            "mul": np.multiply,
+            "neg": np.negative,
+            "max": np.maximum,
+            "min": np.minimum,
+            "eq": np.equal,
+            "ne": np.not_equal,
+            "lt": np.less,
+            "le": np.less_equal,
+            "gt": np.greater,
+            "ge": np.greater_equal,
+            "and": np.bitwise_and,
+            "or": np.bitwise_or,
+            "not": np.invert,
+        }.items()
+    },
+}
+
+
+def fold(eqn: Any, operands: Sequence[Any]) -> list[np.ndarray] | None:
+    """The results of a simple equation of NumPy operands, or None."""
+    f = _FUNCTIONS.get(eqn.primitive.name)
+    known = all(isinstance(x, np.ndarray | np.generic) for x in operands)
+    if f is None or not known or eqn.outvars[0].aval.size > _LARGEST:
+        return None
+    aval = eqn.outvars[0].aval
+    return [np.asarray(f(*operands, **eqn.params), aval.dtype)]
