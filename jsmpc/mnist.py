@@ -6,6 +6,7 @@ knows of secrecy: it shares weights, images and labels and runs the same `count_
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any, NamedTuple, cast
 
@@ -20,6 +21,7 @@ from tqdm import tqdm
 import jsmpc
 from jsmpc import prf
 from jsmpc.datasets import Mnist, batches, normalize
+from jsmpc.sharing import is_share
 
 Array = jax.Array
 Params = Any  # the pytree that Flax makes
@@ -128,9 +130,11 @@ def loss(params: Params, images: Array, labels: Array) -> Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def count_correct(params: Params, images: Array, labels: Array) -> Array:
-    """How many of the images (n, 784) the network gives their label (n,): int32 of shape ()."""
-    predictions = jnp.argmax(classify(params, images), -1)
+def count_correct(
+    params: Params, images: Array, labels: Array, model: nn.Module = MODEL
+) -> Array:
+    """How many of the images (n, 784) a model gives their label (n,): int32 of shape ()."""
+    predictions = jnp.argmax(model.apply(params, images), -1)
     return jnp.sum(predictions == labels, dtype=jnp.int32)
 
 
@@ -139,9 +143,16 @@ def score(params: Params, images: Array, labels: Array) -> Array:
     return jsmpc.reveal(count_correct(params, images, labels))
 
 
-def evaluate_plain(params: Params, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> int:
+def evaluate_plain(
+    params: Params,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    model: nn.Module = MODEL,
+) -> int:
     """The number of correct answers in the clear, for images (n, 28, 28) and labels (n,)."""
-    return int(jax.jit(score)(params, normalize(images), labels.astype(np.int32)))
+    count = jax.jit(count_correct, static_argnums=3)
+    cuts = batches(images, labels, size=1000)
+    return sum(int(count(params, normalize(x), y.astype(np.int32), model)) for x, y in cuts)
 
 
 class Evaluation(NamedTuple):
@@ -176,6 +187,7 @@ def evaluate_private(
     labels: NDArray[np.uint8],
     protocol: jsmpc.Protocol,
     *,
+    model: nn.Module = MODEL,
     batch_size: int = 50,
     key: Any = None,
     progress: bool = False,
@@ -186,10 +198,11 @@ def evaluate_private(
     two batches have the same size, the first runs once more, to time it without compilation.
 
     Args:
-      params: of the network, from `train`.
+      params: of the model: arrays, or shares of the protocol, as `jsmpc.training` leaves them.
       images: uint8 (n, 28, 28), at least one.
       labels: uint8 (n,).
       protocol: whose parties compute.
+      model: from images (n, 784) to logits (n, 10), by default the network of `train`.
       batch_size: images a batch; a last batch of another size is compiled for itself.
       key: for reproducible shares and masks; by default fresh from the operating system. Every
         sharing and every batch has a key of its own, derived from it.
@@ -198,33 +211,39 @@ def evaluate_private(
     Raises:
       ValueError: without images, for another number of labels, or batches below 1 image.
       EncodingError: if a weight or pixel is out of the encoding's range.
+      ProtocolError: for parameters shared with another protocol.
     """
     if len(images) == 0:
         raise ValueError("there must be at least one image")
     pixels, digits = normalize(images), labels.astype(np.int32)
     cuts = list(batches(pixels, digits, size=batch_size))
     root = jsmpc.random_key() if key is None else prf.as_key(key)
-    add_batch = jsmpc.secure(_add_batch)
+    add_batch = jsmpc.secure(functools.partial(_add_batch, model))
     clock = _Clock()
 
     first: tuple[Any, ...] = ()
-    model, total = clock.share(prf.derive(root, "weights"), (params, jnp.int32(0)), protocol)
+    shared = any(map(is_share, jax.tree.leaves(params, is_leaf=is_share)))
+    owned = (None if shared else params, jnp.int32(0))
+    weights, total = clock.share(prf.derive(root, "weights"), owned, protocol)
+    weights = params if shared else weights
     for i, cut in enumerate(
         tqdm(cuts, desc="private evaluation", unit="batch", disable=_hidden(progress))
     ):
         batch = clock.share(prf.derive(root, "batch", i), cut, protocol)
         first = first or batch
-        total = clock.run(add_batch, prf.derive(root, "run", i), total, model, *batch)
+        total = clock.run(add_batch, prf.derive(root, "run", i), total, weights, *batch)
     if not clock.steady_images:
-        clock.run(add_batch, prf.derive(root, "again"), total, model, *first)
+        clock.run(add_batch, prf.derive(root, "again"), total, weights, *first)
     per_image = clock.steady_seconds / clock.steady_images
-    cost = add_batch.cost(total, model, *first)
+    cost = add_batch.cost(total, weights, *first)
     correct = int(jsmpc.reveal(total))
     return Evaluation(correct, len(images), clock.first_call, per_image, clock.sharing, cost)
 
 
-def _add_batch(total: Array, params: Params, images: Array, labels: Array) -> Array:
-    return total + count_correct(params, images, labels)
+def _add_batch(
+    model: nn.Module, total: Array, params: Params, images: Array, labels: Array
+) -> Array:
+    return total + count_correct(params, images, labels, model)
 
 
 class _Clock:

@@ -1,8 +1,7 @@
-"""Training with images, labels, weights and gradients secret: a train step in plain JAX.
+"""Training with images, labels, weights and gradients all secret.
 
-`make_steps` makes the function of a Flax model and an Optax optimizer; it knows nothing of secrecy
-but the `jsmpc.reveal` of the losses, the identity in plain JAX. `train` runs it, in the clear or
-with `jsmpc.secure`, from the same start on the same batches.
+`make_step` turns a Flax model and an Optax optimizer into a train step, which is plain JAX. Only
+`train` knows of secrecy: it runs the steps in the clear, or on shares with `jsmpc.secure`.
 """
 
 from __future__ import annotations
@@ -22,11 +21,13 @@ from tqdm import tqdm
 import jsmpc
 from jsmpc import prf
 from jsmpc.datasets import Mnist, normalize
+from jsmpc.sharing import is_share
 
 Array = jax.Array
 Params = Any  # the pytree that Flax makes
 State = tuple[Params, optax.OptState]
 Batch = tuple[Any, Any]  # images and one-hot labels
+Step = Callable[[State, Batch], tuple[State, Array]]
 
 
 class MLP(nn.Module):
@@ -54,35 +55,20 @@ class LeNet(nn.Module):
 MODELS: dict[str, nn.Module] = {"mlp": MLP(), "lenet": LeNet()}
 
 
-def initial_params(model: nn.Module, seed: int) -> Params:
+def initial_params(model: nn.Module, seed: int = 0) -> Params:
     """Random weights of a model of images (n, 784), by Flax's initializers."""
     return model.init(jax.random.fold_in(jax.random.key(seed), 0), jnp.zeros((1, 784)))
 
 
-def schedule(count: int, batch_size: int, steps: int, seed: int) -> NDArray[np.int64]:
-    """The images of each step, int64 (steps, batch_size).
+def make_step(model: nn.Module, optimizer: optax.GradientTransformation) -> Step:
+    """One step of training: from a state and a batch to the next state and the mean loss.
 
-    Every epoch takes the `count` images in another order; the rest that makes no whole batch is
-    left out. Batches have at most `count` images.
-    """
-    rng, size = np.random.default_rng(seed), min(batch_size, count)
-    epochs = -(-steps * size // (count // size * size))
-    rows = [rng.permutation(count)[: count // size * size].reshape(-1, size) for _ in range(epochs)]
-    return np.concatenate([*rows, np.empty((0, size), np.int64)])[:steps]
-
-
-def make_step(
-    model: nn.Module, optimizer: optax.GradientTransformation
-) -> Callable[[State, Batch], tuple[State, Array]]:
-    """One step of training, plain JAX: from a state and a batch to a state and the mean loss.
-
-    The state is the parameters and the optimizer's state, the batch images (n, 784) and one-hot
-    labels (n, 10), the loss the softmax cross-entropy in nats.
+    The state is the parameters and the optimizer's state; the batch images (n, 784) and one-hot
+    labels (n, 10), float32; the loss the softmax cross-entropy in nats.
     """
 
     def step(state: State, batch: Batch) -> tuple[State, Array]:
-        params, memory = state
-        images, labels = batch
+        (params, memory), (images, labels) = state, batch
 
         def loss(params: Params) -> Array:
             return optax.softmax_cross_entropy(model.apply(params, images), labels).mean()
@@ -92,3 +78,105 @@ def make_step(
         return (optax.apply_updates(params, updates), memory), value
 
     return step
+
+
+def schedule(count: int, batch_size: int, steps: int, seed: int = 0) -> NDArray[np.int64]:
+    """Which images each step takes: indices below `count`, int64 (steps, batch_size).
+
+    Every epoch takes the images in another order; the rest that makes no whole batch is left out.
+    A batch has at most `count` images.
+
+    Raises:
+      ValueError: for less than one image, one image a batch, or one step.
+    """
+    if min(count, batch_size, steps) < 1:
+        raise ValueError(
+            "there must be at least one image, one image a batch and one step, not "
+            f"{count}, {batch_size} and {steps}"
+        )
+    rng, size = np.random.default_rng(seed), min(batch_size, count)
+    each = count // size
+    epochs = (rng.permutation(count)[: each * size] for _ in range(-(-steps // each)))
+    return np.concatenate([rows.reshape(each, size) for rows in epochs])[:steps]
+
+
+def load(data: Mnist, rows: NDArray[np.int64]) -> Batch:
+    """Training images, float32 (..., 784), and one-hot labels, float32 (..., 10), of indices."""
+    images = normalize(data.x_train[rows.ravel()]).reshape(*rows.shape, -1)
+    return images, np.eye(10, dtype=np.float32)[data.y_train[rows]]
+
+
+class Training(NamedTuple):
+    """What a training made, and what it took.
+
+    Attributes:
+      params: the trained parameters; shares if training was secret.
+      losses: the mean loss of each step, float32 (steps,); None if they were not revealed.
+      seconds: in all, compiling and sharing included.
+      first_call: seconds of the first call, tracing and compiling included.
+      per_step: seconds a step in the calls after it, all parties on this machine and sharing left
+        out; if there is but one call, seconds a step in that.
+      sharing: seconds spent on sharing weights, images and labels, in all.
+    """
+
+    params: Params
+    losses: NDArray[np.float32] | None
+    seconds: float
+    first_call: float
+    per_step: float
+    sharing: float
+
+
+def train(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    params: Params,
+    data: Mnist,
+    order: NDArray[np.int64],
+    protocol: jsmpc.Protocol | None = None,
+    *,
+    reveal_losses: bool = False,
+    call_steps: int = 16,
+    key: Any = None,
+    progress: bool = False,
+) -> Training:
+    """Train a model, in the clear or with images, labels, weights and gradients secret.
+
+    Images and labels are shared call by call, so that those of one call alone are in memory.
+    Parameters and the optimizer's state stay shares from call to call.
+
+    Args:
+      model: from images (n, 784) to logits (n, 10).
+      optimizer: of Optax; what integers it keeps (counters of steps) are public.
+      params: where to start, from `initial_params`.
+      data: its training images and labels are used.
+      order: the images of each step, from `schedule`; public, as are all shapes.
+      protocol: whose parties compute; None trains in the clear.
+      reveal_losses: whether everybody learns the loss of each step.
+      call_steps: steps a call at most; the largest number is taken that divides all steps.
+      key: for reproducible shares and masks; by default fresh from the operating system. Every
+        sharing and every call has a key of its own, derived from it.
+      progress: whether to show a bar.
+
+    Raises:
+      EncodingError: if a weight or pixel is out of the encoding's range.
+
+    Guarantee: nothing is revealed but the losses, on demand.
+    """
+    step, begin, sharing = make_step(model, optimizer), time.perf_counter(), 0.0
+    root = jsmpc.random_key() if key is None else prf.as_key(key)
+
+    def steps(state: State, batches: Batch) -> tuple[State, Array]:
+        state, losses = jax.lax.scan(step, state, batches)
+        return state, jsmpc.reveal(losses) if reveal_losses or protocol is None else losses
+
+    def share(purpose: str, index: int, tree: Any) -> Any:
+        nonlocal sharing
+        if protocol is None:
+            return tree
+        since = time.perf_counter()
+        leaves, treedef = jax.tree.flatten(tree)
+        numbers = [i for i, x in enumerate(leaves) if jnp.issubdtype(x.dtype, jnp.floating)]
+        ...
+
+    return Training(...)

@@ -18,7 +18,17 @@ from views import Recorder, record_secure
 import jsmpc
 from jsmpc import ring
 from jsmpc.context import Context
-from jsmpc.functions import circuits, comparison
+from jsmpc.cost import measure
+from jsmpc.functions import (
+    circuits,
+    comparison,
+    division,
+    exponential,
+    floating,
+    roots,
+    sigmoid,
+    trigonometry,
+)
 from jsmpc.groups import BOOLEAN
 from jsmpc.network import Simulated, message_p
 
@@ -272,3 +282,48 @@ def test_a_message_that_is_not_counted_would_be_noticed() -> None:
     with mock.patch.object(Simulated, "_message", twice):
         doubled = jsmpc.secure(jnp.square).cost(share)
     assert doubled.bytes_sent == tuple(2 * b for b in honest)
+
+
+# --- functions over any protocol -----------------------------------------------------------------
+
+SCALE = float(protocol("replicated3", 64).encoding.scale)
+RATE = 1.4427 / SCALE
+NONLINEAR = {
+    floating.normalize: lambda s, c, x: floating.normalize(s, c, x).divisor,
+    floating.assemble: lambda s, c, x: floating.assemble(s, c, x, x),
+    division.reciprocal_of_mantissa: division.reciprocal_of_mantissa,
+    division.reciprocal: lambda s, c, x: division.reciprocal(s, c, x, SCALE**2),
+    division.divide: lambda s, c, x: division.divide(s, c, x, x + x, SCALE),
+    roots.rsqrt_of_mantissa: roots.rsqrt_of_mantissa,
+    roots.square_root: lambda s, c, x: roots.square_root(s, c, x, SCALE),
+    roots.inverse_square_root: lambda s, c, x: roots.inverse_square_root(s, c, x, SCALE**1.5),
+    exponential.exponential: lambda s, c, x: exponential.exponential(s, c, x, RATE, SCALE),
+    exponential.decay: lambda s, c, x: exponential.decay(s, c, x, RATE)[0],
+    exponential.logarithm: lambda s, c, x: exponential.logarithm(s, c, x, SCALE, SCALE / 1.4427),
+    exponential.public_power: lambda s, c, x: exponential.public_power(s, c, x, 0.3, int(SCALE)),
+    exponential.power_of: lambda s, c, x: exponential.power_of(s, c, x, x, int(SCALE)),
+    exponential.cube_root: lambda s, c, x: exponential.cube_root(s, c, x, int(SCALE)),
+    sigmoid.logistic: lambda s, c, x: sigmoid.logistic(s, c, x, RATE, SCALE, 0, 1),
+    sigmoid.logistic_gate: lambda s, c, x: sigmoid.logistic_gate(s, c, x, SCALE),
+    sigmoid.normal_gate: lambda s, c, x: sigmoid.normal_gate(s, c, x, SCALE, sigmoid.gelu_gate),
+    sigmoid.error_function: lambda s, c, x: sigmoid.error_function(s, c, x, SCALE, SCALE),
+    sigmoid.inverse_error_function: lambda s, c, x: sigmoid.inverse_error_function(s, c, x, SCALE),
+    trigonometry.sine: lambda s, c, x: trigonometry.sine(s, c, x, SCALE, SCALE),
+    trigonometry.arc_tangent: lambda s, c, x: trigonometry.arc_tangent(s, c, x, x + x, SCALE),
+}
+
+
+@pytest.mark.parametrize("function", NONLINEAR, ids=lambda f: f.__name__)
+def test_documented_cost_of_nonlinear_functions(function):
+    smpc, count = protocol("replicated3", 64), 8
+    net = Simulated(3)
+
+    def program(seed: Any, stacked: Any) -> Any:
+        ctx = Context(net, smpc.setup(net, seed))
+        return net.pack(NONLINEAR[function](smpc, ctx, smpc.unpack(net, (stacked,))))
+
+    with jax.enable_x64(True):
+        jaxpr = jax.make_jaxpr(program)(key(0), jnp.zeros((3, count), jnp.uint64))
+    cost = measure(jaxpr, smpc.parties)
+    said = f"Cost: {cost.rounds} rounds, {cost.bytes_per_party / count:.0f} bytes a party"
+    assert said in function.__doc__

@@ -27,6 +27,7 @@ from jsmpc.preprocessing import TruncationPair
 from jsmpc.ring import Bilinear
 
 COUNT = 700
+OFFSETS = (0, 1, -1, 1 << 20, -(1 << 20), (1 << 29) - 1)
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +89,9 @@ def elementwise_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any, p: A
 
 def comparison_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any, p: Any) -> Any:
     bit = p & np.uint8(1)
+    below = circuits.signs(smpc, ctx, x, *OFFSETS)
     return {
+        "signs": B(below[0].map(lambda *bits: jnp.stack(bits), *below[1:])),
         "is_zero": B(circuits.is_zero(smpc, ctx, x)),
         "less": B(comparison.less(smpc, ctx, x, y)),
         "equal": B(comparison.equal(smpc, ctx, x, y)),
@@ -183,6 +186,7 @@ def test_comparisons_are_those_of_the_integers(name: str, bits: int) -> None:
     assert (i == j).sum() > 100 and (i < j).sum() > 100 and (i > j).sum() > 100
     expected = {
         "is_zero": (i == 0).astype(np.uint8),
+        "signs": np.stack([(i + c < 0).astype(np.uint8) for c in OFFSETS]),
         "less": (i < j).astype(np.uint8),
         "equal": (i == j).astype(np.uint8),
         "select": np.where(p & 1, x, y),

@@ -157,19 +157,6 @@ def graded(outputs):
     return sum(jnp.mean(y * y / 2 - 0.3 * y) for y in jax.tree.leaves(outputs))
 
 
-class Apply(nn.Module):
-    """Layers and functions in a row; the outputs of all those from `first` on."""
-
-    parts: tuple
-    first: int = 0
-
-    def __call__(self, x):
-        outputs = []
-        for part in self.parts:
-            outputs.append(x := part(x))
-        return outputs[self.first :]
-
-
 class SelfAttention(nn.Module):
     mask: object = None
 
@@ -188,3 +175,259 @@ class Pools(nn.Module):
             nn.avg_pool(x, (2, 2), (2, 2)),
             nn.avg_pool(x, (3, 3), padding="SAME"),
         )
+
+
+LINEN = {
+    "dense": (nn.Dense(3), SEQUENCES),
+    "einsum": (nn.Einsum((4, 2, 2), "btd,dhk->bthk"), SEQUENCES),
+    "conv": (nn.Conv(4, (3, 3), strides=2, feature_group_count=2), IMAGES),
+    "conv_dilated": (nn.Conv(2, (2, 2), kernel_dilation=2, padding="VALID"), IMAGES),
+    "conv_transpose": (nn.ConvTranspose(2, (3, 3), strides=(2, 2)), IMAGES),
+    "pools": (Pools(), IMAGES),
+    "layer_norm": (nn.LayerNorm(epsilon=1e-5), SEQUENCES),
+    "group_norm": (nn.GroupNorm(2, epsilon=1e-5), IMAGES),
+    "rms_norm": (nn.RMSNorm(epsilon=1e-5), SEQUENCES),
+    "embed": (nn.Embed(5, 3), IDS),
+    "attention": (SelfAttention(), SEQUENCES),
+    "causal_attention": (SelfAttention(CAUSAL), SEQUENCES),
+    "lstm": (nn.RNN(nn.LSTMCell(3)), SEQUENCES),
+    "gru": (nn.RNN(nn.GRUCell(3)), SEQUENCES),
+    "dropout": (nn.Sequential([nn.Dense(3), nn.Dropout(0.5, deterministic=True)]), SEQUENCES),
+}
+
+
+@pytest.mark.parametrize("name", LINEN)
+def test_a_linen_layer_and_its_gradients(name):
+    model, x = LINEN[name]
+    params = model.init(jax.random.key(0), x)
+    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(KEY, p.shape), params)
+
+    def forward_and_backward(params, x):
+        def loss(p):
+            outputs = model.apply(p, x)
+            return graded(outputs), outputs
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    agree(secretly(forward_and_backward, params, x), forward_and_backward(params, x))
+
+
+def test_batch_norm_updates_its_running_statistics():
+    model = nn.BatchNorm(momentum=0.9)
+    variables = model.init(jax.random.key(0), SEQUENCES, use_running_average=False)
+
+    def train_and_infer(variables, x):
+        def loss(params):
+            y, updates = model.apply(
+                {**variables, "params": params}, x, use_running_average=False, mutable="batch_stats"
+            )
+            return graded(y), (y, updates)
+
+        result = jax.value_and_grad(loss, has_aux=True)(variables["params"])
+        (_, (_, updates)), _ = result
+        return result, model.apply({**variables, **updates}, x, use_running_average=True)
+
+    args = variables, SEQUENCES + 1
+    agree(secretly(train_and_infer, *args), train_and_infer(*args))
+
+
+def test_a_normalization_whose_epsilon_is_lost_warns():
+    model = nn.LayerNorm()
+    params = model.init(KEY, SEQUENCES)
+    with pytest.warns(jsmpc.EncodingWarning, match=r"1e-06 is rounded .* that works is 1\.91e-06"):
+        ours = secretly(model.apply, params, SEQUENCES)
+    agree(ours, model.apply(params, SEQUENCES))
+
+
+def test_dropout_with_a_public_key():
+    """The mask is public, what it hides is not."""
+
+    def dropped(x, key):
+        return nn.Dropout(0.5, deterministic=False).apply({}, x, rngs={"dropout": key})
+
+    key = jax.random.key(5)
+    agree(secretly(dropped, SEQUENCES, public=(key,)), dropped(SEQUENCES, key))
+
+
+class NnxAttention(nnx.Module):
+    def __init__(self, rngs, mask=None):
+        self.attention = nnx.MultiHeadAttention(2, 4, decode=False, rngs=rngs)
+        self.mask = mask
+
+    def __call__(self, x):
+        return self.attention(x, mask=self.mask)
+
+
+class NnxPools(nnx.Module):
+    def __init__(self, rngs):
+        self.conv = nnx.Conv(2, 2, (2, 2), rngs=rngs)
+
+    def __call__(self, x):
+        x = self.conv(x)
+        return nnx.max_pool(x, (2, 2), (2, 2)), nnx.avg_pool(x, (2, 2), (2, 2))
+
+
+class NnxDropout(nnx.Module):
+    def __init__(self, rngs):
+        self.linear = nnx.Linear(4, 3, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, deterministic=False, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dropout(self.linear(x))
+
+
+NNX = {
+    "linear": (lambda r: nnx.Linear(4, 3, rngs=r), SEQUENCES),
+    "einsum": (lambda r: nnx.Einsum("btd,dhk->bthk", (4, 2, 2), (2, 2), rngs=r), SEQUENCES),
+    "conv": (lambda r: nnx.Conv(2, 3, (3, 3), strides=2, rngs=r), IMAGES),
+    "conv_transpose": (lambda r: nnx.ConvTranspose(2, 2, (3, 3), rngs=r), IMAGES),
+    "pools": (NnxPools, IMAGES),
+    "batch_norm": (lambda r: nnx.BatchNorm(4, rngs=r), SEQUENCES),
+    "layer_norm": (lambda r: nnx.LayerNorm(4, epsilon=1e-5, rngs=r), SEQUENCES),
+    "group_norm": (lambda r: nnx.GroupNorm(2, 2, epsilon=1e-5, rngs=r), IMAGES),
+    "rms_norm": (lambda r: nnx.RMSNorm(4, epsilon=1e-5, rngs=r), SEQUENCES),
+    "embed": (lambda r: nnx.Embed(5, 3, rngs=r), IDS),
+    "attention": (NnxAttention, SEQUENCES),
+    "causal_attention": (lambda r: NnxAttention(r, CAUSAL), SEQUENCES),
+    "lstm": (lambda r: nnx.RNN(nnx.LSTMCell(4, 3, rngs=r)), SEQUENCES),
+    "gru": (lambda r: nnx.RNN(nnx.GRUCell(4, 3, rngs=r)), SEQUENCES),
+    "dropout": (NnxDropout, SEQUENCES),
+}
+
+
+@pytest.mark.parametrize("name", NNX)
+def test_an_nnx_layer_and_its_gradients(name):
+    """The parameters and the running statistics are secret, random generators are public."""
+    make, x = NNX[name]
+    graphdef, secret, public = nnx.split(make(nnx.Rngs(0)), (nnx.Param, nnx.BatchStat), ...)
+
+    def forward_and_backward(secret, x, public):
+        model = nnx.merge(graphdef, secret, public)
+
+        def loss(model, x):
+            outputs = model(x)
+            return graded(outputs), outputs
+
+        result = nnx.value_and_grad(loss, has_aux=True)(model, x)
+        return result, nnx.state(model, nnx.BatchStat)
+
+    ours = secretly(forward_and_backward, secret, x, public=(public,))
+    agree(ours, forward_and_backward(secret, x, public))
+
+
+# Training steps and whole loops.
+
+LABELS = np.array([0, 2, 1, 0, 1, 2, 2, 0], np.int32)
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_a_train_state_is_shared_as_a_whole(optimizer):
+    model = nn.Dense(3)
+    params = freeze(model.init(jax.random.key(0), INPUTS))
+    tx = {
+        "momentum": optax.sgd(0.1, momentum=0.9),
+        "adam": optax.chain(optax.scale(10.0), optax.adam(0.05, eps=1e-4)),
+    }[optimizer]
+    plain = TrainState.create(apply_fn=model.apply, params=params, tx=tx)
+    traces = []
+
+    def train_step(state, x, labels):
+        def loss(p):
+            logits = state.apply_fn(p, x)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        traces.append(1)
+        value, grads = jax.value_and_grad(loss)(state.params)
+        return state.apply_gradients(grads=grads), jsmpc.reveal(value)
+
+    step = jsmpc.secure(train_step)
+    secret, x, labels = jsmpc.share(KEY, (plain, INPUTS, LABELS), REPLICATED)
+    for i in range(3):
+        secret, value = step(jax.random.fold_in(KEY, i), secret, x, labels)
+    assert len(traces) == 1
+    for _ in range(3):
+        plain, expected = train_step(plain, INPUTS, LABELS)
+    agree(value, expected, 1e-2)
+    agree(jsmpc.reveal(secret), plain, 1e-2)
+
+
+def test_an_nnx_model_and_its_optimizer():
+    model = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.sgd(0.1, momentum=0.9), wrt=nnx.Param)
+    graphdef, state = nnx.split((model, optimizer))
+
+    def train_step(state, x, labels):
+        model, optimizer = nnx.merge(graphdef, state)
+
+        def loss(model):
+            return optax.softmax_cross_entropy_with_integer_labels(model(x), labels).mean()
+
+        value, grads = nnx.value_and_grad(loss)(model)
+        optimizer.update(model, grads)
+        return nnx.state((model, optimizer)), value
+
+    agree(secretly(train_step, state, INPUTS, LABELS), train_step(state, INPUTS, LABELS))
+
+
+class Perceptron(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(nn.tanh(nn.Dense(3)(x)))[..., 0]
+
+
+def test_epochs_of_batches_whose_loss_is_revealed():
+    """Scans in a scan, per-example gradients that are clipped, checkpoints, and jit around."""
+    model = Perceptron()
+    params = model.init(jax.random.key(0), INPUTS)
+
+    @jax.checkpoint
+    def loss(p, x, y):
+        return (model.apply(p, x) - y) ** 2
+
+    def clipped(p, x, y):
+        value, grads = jax.value_and_grad(loss)(p, x, y)
+        factor = jnp.minimum(1.0, 2.0 / optax.global_norm(grads))
+        return value, jax.tree.map(lambda g: factor * g, grads)
+
+    def train(params, x, y):
+        def step(p, batch):
+            values, grads = jax.vmap(clipped, (None, 0, 0))(p, *batch)
+            p = jax.tree.map(lambda w, g: w - 0.1 * jnp.mean(g, 0), p, grads)
+            return p, jsmpc.reveal(jnp.mean(values))
+
+        def epoch(p, _):
+            return lax.scan(step, p, (x.reshape(2, 4, 4), y.reshape(2, 4)))
+
+        return lax.scan(epoch, params, None, length=3)
+
+    shared = jsmpc.share(KEY, (params, INPUTS, TARGETS), REPLICATED)
+    ours, losses = jax.jit(jsmpc.secure(train))(KEY, *shared)
+    theirs, expected = train(params, INPUTS, TARGETS)
+    assert isinstance(losses, jax.Array)
+    agree(losses, expected)
+    agree(jsmpc.reveal(ours), theirs)
+
+
+def test_gradient_accumulation():
+    """Over microbatches by a loop, and over steps by Optax, whose counters are secret."""
+    optimizer = optax.MultiSteps(optax.sgd(0.1), every_k_schedule=2)
+
+    def loss(p, x, y):
+        return jnp.mean((x @ p["w"] + p["b"] - y) ** 2)
+
+    def train(params, state, x, y):
+        def step(_, carry):
+            params, state = carry
+
+            def add(i, total):
+                part = (lax.dynamic_slice_in_dim(v, 4 * i, 4) for v in (x, y))
+                return jax.tree.map(jnp.add, total, jax.grad(loss)(params, *part))
+
+            grads = lax.fori_loop(0, 2, add, jax.tree.map(jnp.zeros_like, params))
+            updates, state = optimizer.update(grads, state, params)
+            return optax.apply_updates(params, updates), state
+
+        return lax.fori_loop(0, 4, step, (params, state))
+
+    args = START, optimizer.init(START), INPUTS, TARGETS
+    agree(secretly(train, *args), train(*args))

@@ -18,7 +18,7 @@ from views import WORDS, Observed, Recorder, leaks, record, record_secure
 import jsmpc
 from jsmpc import prf, ring, sharing
 from jsmpc.context import Context
-from jsmpc.functions import circuits, comparison
+from jsmpc.functions import circuits, comparison, exponential
 from jsmpc.groups import ARITHMETIC, Group
 from jsmpc.network import Local, Replica
 from jsmpc.preprocessing import CarryMask
@@ -57,6 +57,8 @@ OPERATIONS: dict[str, tuple[tuple[type, ...], Callable[..., list[Any]]]] = {
     "and_bb": ((B, B), lambda smpc, ctx, p, q: [smpc.and_bb(ctx, p, q)]),
     "or_bb": ((B, B), lambda smpc, ctx, p, q: [smpc.or_bb(ctx, p, q)]),
     "msb": ((A,), lambda smpc, ctx, x: [circuits.msb(smpc, ctx, x)]),
+    "signs": ((A,), lambda smpc, ctx, x: circuits.signs(smpc, ctx, x, 0, 5, -7)),
+    "exponential": ((A,), lambda smpc, ctx, x: [exponential.power(smpc, ctx, x)]),
     "is_zero": ((A,), lambda smpc, ctx, x: [circuits.is_zero(smpc, ctx, x)]),
     "relu": ((A,), lambda smpc, ctx, x: [comparison.relu(smpc, ctx, x)]),
     "largest": ((A, A), _largest),
@@ -70,11 +72,12 @@ def observe(smpc: jsmpc.Protocol, operation: str) -> Observed:
     return Observed(smpc, functools.partial(OPERATIONS[operation][1], smpc))
 
 
+SLOW = {"a2b", "largest", "relu", "exponential"}
 CASES = [
     (name, operation)
     for name in SECRET
     for operation in OPERATIONS
-    if name != "additive3" or operation not in ("a2b", "largest", "relu")  # these take long
+    if name != "additive3" or operation not in SLOW
 ]
 
 

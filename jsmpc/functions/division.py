@@ -17,7 +17,9 @@ def reciprocal_of_mantissa(smpc: Protocol, ctx: Context, m: Shared) -> Shared:
     2. 1/m = y·(1 + e)·(1 + e²) / (1 - e⁴) (R. Goldschmidt, Applications of division by
        convergence, 1964).
 
-    Relative error below 2^-25.6 and a few units 2^-F. Cost: 5 products, 8 rounds.
+    Relative error below 2^-25.6 and a few units 2^-F.
+
+    Cost: 8 rounds, 80 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
     one, constant = 1 << f, smpc.ring.constant
@@ -43,7 +45,9 @@ def reciprocal(smpc: Protocol, ctx: Context, x: Shared, factor: float) -> Shared
     """[factor / x] for a public factor: with the square of the scale, 1/x of numbers.
 
     Relative error below 2^-23, or one unit in the last place. 1/0 is what the smallest positive
-    number gives. Cost: 51 rounds.
+    number gives.
+
+    Cost: 36 rounds, 526 bytes a party and element.
     """
     number = normalize(smpc, ctx, x)
     phi, g = binary(factor, 1.0)
@@ -59,7 +63,8 @@ def divide(smpc: Protocol, ctx: Context, x: Shared, y: Shared, factor: float) ->
     Both are normalized, so that a quotient of two large numbers is as precise as of small ones.
     Relative error below 2^-22, or one unit in the last place. A quotient out of range is the
     largest number with its sign. A divisor 0 counts as the smallest positive number; 0/0 is 0.
-    Cost: 55 rounds.
+
+    Cost: 38 rounds, 842 bytes a party and element.
     """
     above, below = (normalize(smpc, ctx, v) for v in (x, y))
     one = 1 << fraction_bits(smpc.ring)

@@ -51,7 +51,9 @@ def exponential(smpc: Protocol, ctx: Context, x: Shared, rate: float, scale: flo
     1. Compare x with the two ends of the range in which the result is representable.
     2. t = rate·x + log2(scale), and 2^t by `power`.
 
-    Relative error below 2^-22, or one unit in the last place. Cost: 33 rounds.
+    Relative error below 2^-22, or one unit in the last place.
+
+    Cost: 19 rounds, 283 bytes a party and element.
     """
     ring = smpc.ring
     offset = math.log2(scale)
@@ -70,7 +72,9 @@ def decay(smpc: Protocol, ctx: Context, x: Shared, rate: float) -> tuple[Shared,
     And the Boolean share of whether x is so small that this is not 0.
 
     As `exponential`, but as no result is above 1, the exponent has log2(k/2) bits and one end.
-    Off by less than two units 2^-F. Cost: 23 rounds.
+    Off by less than two units 2^-F.
+
+    Cost: 18 rounds, 239 bytes a party and element.
     """
     ring, f = smpc.ring, fraction_bits(smpc.ring)
     half = ring.bits // 2
@@ -105,7 +109,8 @@ def logarithm(smpc: Protocol, ctx: Context, x: Shared, unit: float, scale: float
 
     With unit and scale/log2(e) the encoding's scale it is log(x) of numbers. Every x <= 0 counts
     as the smallest positive number. Off by less than two units in the last place.
-    Cost: 33 rounds.
+
+    Cost: 33 rounds, 427 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     y = _binary_logarithm(smpc, ctx, normalize(smpc, ctx, x, positive=True))
@@ -133,7 +138,8 @@ def public_power(smpc: Protocol, ctx: Context, x: Shared, y: float, scale: int) 
 
     Every x < 0 counts as 0; 0^y is 0 for y > 0, and otherwise what the smallest positive number
     gives. Relative error below |y|·2^-F and 2^-22, or one unit in the last place.
-    Cost: 56 rounds.
+
+    Cost: 50 rounds, 694 bytes a party and element.
     """
     base = normalize(smpc, ctx, x, positive=True)
     one, offset = 1 << fraction_bits(smpc.ring), math.log2(scale)
@@ -147,7 +153,9 @@ def public_power(smpc: Protocol, ctx: Context, x: Shared, y: float, scale: int) 
 def power_of(smpc: Protocol, ctx: Context, x: Shared, y: Shared, scale: int) -> Shared:
     """[x^y] of numbers of one scale; see `public_power`.
 
-    |y| is clamped to `largest_exponent`. Cost: 75 rounds.
+    |y| is clamped to `largest_exponent`.
+
+    Cost: 50 rounds, 776 bytes a party and element.
     """
     end = public(smpc, ctx, (largest_exponent(smpc.ring) - 1) * scale, y)
     y = comparison.maximum(smpc, ctx, comparison.minimum(smpc, ctx, y, end), -end)
@@ -163,7 +171,9 @@ def power_of(smpc: Protocol, ctx: Context, x: Shared, y: Shared, scale: int) -> 
 def cube_root(smpc: Protocol, ctx: Context, x: Shared, scale: int) -> Shared:
     """[∛x] of numbers, as ±2^(log2|x| / 3).
 
-    Relative error below 2^-20, or one unit in the last place. Cost: 62 rounds.
+    Relative error below 2^-20, or one unit in the last place.
+
+    Cost: 50 rounds, 680 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     number = normalize(smpc, ctx, x)

@@ -124,7 +124,8 @@ def normalize(smpc: Protocol, ctx: Context, x: Shared, positive: bool = False) -
     5. Truncate it to F fractional bits.
 
     With `positive`, every x < 0 counts as 0.
-    Cost: log2(k)·2 + 9 rounds.
+
+    Cost: 22 rounds, 292 bytes a party and element.
     """
     ring, f = smpc.ring, fraction_bits(smpc.ring)
     one, ones = (public(smpc, ctx, c, x) for c in (1, -1))
@@ -173,7 +174,8 @@ def assemble(
 
     Off by less than one unit in the last place, or by q's error. Results from 2^(k-2), where the
     range ends, up to 2^(k-1), where the ring does, come out as they are.
-    Cost: 19 rounds.
+
+    Cost: 15 rounds, 141 bytes a party and element.
     """
     ring, f = smpc.ring, fraction_bits(smpc.ring)
     half = ring.bits // 2

@@ -17,7 +17,9 @@ def rsqrt_of_mantissa(smpc: Protocol, ctx: Context, m: Shared) -> Shared:
     1. y = (401 - 182·m + 36·m²) / 256, for which m·y² = 1 - e with |e| < 2^-6.9.
     2. 1/√m = y·(1 - e)^(-1/2) = y·(1 + e/2 + 3e²/8 + …) (Householder's iteration of order 2).
 
-    Relative error below 2^-22.4 and a few units 2^-F. Cost: 5 products, 10 rounds.
+    Relative error below 2^-22.4 and a few units 2^-F.
+
+    Cost: 10 rounds, 80 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
     one, constant = 1 << f, smpc.ring.constant
@@ -44,7 +46,9 @@ def square_root(smpc: Protocol, ctx: Context, x: Shared, factor: float) -> Share
     """[√(x·factor)] for a public factor: with the scale, √x of numbers; 0 for x <= 0.
 
     √(m·2^n) = m · 1/√m · √2^(n mod 2) · 2^floor(n/2).
-    Relative error below 2^-21, or one unit in the last place. Cost: 55 rounds.
+    Relative error below 2^-21, or one unit in the last place.
+
+    Cost: 41 rounds, 544 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     number = normalize(smpc, ctx, x, positive=True)
@@ -60,7 +64,9 @@ def inverse_square_root(smpc: Protocol, ctx: Context, x: Shared, factor: float) 
     """[factor / √x] for a public factor: with scale^1.5, 1/√x of numbers.
 
     Relative error below 2^-21, or one unit in the last place. Every x <= 0 counts as the
-    smallest positive number. Cost: 53 rounds.
+    smallest positive number.
+
+    Cost: 39 rounds, 528 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     number = normalize(smpc, ctx, x, positive=True)

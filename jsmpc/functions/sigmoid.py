@@ -50,7 +50,9 @@ def logistic(
     1. [s] = [x < 0], [|x|]; t = 2^(-rate·|x|), and 1 + t is a mantissa.
     2. r = 1 / (1 + t) is the sigmoid of |x|, 1 - r that of -|x|.
 
-    Off by less than one unit in the last place. Cost: 43 rounds.
+    Off by less than one unit in the last place.
+
+    Cost: 38 rounds, 379 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     y = _logistic(smpc, ctx, x, rate).value
@@ -61,7 +63,9 @@ def logistic(
 def logistic_gate(smpc: Protocol, ctx: Context, x: Shared, unit: float) -> Shared:
     """[x / (1 + e^(-x/unit))], which is x or 0 where |x| is large.
 
-    Off by less than one unit in the last place and 2^-19. Cost: 47 rounds.
+    Off by less than one unit in the last place and 2^-19.
+
+    Cost: 40 rounds, 407 bytes a party and element.
     """
     sigmoid = _logistic(smpc, ctx, x, _LOG2_E / unit)
     product = smpc.mul_aa(ctx, x, sigmoid.value, 1 << fraction_bits(smpc.ring))
@@ -82,7 +86,9 @@ def normal_gate(
     1. [x > 5.2] and [x < -5.2], where the result is x and 0.
     2. Elsewhere x·(1/2 + t·g(2t² - 1)) with t = x / 5.2 and a polynomial g of degree 18.
 
-    Off by less than two units in the last place. Cost: 24 rounds.
+    Off by less than two units in the last place.
+
+    Cost: 21 rounds, 292 bytes a party and element.
     """
     one, end = 1 << fraction_bits(smpc.ring), GATE_END * unit
     above, below = _beyond(smpc, ctx, x, end)
@@ -116,7 +122,9 @@ def error_function(smpc: Protocol, ctx: Context, x: Shared, unit: float, scale: 
     1. [x > 4] and [x < -4], where the result is 1 and -1.
     2. Elsewhere t·g(2t² - 1) with t = x / 4 and a polynomial g of degree 16.
 
-    Off by less than two units in the last place. Cost: 18 rounds.
+    Off by less than two units in the last place.
+
+    Cost: 19 rounds, 279 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
     above, below = _beyond(smpc, ctx, x, _ERF_END * unit)
@@ -137,7 +145,9 @@ def inverse_error_function(smpc: Protocol, ctx: Context, x: Shared, scale: float
 
     x·p(w) with w = -log(1 - x²) and a polynomial p of degree 18 (M. Giles, Approximating the
     erfinv function, GPU Computing Gems 2011); (1 - x)·(1 + x) is exact before the logarithm.
-    Off by 2^-16 and the rounding of x near the ends. Cost: 50 rounds.
+    Off by 2^-16 and the rounding of x near the ends.
+
+    Cost: 49 rounds, 643 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
     one, end = 1 << f, public(smpc, ctx, scale, x)

@@ -24,7 +24,9 @@ def sine(
     2. Angles beyond a quarter turn are reflected: sin(π - a) = sin(a).
     3. t·g(2t² - 1) for a quarter turn t in [-1, 1], with a polynomial g of degree 5.
 
-    Off by less than two units in the last place and |x|·2^-k·π. Cost: 22 rounds.
+    Off by less than two units in the last place and |x|·2^-k·π.
+
+    Cost: 22 rounds, 175 bytes a party and element.
     """
     ring, f = smpc.ring, fraction_bits(smpc.ring)
     whole = 1 << ring.bits
@@ -50,7 +52,9 @@ def arc_tangent(smpc: Protocol, ctx: Context, y: Shared, x: Shared, scale: float
     3. a or π/2 - a, whichever has the larger magnitude below; for x < 0, π minus that; the sign
        of y.
 
-    atan2(0, 0) is 0. Off by less than three units in the last place. Cost: 92 rounds.
+    atan2(0, 0) is 0. Off by less than three units in the last place.
+
+    Cost: 71 rounds, 1144 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
     left, down = (circuits.msb(smpc, ctx, v) for v in (x, y))

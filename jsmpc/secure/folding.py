@@ -30,6 +30,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "convert_element_type": lambda x, *, new_dtype, **_: np.asarray(x).astype(new_dtype),
     "reshape": lambda x, *, new_sizes, **_: np.reshape(x, new_sizes),
     "reduce_and": lambda x, *, axes, **_: np.all(x, axes),
+    "reduce_sum": lambda x, *, axes, **_: np.sum(x, axes, x.dtype),
     "reduce_or": lambda x, *, axes, **_: np.any(x, axes),
     **{
         name: _elementwise(f)

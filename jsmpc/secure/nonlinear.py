@@ -17,7 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc.functions import comparison, division, exponential, roots, sigmoid, trigonometry
+from jsmpc.functions import (
+    circuits,
+    comparison,
+    division,
+    exponential,
+    roots,
+    sigmoid,
+    trigonometry,
+)
 from jsmpc.functions.polynomial import fraction_bits, public
 from jsmpc.protocols.base import Shared
 from jsmpc.secure import arithmetic, integers
@@ -125,6 +133,8 @@ def _pow(ev: Evaluator, x: Any, y: Any) -> Any:
     x, y = arithmetic.aligned(x, y)
     if arithmetic.is_known(x) and x.size and (x == x.flat[0]).all() and x.flat[0] > 0:
         return _power_of_public(ev, float(x.flat[0]), y, dtype)
+    if not is_secret(y):
+        return _to_public_powers(ev, x, y.astype(dtype))
     like = x if isinstance(x, Secret) else y
     if not jnp.issubdtype(y.dtype, jnp.floating):
         raise ev.unsupported("a secret integer exponent: convert it with .astype(float) first")
@@ -141,6 +151,18 @@ def _power_of_public(ev: Evaluator, base: float, y: Secret, dtype: Any) -> Any:
     exponent = y.value if rate > 0 else -y.value
     value = exponential.exponential(ev.smpc, ev.ctx, exponent, abs(rate), ev.scale)
     return Secret(value, dtype)
+
+
+def _to_public_powers(ev: Evaluator, x: Secret, y: Any) -> Secret:
+    """x^y for public y. Of negative numbers there are whole powers, others are those of 0."""
+    smpc, ctx = ev.smpc, ev.ctx
+    whole = (y == jnp.round(y)).astype(np.uint8)
+    odd = (y % 2 == 1).astype(np.uint8)
+    negative = circuits.msb(smpc, ctx, x.value)
+    base = comparison.select(smpc, ctx, negative & whole, -x.value, x.value)
+    exponent = ev.secret(y, Secret(base, y.dtype)).value
+    value = exponential.power_of(smpc, ctx, base, exponent, ev.scale)
+    return Secret(comparison.select(smpc, ctx, negative & odd, -value, value), y.dtype)
 
 
 # Exponentials and logarithms.
