@@ -1,24 +1,32 @@
-"""`python -m jsmpc`: train a network on MNIST in the clear, then evaluate it in secret."""
+"""`python -m jsmpc`: train on MNIST in the clear, evaluate in secret; `train`: both in secret."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
 
+import optax
+
 import jsmpc
-from jsmpc import mnist
+from jsmpc import mnist, training
 from jsmpc.datasets import Mnist, load_mnist
 
 PROTOCOLS = ("replicated", "additive", "plain")
 
+# The batch size of each model, and the epochs on the packaged sample.
+TRAINING = {"mlp": (128, 5), "lenet": (32, 1)}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with arguments (by default those of the process); the exit code."""
-    parser = make_parser()
-    options = parser.parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    train = arguments[:1] == ["train"]
+    parser = make_training_parser() if train else make_parser()
+    options = parser.parse_args(arguments[train:])
     try:
         protocol = make_protocol(options)
         data = load_mnist(options.data, download=options.download)
@@ -26,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     try:
-        run(options, protocol, data, count)
+        (run_training if train else run)(options, protocol, data, count)
     except jsmpc.EncodingError as error:
         parser.error(str(error))
     except KeyboardInterrupt:
@@ -41,7 +49,68 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m jsmpc",
         description="Train a 784-500-10 network on MNIST in the clear, then count its correct "
         "answers with weights, images, labels and predictions secret-shared.",
+        epilog="`python -m jsmpc train` trains in secret as well; see its --help.",
     )
+    add_protocol(parser)
+    add = parser.add_argument_group("private evaluation").add_argument
+    add("--batch-size", type=integer(1), default=50, metavar="N", help="images, default: 50")
+    add("--images", type=integer(1), metavar="N", help="test images to classify, default: all")
+    add = parser.add_argument_group("training in the clear").add_argument
+    add("--epochs", type=integer(0), default=10, metavar="N", help="default: 10")
+    add(
+        "--optimizer",
+        choices=tuple(mnist.OPTIMIZERS),
+        default="adam",
+        help="adam (learning rate 0.001, the default) or sgd (0.01)",
+    )
+    add_seed(add)
+    add_data(parser)
+    return parser
+
+
+def make_training_parser() -> argparse.ArgumentParser:
+    """The arguments of `python -m jsmpc train`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jsmpc train",
+        description="Train a network on MNIST with images, labels, weights and gradients "
+        "secret-shared, and beside it in the clear from the same start on the same batches; then "
+        "count the correct answers of both.",
+    )
+    add_protocol(parser)
+    group = parser.add_argument_group("training, by SGD")
+    add, length = group.add_argument, group.add_mutually_exclusive_group().add_argument
+    add(
+        "--model",
+        choices=tuple(training.MODELS),
+        default="mlp",
+        help="mlp (784-128-10, the default) or lenet (two convolutions, two dense layers)",
+    )
+    length(
+        "--epochs",
+        type=integer(1),
+        metavar="N",
+        help="default: 1; with the packaged sample "
+        + ", ".join(f"{epochs} ({model})" for model, (_, epochs) in TRAINING.items()),
+    )
+    length("--steps", type=integer(1), metavar="N", help="steps instead of epochs")
+    add(
+        "--batch-size",
+        type=integer(1),
+        metavar="N",
+        help="images a step, default: "
+        + ", ".join(f"{size} ({model})" for model, (size, _) in TRAINING.items()),
+    )
+    add("--learning-rate", type=positive, default=0.1, metavar="RATE", help="default: 0.1")
+    add("--reveal-losses", action="store_true", help="disclose and compare the loss of each step")
+    add_seed(add)
+    add = parser.add_argument_group("private evaluation").add_argument
+    add("--images", type=integer(1), metavar="N", help="test images to classify, default: all")
+    add_data(parser)
+    return parser
+
+
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that `make_protocol` reads."""
     add = parser.add_argument_group("secret computation").add_argument
     add("--protocol", choices=PROTOCOLS, default="replicated", help="default: %(default)s")
     add(
@@ -60,16 +129,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="digits behind the point, in the base (default: 18 bits in the 64-bit ring, 10 bits "
         "in the 32-bit ring, 3 decimal digits)",
     )
-    add("--batch-size", type=integer(1), default=50, metavar="N", help="images, default: 50")
-    add("--images", type=integer(1), metavar="N", help="test images to classify, default: all")
-    add = parser.add_argument_group("training in the clear").add_argument
-    add("--epochs", type=integer(0), default=10, metavar="N", help="default: 10")
-    add(
-        "--optimizer",
-        choices=tuple(mnist.OPTIMIZERS),
-        default="adam",
-        help="adam (learning rate 0.001, the default) or sgd (0.01)",
-    )
+
+
+def add_seed(add: Callable[..., object]) -> None:
     add(
         "--seed",
         type=integer(0, 2**32 - 1),
@@ -77,6 +139,9 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="of the training, default: 0; the shares use fresh entropy",
     )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("data").add_argument
     add("--data", metavar="PATH", help="MNIST as an .npz file or a directory of IDX files")
     add(
@@ -84,7 +149,6 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="fetch the full set once, into --data or the user's cache directory",
     )
-    return parser
 
 
 def integer(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -102,6 +166,17 @@ def integer(least: int, most: int | None = None) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def positive(text: str) -> float:
+    """A parser of positive, finite numbers."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"must be positive and finite, not {text}")
+    return value
 
 
 def make_protocol(options: argparse.Namespace) -> jsmpc.Protocol:
@@ -148,9 +223,7 @@ def image_count(wanted: int | None, data: Mnist) -> int:
 def run(options: argparse.Namespace, protocol: jsmpc.Protocol, data: Mnist, count: int) -> None:
     """Train, evaluate in the clear and in secret, and print both."""
     images, labels = data.x_test[:count], data.y_test[:count]
-    packaged = options.data is None and not options.download
-    source = "the packaged sample of MNIST" if packaged else "MNIST"
-    show("data", f"{source}: {len(data.x_train):,} training and {count:,} test images")
+    show("data", describe_data(options, data, count))
     show("network", f"784-500-10, ReLU; {options.optimizer}, {options.epochs} epochs")
     start = time.perf_counter()
     params = mnist.train(
@@ -167,6 +240,55 @@ def run(options: argparse.Namespace, protocol: jsmpc.Protocol, data: Mnist, coun
     show(type(protocol).__name__, answers(private.correct, count))
     print()
     report(private, protocol, min(options.batch_size, count))
+
+
+def run_training(
+    options: argparse.Namespace, protocol: jsmpc.Protocol, data: Mnist, count: int
+) -> None:
+    """Train in the clear and in secret, evaluate both, and print what was found."""
+    images, labels = data.x_test[:count], data.y_test[:count]
+    model, name = training.MODELS[options.model], type(protocol).__name__
+    default_size, default_epochs = TRAINING[options.model]
+    size = min(options.batch_size or default_size, len(data.x_train))
+    epochs = options.epochs or (default_epochs if is_packaged(options) else 1)
+    steps = options.steps or epochs * (len(data.x_train) // size)
+    order = training.schedule(len(data.x_train), size, steps, options.seed)
+    params = training.initial_params(model, options.seed)
+    setting = model, optax.sgd(options.learning_rate), params, data, order
+
+    show("data", describe_data(options, data, count))
+    show("network", f"{options.model}; {steps:,} steps of SGD with {size} images each")
+    show("protocol", describe(protocol))
+    plain = training.train(*setting, progress=True)
+    private = training.train(*setting, protocol, reveal_losses=options.reveal_losses, progress=True)
+    expected = mnist.evaluate_plain(plain.params, images, labels, model)
+    found = mnist.evaluate_private(
+        private.params, images, labels, protocol, model=model, progress=True
+    )
+    print()
+    show("plain Flax", f"{answers(expected, count)}; trained in {plain.seconds:.1f} s")
+    show(name, f"{answers(found.correct, count)}; trained in {private.seconds:.1f} s")
+    print()
+    if plain.losses is not None and private.losses is not None:
+        last = slice(-min(20, steps), None)
+        means = plain.losses[last].mean(), private.losses[last].mean()
+        show("loss", "plain {:.4f}, private {:.4f}, the mean of the last steps".format(*means))
+    show("a step", f"{private.per_step * 1e3:.1f} ms, after the first call")
+    show("first call", f"{private.first_call:.1f} s, tracing and compiling included")
+    show("sharing", f"{private.sharing:.1f} s for weights, images and labels")
+    revealed = "the number of correct answers in all, once, at the end"
+    show("revealed", revealed + ("; the loss of each step" if options.reveal_losses else ""))
+    show("assumptions", assumptions(protocol, "what was revealed"))
+
+
+def is_packaged(options: argparse.Namespace) -> bool:
+    return options.data is None and not options.download
+
+
+def describe_data(options: argparse.Namespace, data: Mnist, count: int) -> str:
+    """One line on the images."""
+    source = "the packaged sample of MNIST" if is_packaged(options) else "MNIST"
+    return f"{source}: {len(data.x_train):,} training and {count:,} test images"
 
 
 def show(name: str, text: str) -> None:
@@ -205,7 +327,7 @@ def report(result: mnist.Evaluation, protocol: jsmpc.Protocol, batch_size: int) 
     show("assumptions", assumptions(protocol))
 
 
-def assumptions(protocol: jsmpc.Protocol) -> str:
+def assumptions(protocol: jsmpc.Protocol, revealed: str = "that number") -> str:
     """What secrecy rests on, in one sentence."""
     if isinstance(protocol, jsmpc.Plain):
         return "none: the plain protocol computes in the clear and hides nothing."
@@ -217,7 +339,7 @@ def assumptions(protocol: jsmpc.Protocol) -> str:
     else:
         corrupt = "at most one of the three parties is corrupt"
     return (
-        "with each party on a machine of its own, nothing but that number, the program and all "
+        f"with each party on a machine of its own, nothing but {revealed}, the program and all "
         f"shapes would leak, provided that every party follows the protocol (semi-honest) and "
         f"{corrupt}; this run simulates all parties in one process and hides nothing from this "
         "machine."

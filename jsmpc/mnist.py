@@ -119,9 +119,9 @@ def _epoch(
     return carry
 
 
-def classify(params: Params, images: Array) -> Array:
+def classify(params: Params, images: Array, model: nn.Module = MODEL) -> Array:
     """The logits, float32 (n, 10), of images, float32 (n, 784)."""
-    return cast(Array, MODEL.apply(params, images))
+    return cast(Array, model.apply(params, images))
 
 
 def loss(params: Params, images: Array, labels: Array) -> Array:
@@ -130,11 +130,9 @@ def loss(params: Params, images: Array, labels: Array) -> Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-def count_correct(
-    params: Params, images: Array, labels: Array, model: nn.Module = MODEL
-) -> Array:
+def count_correct(params: Params, images: Array, labels: Array, model: nn.Module = MODEL) -> Array:
     """How many of the images (n, 784) a model gives their label (n,): int32 of shape ()."""
-    predictions = jnp.argmax(model.apply(params, images), -1)
+    predictions = jnp.argmax(classify(params, images, model), -1)
     return jnp.sum(predictions == labels, dtype=jnp.int32)
 
 

@@ -21,7 +21,6 @@ from tqdm import tqdm
 import jsmpc
 from jsmpc import prf
 from jsmpc.datasets import Mnist, normalize
-from jsmpc.sharing import is_share
 
 Array = jax.Array
 Params = Any  # the pytree that Flax makes
@@ -78,6 +77,22 @@ def make_step(model: nn.Module, optimizer: optax.GradientTransformation) -> Step
         return (optax.apply_updates(params, updates), memory), value
 
     return step
+
+
+def make_steps(step: Step, reveal_losses: bool = True) -> Callable[[State, Batch], Any]:
+    """Several steps: from a state and batches, stacked, to a state and the losses, revealed.
+
+    Without `reveal_losses` there are none: None takes their place.
+    """
+
+    def steps(state: State, batches: Batch) -> tuple[State, Array | None]:
+        def one(state: State, batch: Batch) -> tuple[State, Array | None]:
+            state, loss = step(state, batch)
+            return state, jsmpc.reveal(loss) if reveal_losses else None
+
+        return jax.lax.scan(one, state, batches)
+
+    return steps
 
 
 def schedule(count: int, batch_size: int, steps: int, seed: int = 0) -> NDArray[np.int64]:
@@ -163,20 +178,53 @@ def train(
 
     Guarantee: nothing is revealed but the losses, on demand.
     """
-    step, begin, sharing = make_step(model, optimizer), time.perf_counter(), 0.0
+    begin, sharing, seconds, losses = time.perf_counter(), 0.0, [], []
+    clear = protocol is None
     root = jsmpc.random_key() if key is None else prf.as_key(key)
-
-    def steps(state: State, batches: Batch) -> tuple[State, Array]:
-        state, losses = jax.lax.scan(step, state, batches)
-        return state, jsmpc.reveal(losses) if reveal_losses or protocol is None else losses
+    steps = make_steps(make_step(model, optimizer), clear or reveal_losses)
+    run = jax.jit(lambda _, *args: steps(*args)) if clear else jsmpc.secure(steps)
 
     def share(purpose: str, index: int, tree: Any) -> Any:
         nonlocal sharing
-        if protocol is None:
-            return tree
         since = time.perf_counter()
-        leaves, treedef = jax.tree.flatten(tree)
-        numbers = [i for i, x in enumerate(leaves) if jnp.issubdtype(x.dtype, jnp.floating)]
-        ...
+        if protocol is not None:
+            tree = _share_floats(prf.derive(root, purpose, index), tree, protocol)
+        sharing += time.perf_counter() - since
+        return tree
 
-    return Training(...)
+    state = share("start", 0, (params, optimizer.init(params)))
+    size = max(n for n in range(1, call_steps + 1) if len(order) % n == 0)
+    with tqdm(
+        total=len(order),
+        desc="training" if clear else "private training",
+        unit="step",
+        disable=None if progress else True,  # None: on a terminal only
+    ) as bar:
+        for i, rows in enumerate(order.reshape(-1, size, order.shape[1])):
+            batches = share("batches", i, load(data, rows))
+            since = time.perf_counter()
+            state, loss = jax.block_until_ready(run(prf.derive(root, "run", i), state, batches))
+            seconds.append(time.perf_counter() - since)
+            if loss is not None:
+                losses.append(np.asarray(loss))
+                bar.set_postfix(loss=f"{losses[-1].mean():.3f}", refresh=False)
+            bar.update(size)
+    return Training(
+        params=state[0],
+        losses=np.concatenate(losses) if losses else None,
+        seconds=time.perf_counter() - begin,
+        first_call=seconds[0],
+        per_step=float(np.mean(seconds[1:] or seconds)) / size,
+        sharing=sharing,
+    )
+
+
+def _share_floats(key: Array, tree: Any, protocol: jsmpc.Protocol) -> Any:
+    """Shares of the floating-point arrays of a tree; integers stay public."""
+
+    def is_float(x: Any) -> bool:
+        return bool(jnp.issubdtype(x.dtype, jnp.floating))
+
+    floats = jax.tree.map(lambda x: x if is_float(x) else None, tree)
+    shares = jax.block_until_ready(jsmpc.share(key, floats, protocol))
+    return jax.tree.map(lambda x, share: x if share is None else share, tree, shares)

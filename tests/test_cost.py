@@ -290,6 +290,7 @@ SCALE = float(protocol("replicated3", 64).encoding.scale)
 RATE = 1.4427 / SCALE
 NONLINEAR = {
     floating.normalize: lambda s, c, x: floating.normalize(s, c, x).divisor,
+    floating.normalize_positive: lambda s, c, x: floating.normalize_positive(s, c, x).divisor,
     floating.assemble: lambda s, c, x: floating.assemble(s, c, x, x),
     division.reciprocal_of_mantissa: division.reciprocal_of_mantissa,
     division.reciprocal: lambda s, c, x: division.reciprocal(s, c, x, SCALE**2),

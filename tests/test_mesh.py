@@ -17,7 +17,7 @@ from jax.sharding import AxisType
 import jsmpc
 from jsmpc import ring
 from jsmpc.context import Context
-from jsmpc.functions import comparison
+from jsmpc.functions import comparison, division, exponential
 from jsmpc.network import AXIS
 
 BITS = 64
@@ -55,6 +55,14 @@ def largest_program(smpc: jsmpc.Protocol, ctx: Context, x: Any) -> Any:
     return {"max": A(value), "argmax": A(index), "largest": A(comparison.largest(smpc, ctx, x))}
 
 
+def nonlinear_program(smpc: jsmpc.Protocol, ctx: Context, x: Any) -> Any:
+    scale = smpc.encoding.scale
+    return {
+        "divide": A(division.divide(smpc, ctx, x, -x, scale)),
+        "exponential": A(exponential.exponential(smpc, ctx, x, 1.4427 / scale, scale)),
+    }
+
+
 def operands_of(program: Any) -> list[A | B]:
     rng = np.random.default_rng(3)
     x, y, p, q = programs.elementwise_operands(BITS)
@@ -66,6 +74,8 @@ def operands_of(program: Any) -> list[A | B]:
         return [A(x[:100]), B(q[:100])]
     if program is largest_program:
         return [A(words(rng.integers(-3, 3, (3, 40)).astype(object), BITS))]
+    if program is nonlinear_program:
+        return [A(words(mixed(BITS, 200, 2), BITS))]
     if program is programs.rounding_program:
         return [A(words(mixed(BITS, 300, 2), BITS))]
     return [A(x), A(y)]
@@ -81,6 +91,7 @@ def operands_of(program: Any) -> list[A | B]:
         largest_program,
         programs.rounding_program,
         products_program,
+        nonlinear_program,
     ],
     ids=lambda f: f.__name__.removesuffix("_program"),
 )

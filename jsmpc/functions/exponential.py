@@ -8,7 +8,14 @@ import numpy as np
 
 from jsmpc.context import Context
 from jsmpc.functions import circuits, comparison
-from jsmpc.functions.floating import Floating, assemble, bit_of, normalize, power_of_two
+from jsmpc.functions.floating import (
+    Floating,
+    assemble,
+    bit_of,
+    normalize,
+    normalize_positive,
+    power_of_two,
+)
 from jsmpc.functions.polynomial import evaluate, fit, fraction_bits, public, rescale
 from jsmpc.protocols.base import Protocol, Shared
 from jsmpc.ring import Ring
@@ -110,10 +117,10 @@ def logarithm(smpc: Protocol, ctx: Context, x: Shared, unit: float, scale: float
     With unit and scale/log2(e) the encoding's scale it is log(x) of numbers. Every x <= 0 counts
     as the smallest positive number. Off by less than two units in the last place.
 
-    Cost: 33 rounds, 427 bytes a party and element.
+    Cost: 33 rounds, 432 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
-    y = _binary_logarithm(smpc, ctx, normalize(smpc, ctx, x, positive=True))
+    y = _binary_logarithm(smpc, ctx, normalize_positive(smpc, ctx, x))
     y = y - public(smpc, ctx, math.log2(unit) * one, x)
     return rescale(smpc, ctx, y, scale / one, one * smpc.bits)
 
@@ -139,9 +146,9 @@ def public_power(smpc: Protocol, ctx: Context, x: Shared, y: float, scale: int) 
     Every x < 0 counts as 0; 0^y is 0 for y > 0, and otherwise what the smallest positive number
     gives. Relative error below |y|·2^-F and 2^-22, or one unit in the last place.
 
-    Cost: 50 rounds, 694 bytes a party and element.
+    Cost: 50 rounds, 700 bytes a party and element.
     """
-    base = normalize(smpc, ctx, x, positive=True)
+    base = normalize_positive(smpc, ctx, x)
     one, offset = 1 << fraction_bits(smpc.ring), math.log2(scale)
     logarithm = _binary_logarithm(smpc, ctx, base) - public(smpc, ctx, offset * one, x)
     t = rescale(smpc, ctx, logarithm, y, one * smpc.bits)
@@ -155,11 +162,11 @@ def power_of(smpc: Protocol, ctx: Context, x: Shared, y: Shared, scale: int) -> 
 
     |y| is clamped to `largest_exponent`.
 
-    Cost: 50 rounds, 776 bytes a party and element.
+    Cost: 50 rounds, 781 bytes a party and element.
     """
     end = public(smpc, ctx, (largest_exponent(smpc.ring) - 1) * scale, y)
     y = comparison.maximum(smpc, ctx, comparison.minimum(smpc, ctx, y, end), -end)
-    base = normalize(smpc, ctx, x, positive=True)
+    base = normalize_positive(smpc, ctx, x)
     one = 1 << fraction_bits(smpc.ring)
     logarithm = _binary_logarithm(smpc, ctx, base) - public(smpc, ctx, math.log2(scale) * one, x)
     t = smpc.mul_aa(ctx, y, logarithm, scale)

@@ -112,43 +112,64 @@ def _thermometer(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
     return x
 
 
-def normalize(smpc: Protocol, ctx: Context, x: Shared, positive: bool = False) -> Floating:
-    """[|x|] as mantissa and exponent, for |x| <= 2^(k-2).
+def normalize(smpc: Protocol, ctx: Context, x: Shared) -> Floating:
+    """[x] as sign, mantissa and exponent, for |x| <= 2^(k-2).
 
-    1. The bits of x - 1, inverted where it is negative: |x| - [x > 0], whose top bit is at n
-       with |x| in [2^n, 2^(n+1)].
-    2. All bits below the top one are set too; the edge is at n, moved up by two.
-    3. The bits of n + 2 are parities of the edge's position; they and the sign become
-       arithmetic shares.
-    4. |x|·2^(k-3-n) is the product of the sign, x and 2^(2^j) for each bit of n + 2 that is 0.
-    5. Truncate it to F fractional bits.
-
-    With `positive`, every x < 0 counts as 0.
+    1. The bits of x - 1, inverted where it is negative: those of |x| - [x > 0], whose top bit is
+       at n with |x| in [2^n, 2^(n+1)].
+    2. The sign, the bits of n and |x|·2^-n: see `_normalized`.
 
     Cost: 22 rounds, 292 bytes a party and element.
     """
-    ring, f = smpc.ring, fraction_bits(smpc.ring)
-    one, ones = (public(smpc, ctx, c, x) for c in (1, -1))
-    bits = circuits.a2b(smpc, ctx, x - one)
-    not_positive = bit_of(bits, ring.bits - 1)
-    everywhere = _spread(not_positive, ring.dtype)
-    bits = smpc.and_bb(ctx, bits, everywhere ^ ones) if positive else bits ^ everywhere
-    below = _thermometer(smpc, ctx, bits)
-    moved = ((below << 2) & ring.constant(-8)) ^ public(smpc, ctx, 7, x)
-    positions = _index_bits(moved ^ (moved >> 1))
-    none = not_positive
-    if not positive:
-        none = smpc.and_bb(ctx, not_positive, smpc.not_b(ctx, bit_of(below, 0)))
+    bits, not_positive = _bits_below(smpc, ctx, x)
+    below = _thermometer(smpc, ctx, bits ^ _spread(not_positive, bits.dtype))
+    zero = smpc.and_bb(ctx, not_positive, smpc.not_b(ctx, bit_of(below, 0)))
+    sign = public(smpc, ctx, 1, x) - (smpc.b2a(ctx, not_positive ^ zero) << 1)
+    return _normalized(smpc, ctx, below, zero, sign, [sign, x])
 
-    *exponent, none_a = (smpc.b2a(ctx, b) for b in [*positions, none])
-    if positive:
-        sign, factor = one, one - none_a
-    else:
-        sign = factor = one - (smpc.b2a(ctx, not_positive ^ none) << 1)
+
+def normalize_positive(smpc: Protocol, ctx: Context, x: Shared) -> Floating:
+    """Like `normalize`, but every x < 0 counts as 0.
+
+    Cost: 22 rounds, 296 bytes a party and element.
+    """
+    bits, zero = _bits_below(smpc, ctx, x)
+    positive = smpc.not_b(ctx, zero)
+    below = _thermometer(smpc, ctx, smpc.and_bb(ctx, bits, _spread(positive, bits.dtype)))
+    sign = public(smpc, ctx, 1, x)
+    return _normalized(smpc, ctx, below, zero, sign, [smpc.mul_ba(ctx, positive, x)])
+
+
+def _bits_below(smpc: Protocol, ctx: Context, x: Shared) -> tuple[Shared, Shared]:
+    """The bits of x - 1, and its sign bit [x <= 0]."""
+    bits = circuits.a2b(smpc, ctx, x - public(smpc, ctx, 1, x))
+    return bits, bit_of(bits, smpc.bits - 1)
+
+
+def _normalized(
+    smpc: Protocol,
+    ctx: Context,
+    below: Shared,
+    zero: Shared,
+    sign: Shared,
+    factors: list[Shared],
+) -> Floating:
+    """From all bits up to n set, and factors whose product is |x|.
+
+    1. The edge of the set bits is moved up by two; the bits of n + 2 are parities of its position,
+       and become arithmetic shares.
+    2. |x|·2^(k-3-n) is the product of the factors and of 2^(2^j) for each bit of n + 2 that is 0.
+    3. Truncate it to F fractional bits.
+    """
+    ring, f = smpc.ring, fraction_bits(smpc.ring)
+    one = public(smpc, ctx, 1, below)
+    moved = ((below << 2) & ring.constant(-8)) ^ public(smpc, ctx, 7, below)
+    positions = _index_bits(moved ^ (moved >> 1))
+    *exponent, none = (smpc.b2a(ctx, b) for b in [*positions, zero])
     scale = _powers(smpc, ctx, [one - e for e in exponent])
-    whole = product_of(smpc, ctx, [factor, x, *scale])
+    whole = product_of(smpc, ctx, [*factors, *scale])
     mantissa = smpc.truncate(ctx, whole, 1 << (ring.bits - 3 - f))
-    return Floating(mantissa, mantissa + (none_a << f), tuple(exponent), sign, none)
+    return Floating(mantissa, mantissa + (none << f), tuple(exponent), sign, zero)
 
 
 def assemble(

@@ -6,7 +6,7 @@ import math
 
 from jsmpc.context import Context
 from jsmpc.functions.division import binary
-from jsmpc.functions.floating import Floating, assemble, normalize, weighted
+from jsmpc.functions.floating import Floating, assemble, normalize_positive, weighted
 from jsmpc.functions.polynomial import fraction_bits, public
 from jsmpc.protocols.base import Protocol, Shared
 
@@ -48,10 +48,10 @@ def square_root(smpc: Protocol, ctx: Context, x: Shared, factor: float) -> Share
     √(m·2^n) = m · 1/√m · √2^(n mod 2) · 2^floor(n/2).
     Relative error below 2^-21, or one unit in the last place.
 
-    Cost: 41 rounds, 544 bytes a party and element.
+    Cost: 41 rounds, 549 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
-    number = normalize(smpc, ctx, x, positive=True)
+    number = normalize_positive(smpc, ctx, x)
     phi, g = binary(math.sqrt(factor), 0.5)
     half, choice = _halved(smpc, ctx, number, phi, phi * math.sqrt(2))
     inverse = rsqrt_of_mantissa(smpc, ctx, number.divisor)
@@ -66,10 +66,10 @@ def inverse_square_root(smpc: Protocol, ctx: Context, x: Shared, factor: float) 
     Relative error below 2^-21, or one unit in the last place. Every x <= 0 counts as the
     smallest positive number.
 
-    Cost: 39 rounds, 528 bytes a party and element.
+    Cost: 39 rounds, 533 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
-    number = normalize(smpc, ctx, x, positive=True)
+    number = normalize_positive(smpc, ctx, x)
     phi, g = binary(factor, 1.0)
     half, choice = _halved(smpc, ctx, number, phi, phi / math.sqrt(2))
     inverse = rsqrt_of_mantissa(smpc, ctx, number.divisor)

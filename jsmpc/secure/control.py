@@ -15,7 +15,15 @@ from jsmpc.secure.interpreter import Evaluator, is_secret, rule
 from jsmpc.secure.ordering import choose
 
 
-@rule(P.jit_p, P.closed_call_p, P.remat_p, P.custom_jvp_call_p, P.custom_vjp_call_p, cost="program")
+@rule(
+    P.jit_p,
+    P.closed_call_p,
+    P.remat_p,
+    P.custom_jvp_call_p,
+    P.custom_vjp_call_p,
+    cost="program",
+    error="that of the sub-program",
+)
 def _call(ev: Evaluator, *operands: Any, **params: Any) -> list[Any]:
     return ev.evaluate(params.get("jaxpr") or params["call_jaxpr"], operands)
 
@@ -75,7 +83,7 @@ def _as_secret(ev: Evaluator, values: Sequence[Any], secret: Sequence[bool]) -> 
     ]
 
 
-@rule(P.scan_p, cost="program")
+@rule(P.scan_p, cost="program", error="that of the sub-program")
 def _scan(ev: Evaluator, *operands: Any, jaxpr: Any, length: int, **params: Any) -> list[Any]:
     consts, carried = compat.scan_counts(params)
     secret = [is_secret(x) for x in operands]
@@ -96,7 +104,7 @@ def _scan(ev: Evaluator, *operands: Any, jaxpr: Any, length: int, **params: Any)
     return [*carry, *ys]
 
 
-@rule(P.while_p, cost="program")
+@rule(P.while_p, cost="program", error="that of the sub-program")
 def _while(
     ev: Evaluator,
     *operands: Any,
@@ -127,7 +135,7 @@ def _while(
     return ev.ctx.while_loop(condition, body, _as_secret(ev, init, carry_secret))
 
 
-@rule(P.cond_p, cost="program")
+@rule(P.cond_p, cost="program", error="that of the sub-program")
 def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) -> list[Any]:
     """Of a secret condition all branches are evaluated, and their results selected from."""
     contexts = ev.ctx.branches(len(branches))

@@ -50,6 +50,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
             "and": np.bitwise_and,
             "or": np.bitwise_or,
             "not": np.invert,
+            "select_n": lambda which, *cases: np.choose(np.asarray(which, int), cases),
         }.items()
     },
 }
