@@ -31,6 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         protocol = make_protocol(options)
         data = load_mnist(options.data, download=options.download)
         count = image_count(options.images, data)
+        if train and (options.batch_size or 0) > len(data.x_train):
+            raise ValueError(
+                f"--batch-size: {options.batch_size:,} wanted, the training set has "
+                f"{len(data.x_train):,}"
+            )
     except (ValueError, OSError) as error:
         parser.error(str(error))
     try:
@@ -270,9 +275,9 @@ def run_training(
     show(name, f"{answers(found.correct, count)}; trained in {private.seconds:.1f} s")
     print()
     if plain.losses is not None and private.losses is not None:
-        last = slice(-min(20, steps), None)
-        means = plain.losses[last].mean(), private.losses[last].mean()
-        show("loss", "plain {:.4f}, private {:.4f}, the mean of the last steps".format(*means))
+        last = min(20, steps)
+        means = (f"{x.losses[-last:].mean():.4f}" for x in (plain, private) if x.losses is not None)
+        show("loss", "plain {}, private {}".format(*means) + f"; mean of the last {last} steps")
     show("a step", f"{private.per_step * 1e3:.1f} ms, after the first call")
     show("first call", f"{private.first_call:.1f} s, tracing and compiling included")
     show("sharing", f"{private.sharing:.1f} s for weights, images and labels")

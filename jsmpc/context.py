@@ -173,7 +173,7 @@ class Context:
         self.network = network
         self.seeds = seeds
         self._dealer = dealer or _Dealer()
-        self._optimize = optimize
+        self.optimize = optimize
         self._drawn = 0
 
     def _number(self, count: int = 1) -> int:
@@ -202,7 +202,7 @@ class Context:
 
     def _enter(self, number: int, index: Any, dealer: _Dealer) -> Context:
         seeds = self.seeds.map(lambda seed: prf.iterate(seed, number, index))
-        return Context(self.network, seeds, dealer, self._optimize)
+        return Context(self.network, seeds, dealer, self.optimize)
 
     def scan(
         self,
@@ -223,7 +223,7 @@ class Context:
 
         indices = jnp.arange(length, dtype=jnp.uint32)
         return lax.scan(
-            self._optimize(step),
+            self.optimize(step),
             init,
             (indices, material, xs),
             length=length,
@@ -250,7 +250,7 @@ class Context:
             return index + np.uint32(1), body(self._enter(number, index, dealer), value)
 
         start = (jnp.zeros((), jnp.uint32), init)
-        return lax.while_loop(test, self._optimize(step), start)[1]
+        return lax.while_loop(test, self.optimize(step), start)[1]
 
     def branches(self, count: int) -> list[Context]:
         """A context for each branch of a condition."""

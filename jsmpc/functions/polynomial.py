@@ -69,13 +69,14 @@ def rescale(smpc: Protocol, ctx: Context, x: Shared, factor: float, largest: flo
 def evaluate(smpc: Protocol, ctx: Context, coefficients: Sequence[float], w: Shared) -> Shared:
     """[Σ c_k·T_k(w)] for w in [-1, 1]; operand and result have F fractional bits.
 
-    1. T_2, T_3 and T_4, T_8, … by T_{2n} = 2·T_n² - 1 and T_3 = 2·T_2·T_1 - T_1.
+    1. T_2, T_3 and, from degree 7, T_4, T_8, … by T_{2n} = 2·T_n² - 1 and
+       T_3 = 2·T_2·T_1 - T_1.
     2. p = q·T_m + r with the largest such m, and so on down to degree 3; a sum of products is
        truncated once (M. Paterson, L. Stockmeyer, SIAM J. Comput. 1973, in this basis: H. Chen,
        I. Chillotti, Y. Song, EUROCRYPT 2019, section 4).
 
     Coefficients are below 2^4 in magnitude. The error is about a unit 2^-F for every product.
-    Cost: 2 rounds for each doubling of the degree and 2 more; degree 7 takes 5 products.
+    Cost: 2 rounds for each doubling of the degree and 2 more; degree 6 takes 4 products, 7 takes 5.
     """
     f = fraction_bits(smpc.ring)
     one = 1 << f
@@ -89,7 +90,7 @@ def evaluate(smpc: Protocol, ctx: Context, coefficients: Sequence[float], w: Sha
         powers[2] = double(w, w) - unit
     if len(coefficients) > 3:
         powers[3] = double(powers[2], w) - w
-    m = _BABY_STEPS
+    m = _BABY_STEPS if len(coefficients) >= 2 * _BABY_STEPS else len(coefficients)
     while m < len(coefficients):
         powers[m] = double(powers[m // 2], powers[m // 2]) - unit
         m *= 2

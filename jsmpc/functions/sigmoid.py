@@ -52,7 +52,7 @@ def logistic(
 
     Off by less than one unit in the last place.
 
-    Cost: 38 rounds, 379 bytes a party and element.
+    Cost: 38 rounds, 363 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     y = _logistic(smpc, ctx, x, rate).value
@@ -65,7 +65,7 @@ def logistic_gate(smpc: Protocol, ctx: Context, x: Shared, unit: float) -> Share
 
     Off by less than one unit in the last place and 2^-19.
 
-    Cost: 40 rounds, 407 bytes a party and element.
+    Cost: 40 rounds, 391 bytes a party and element.
     """
     sigmoid = _logistic(smpc, ctx, x, _LOG2_E / unit)
     product = smpc.mul_aa(ctx, x, sigmoid.value, 1 << fraction_bits(smpc.ring))

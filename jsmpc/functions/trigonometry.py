@@ -26,7 +26,7 @@ def sine(
 
     Off by less than two units in the last place and |x|·2^-k·π.
 
-    Cost: 22 rounds, 175 bytes a party and element.
+    Cost: 22 rounds, 159 bytes a party and element.
     """
     ring, f = smpc.ring, fraction_bits(smpc.ring)
     whole = 1 << ring.bits

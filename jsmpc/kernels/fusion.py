@@ -238,6 +238,17 @@ class _Fused(_Evaluation):
             _is_word(v) and v.aval.size in (1, out.aval.size) for v in eqn.invars
         )
 
+    def _key(self, eqn: Any) -> Any:
+        """What is equal for equations of equal results.
+
+        Parties that hold the same value compute the same from it; here it is computed once.
+        """
+        operands = [
+            self.seen(v) if (word := self.constant(v)) is None else word for v in eqn.invars
+        ]
+        aval = eqn.outvars[0].aval
+        return (eqn.primitive, aval.dtype, aval.size, eqn.params.get("number"), *operands)
+
     def _together(self, v: Any, eqn: Any) -> bool:
         """Whether a fused value can be read by an equation of its own region."""
         seen, offset = self.seen(v)
@@ -247,6 +258,7 @@ class _Fused(_Evaluation):
         """Finds the first stage of each value; returns the fusible equations."""
         stage: dict[Any, int] = collections.defaultdict(int)
         fused: list[Any] = []
+        made: dict[Any, Any] = {}  # what an equation makes, for those equal to it
         for eqn in self.jaxpr.eqns:
             operands = _variables(eqn.invars)
             single = len(eqn.outvars) == 1
@@ -255,8 +267,11 @@ class _Fused(_Evaluation):
                 stage[eqn.outvars[0]] = max(stage[v] for v in operands)
             elif single and (word := self._folded(eqn)) is not None:
                 self.constants[eqn.outvars[0]] = word
+            elif single and self._fusible(eqn) and (known := made.get(self._key(eqn))):
+                self.root[eqn.outvars[0]] = (known, 0)
+                stage[eqn.outvars[0]] = stage[known]
             elif single and self._fusible(eqn):
-                out = eqn.outvars[0]
+                out = made[self._key(eqn)] = eqn.outvars[0]
                 stage[out] = max(
                     (
                         stage[v] + (self.seen(v)[0] in self.home and not self._together(v, eqn))

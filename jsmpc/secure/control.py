@@ -11,6 +11,7 @@ from jax.extend.core import primitives as P  # noqa: N812
 
 from jsmpc import compat
 from jsmpc.reveal import reveal_p
+from jsmpc.secure.arithmetic import is_known
 from jsmpc.secure.interpreter import Evaluator, is_secret, rule
 from jsmpc.secure.ordering import choose
 
@@ -138,6 +139,8 @@ def _while(
 @rule(P.cond_p, cost="program", error="that of the sub-program")
 def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) -> list[Any]:
     """Of a secret condition all branches are evaluated, and their results selected from."""
+    if is_known(index):
+        return ev.evaluate(branches[min(max(int(index), 0), len(branches) - 1)], operands)
     contexts = ev.ctx.branches(len(branches))
     if not is_secret(index):
         secret = [
@@ -154,6 +157,7 @@ def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) ->
 
             return call
 
-        return lax.switch(index, [run(i) for i in range(len(branches))], list(operands))
+        calls = [ev.ctx.optimize(run(i)) for i in range(len(branches))]
+        return lax.switch(index, calls, list(operands))
     results = [ev.enter(c).evaluate(b, operands) for c, b in zip(contexts, branches, strict=True)]
     return [choose(ev, index, cases) for cases in zip(*results, strict=True)]

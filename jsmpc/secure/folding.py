@@ -10,6 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from jax.extend.core import Literal
+from jax.extend.core import primitives as P  # noqa: N812
+
+from jsmpc import compat
 
 _LARGEST = 1 << 16
 
@@ -25,6 +29,25 @@ def _elementwise(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *operands, **_: f(*operands)
 
 
+_UFUNCS: dict[str, Callable[..., Any]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "neg": np.negative,
+    "max": np.maximum,
+    "min": np.minimum,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "not": np.invert,
+    "select_n": lambda which, *cases: np.choose(np.asarray(which, int), cases),
+}
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "broadcast_in_dim": _broadcast,
     "convert_element_type": lambda x, *, new_dtype, **_: np.asarray(x).astype(new_dtype),
@@ -32,35 +55,32 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "reduce_and": lambda x, *, axes, **_: np.all(x, axes),
     "reduce_sum": lambda x, *, axes, **_: np.sum(x, axes, x.dtype),
     "reduce_or": lambda x, *, axes, **_: np.any(x, axes),
-    **{
-        name: _elementwise(f)
-        for name, f in {
-            "add": np.add,
-            "sub": np.subtract,
-            "mul": np.multiply,
-            "neg": np.negative,
-            "max": np.maximum,
-            "min": np.minimum,
-            "eq": np.equal,
-            "ne": np.not_equal,
-            "lt": np.less,
-            "le": np.less_equal,
-            "gt": np.greater,
-            "ge": np.greater_equal,
-            "and": np.bitwise_and,
-            "or": np.bitwise_or,
-            "not": np.invert,
-            "select_n": lambda which, *cases: np.choose(np.asarray(which, int), cases),
-        }.items()
-    },
+    **{name: _elementwise(f) for name, f in _UFUNCS.items()},
 }
 
 
-def fold(eqn: Any, operands: Sequence[Any]) -> list[np.ndarray] | None:
-    """The results of a simple equation of NumPy operands, or None."""
-    f = _FUNCTIONS.get(eqn.primitive.name)
-    known = all(isinstance(x, np.ndarray | np.generic) for x in operands)
-    if f is None or not known or eqn.outvars[0].aval.size > _LARGEST:
+def fold(eqn: Any, operands: Sequence[Any]) -> list[Any] | None:
+    """The results of a simple equation, or a call of such, of NumPy operands; or None."""
+    if not all(isinstance(x, np.ndarray | np.generic) for x in operands):
         return None
-    aval = eqn.outvars[0].aval
-    return [np.asarray(f(*operands, **eqn.params), aval.dtype)]
+    if eqn.primitive is P.jit_p:
+        return _fold_all(eqn.params["jaxpr"], operands)
+    f = _FUNCTIONS.get(eqn.primitive.name)
+    if f is None or eqn.outvars[0].aval.size > _LARGEST:
+        return None
+    return [np.asarray(f(*operands, **eqn.params), eqn.outvars[0].aval.dtype)]
+
+
+def _fold_all(jaxpr: Any, operands: Sequence[Any]) -> list[Any] | None:
+    jaxpr, consts = compat.open_jaxpr(jaxpr)
+    env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *operands), strict=True))
+
+    def read(v: Any) -> Any:
+        return compat.literal_value(v) if isinstance(v, Literal) else env[v]
+
+    for eqn in jaxpr.eqns:
+        results = fold(eqn, [read(v) for v in eqn.invars])
+        if results is None:
+            return None
+        env.update(zip(eqn.outvars, results, strict=True))
+    return [read(v) for v in jaxpr.outvars]
