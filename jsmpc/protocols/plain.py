@@ -21,7 +21,7 @@ from jsmpc.ring import Bilinear
 class Plain(Protocol):
     """Fixed-point arithmetic in the clear, by one party.
 
-    Guarantee: none; it hides nothing. Cost: no message. Truncation rounds down.
+    Guarantee: none; it hides nothing. Cost: no message. Truncation rounds to the nearest.
     """
 
     parties: tuple[str, ...] = ("nobody",)
@@ -47,7 +47,7 @@ class Plain(Protocol):
 
     def truncate(self, ctx: Context, x: Local, divisor: int) -> Local:
         offset = -(-self.ring.bound // divisor)
-        shifted = x + self.ring.constant(offset * divisor)
+        shifted = x + self.ring.constant(offset * divisor + divisor // 2)
         return shifted.map(lambda w: divide(w, divisor)) - self.ring.constant(offset)
 
     def carry_leaves(

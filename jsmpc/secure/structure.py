@@ -11,7 +11,7 @@ from jax.extend.core import primitives as P  # noqa: N812
 
 from jsmpc import compat
 from jsmpc.reveal import reveal_p
-from jsmpc.secure.interpreter import Evaluator, Secret, is_secret, rule
+from jsmpc.secure.interpreter import REFUSED, Evaluator, Secret, is_secret, rule
 from jsmpc.secure.ordering import saturated
 from jsmpc.sharing import from_words
 
@@ -75,9 +75,7 @@ def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
     smpc, ctx = ev.smpc, ev.ctx
     kinds = [_kind(d) for d in (x.dtype, dtype)]
     if kinds[1] == "complex":
-        raise ev.unsupported(
-            "complex numbers have no encoding. Compute on real and imaginary parts"
-        )
+        raise ev.unsupported(REFUSED[lax.complex_p])
     if kinds[0] == kinds[1]:
         return Secret(x.value, dtype)
     if kinds[1] == "bool":
