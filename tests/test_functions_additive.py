@@ -3,7 +3,6 @@
 import pytest
 from functions import CASES, check, ignored_underflow
 
-
 # What the groups left out are made of is in the others; compiling them again takes a minute.
 HERE = [(group, name) for group, name in CASES if group not in ("special", "gradients")]
 
