@@ -12,9 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
-from jax._src import source_info_util
+from jax._src import ad_checkpoint, source_info_util
 from jax._src.interpreters import partial_eval
 from jax.extend.core import Literal
+
+checkpoint_name_p: Any = ad_checkpoint.name_p
 
 _PACKAGE = Path(__file__).parent
 _OURS = tuple(str(_PACKAGE / name) for name in ("reveal.py", "secure", "sharing.py"))

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import primitives as P  # noqa: N812
 
-from jsmpc import ring
+from jsmpc import compat, ring
 from jsmpc.ring import Bilinear
 from jsmpc.secure.interpreter import Evaluator, Secret, is_secret, rule
 
@@ -104,6 +104,24 @@ def _mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
 @rule(lax.square_p, cost="product", error="1 ulp")
 def _square(ev: Evaluator, x: Secret) -> Secret:
     return Secret(ev.smpc.square(ev.ctx, x.value, ev.divisor(x.dtype)), x.dtype)
+
+
+@rule(*compat.primitives("one_minus_square"), cost="product", error="1 ulp")
+def _one_minus_square(ev: Evaluator, x: Secret, **_: Any) -> Secret:
+    """(1 - x)·(1 + x), the derivative of tanh by its value."""
+    one = np.ones((), x.dtype)
+    return _mul(ev, _plus(ev, Secret(-x.value, x.dtype), one), _plus(ev, x, one))
+
+
+@rule(*compat.primitives("polynomial"), cost="product", error="1 ulp a product")
+def _polynomial(ev: Evaluator, x: Any, *coefficients: Any, **_: Any) -> Any:
+    """c_0 + x·(c_1 + x·(c_2 + …)), each operand secret or public."""
+    *rest, result = coefficients
+    for c in reversed(rest):
+        products = any(map(is_secret, (result, x)))
+        result = _mul(ev, result, x) if products else result * x
+        result = _plus(ev, result, c) if products or is_secret(c) else result + c
+    return aligned(result, x)[0]
 
 
 def power(ev: Evaluator, x: Secret, y: int) -> Secret:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jsmpc import compat
 from jsmpc.functions import (
     circuits,
     comparison,
@@ -200,6 +201,12 @@ def _log(ev: Evaluator, x: Secret) -> Secret:
 @_unary(lax.log1p_p)
 def _log1p(ev: Evaluator, x: Secret) -> Secret:
     return _log(ev, _plus(ev, x, 1.0))
+
+
+@rule(*compat.primitives("log2"), cost="function", error=_ONE_ULP)
+def _log2(ev: Evaluator, x: Secret, **_: Any) -> Secret:
+    value = exponential.logarithm(ev.smpc, ev.ctx, x.value, ev.scale, ev.scale)
+    return Secret(value, x.dtype)
 
 
 # Sigmoids.

@@ -104,7 +104,7 @@ def _device_put(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     return list(operands)
 
 
-@rule(lax.reduce_precision_p, P.stop_gradient_p, cost="local")
+@rule(lax.reduce_precision_p, P.stop_gradient_p, compat.checkpoint_name_p, cost="local")
 def _same(ev: Evaluator, x: Secret, **_: Any) -> Secret:
     return x
 
