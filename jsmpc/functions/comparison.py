@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -55,24 +60,28 @@ def _twice(x: Shared) -> Shared:
     return x + x
 
 
-def _halves(x: Shared) -> tuple[Shared, Shared, Shared | None]:
-    """First and second half along the leading axis, and the last row of an odd number."""
-    n = x.shape[0]
-    half = n // 2
-    odd = x.map(lambda a: a[2 * half :]) if n % 2 else None
-    return x.map(lambda a: a[: 2 * half : 2]), x.map(lambda a: a[1 : 2 * half : 2]), odd
+def fold(x: Any, match: Callable[[Any, Any], Any]) -> Any:
+    """All along the leading axis combined by an associative operation, in ceil(log2 n) rounds.
 
+    Neighbours meet, the one on the left first. `x` is a pytree of shares, combined as a whole.
+    """
 
-def _append(x: Shared, rest: Shared | None) -> Shared:
-    return x if rest is None else x.map(lambda a, b: jnp.concatenate([a, b]), rest)
+    def every_other(start: int, stop: int | None) -> Any:
+        return jax.tree.map(lambda a: a[start:stop:2], x)
+
+    while (n := jax.tree.leaves(x)[0].shape[0]) > 1:
+        paired = n // 2 * 2
+        winners = match(every_other(0, paired), every_other(1, paired))
+        if paired < n:
+            last = every_other(paired, None)
+            winners = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), winners, last)
+        x = winners
+    return jax.tree.map(lambda a: a[0], x)
 
 
 def largest(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
     """[max] along the leading axis, by a tournament of ceil(log2 n) matches."""
-    while x.shape[0] > 1:
-        left, right, odd = _halves(x)
-        x = _append(maximum(smpc, ctx, left, right), odd)
-    return x.map(lambda a: a[0])
+    return fold(x, functools.partial(maximum, smpc, ctx))
 
 
 def argument_of_largest(smpc: Protocol, ctx: Context, x: Shared) -> tuple[Shared, Shared]:
@@ -85,9 +94,11 @@ def argument_of_largest(smpc: Protocol, ctx: Context, x: Shared) -> tuple[Shared
     numbers = np.arange(n, dtype=smpc.ring.dtype).reshape(n, *[1] * len(rest))
     index = smpc.constant(ctx, jnp.broadcast_to(jnp.asarray(numbers), x.shape))
     both = x.map(lambda a, b: jnp.stack([a, b], 1), index)
-    while both.shape[0] > 1:
-        left, right, odd = _halves(both)
+
+    def match(left: Shared, right: Shared) -> Shared:
         bit = less(smpc, ctx, left.map(lambda a: a[:, 0]), right.map(lambda a: a[:, 0]))
-        bits = bit.map(lambda a, shape=left.shape: jnp.broadcast_to(a[:, None], shape))
-        both = _append(select(smpc, ctx, bits, right, left), odd)
-    return both.map(lambda a: a[0, 0]), both.map(lambda a: a[0, 1])
+        bits = bit.map(lambda a: jnp.broadcast_to(a[:, None], left.shape))
+        return select(smpc, ctx, bits, right, left)
+
+    winner = fold(both, match)
+    return winner.map(lambda a: a[0]), winner.map(lambda a: a[1])

@@ -72,11 +72,6 @@ def bit_of(x: Shared, j: int) -> Shared:
     return (x >> j).astype(np.uint8) & np.uint8(1)
 
 
-def _spread(b: Shared, dtype: np.dtype) -> Shared:
-    """Words that are all ones where the bit is set."""
-    return -(b & np.uint8(1)).astype(dtype)
-
-
 def _parity(x: Shared) -> Shared:
     """The parity of each word's bits, as a byte."""
     width = 8 * x.dtype.itemsize
@@ -103,15 +98,6 @@ def _index_bits(one_hot: Shared) -> list[Shared]:
     return result[::-1]
 
 
-def _thermometer(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
-    """[every bit at or below the top one set], of Boolean shares: a prefix or."""
-    width, span = 8 * x.dtype.itemsize, 1
-    while span < width:
-        x = smpc.or_bb(ctx, x, x >> span)
-        span *= 2
-    return x
-
-
 def normalize(smpc: Protocol, ctx: Context, x: Shared) -> Floating:
     """[x] as sign, mantissa and exponent, for |x| <= 2^(k-2).
 
@@ -122,7 +108,7 @@ def normalize(smpc: Protocol, ctx: Context, x: Shared) -> Floating:
     Cost: 22 rounds, 292 bytes a party and element.
     """
     bits, not_positive = _bits_below(smpc, ctx, x)
-    below = _thermometer(smpc, ctx, bits ^ _spread(not_positive, bits.dtype))
+    below = circuits.below_first(smpc, ctx, bits ^ circuits.spread(not_positive, bits.dtype))
     zero = smpc.and_bb(ctx, not_positive, smpc.not_b(ctx, bit_of(below, 0)))
     sign = public(smpc, ctx, 1, x) - (smpc.b2a(ctx, not_positive ^ zero) << 1)
     return _normalized(smpc, ctx, below, zero, sign, [sign, x])
@@ -135,7 +121,9 @@ def normalize_positive(smpc: Protocol, ctx: Context, x: Shared) -> Floating:
     """
     bits, zero = _bits_below(smpc, ctx, x)
     positive = smpc.not_b(ctx, zero)
-    below = _thermometer(smpc, ctx, smpc.and_bb(ctx, bits, _spread(positive, bits.dtype)))
+    below = circuits.below_first(
+        smpc, ctx, smpc.and_bb(ctx, bits, circuits.spread(positive, bits.dtype))
+    )
     sign = public(smpc, ctx, 1, x)
     return _normalized(smpc, ctx, below, zero, sign, [smpc.mul_ba(ctx, positive, x)])
 

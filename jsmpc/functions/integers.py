@@ -27,33 +27,9 @@ def word(smpc: Protocol, ctx: Context, x: Shared, width: int) -> Shared:
     return circuits.a2b(smpc, ctx, x.astype(bits.word_type(min(width, smpc.bits))))
 
 
-def number(smpc: Protocol, ctx: Context, x: Shared, width: int, signed: bool) -> Shared:
-    """[x] as a ring element, from the lowest `width` bits of a word shared by xor.
-
-    Each bit becomes a ring element, and they are summed with their weights; that of the highest
-    is negative in two's complement.
-
-    Cost: the rounds of `b2a`; `width` words a party and element.
-    """
-    planes = smpc.b2a(ctx, x.map(lambda w: bits.to_planes(w)[..., :width]))
-    weights = [1 << i for i in range(width)]
-    if signed:
-        weights[-1] = -weights[-1]
-    column = np.asarray([w % (1 << smpc.bits) for w in weights], smpc.ring.dtype)
-    return planes.map(lambda p: (p * column).sum(-1, dtype=p.dtype))
-
-
 def count_ones(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
-    """[the number of set bits] of a word shared by xor, as a ring element. As `number`."""
+    """[the number of set bits] of a word shared by xor; see `circuits.b2a_words`."""
     return smpc.b2a(ctx, x.map(bits.to_planes)).map(lambda p: p.sum(-1, dtype=p.dtype))
-
-
-def below_first(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
-    """[the word with its highest set bit and all below it set]. log2(width) rounds."""
-    width, span = 8 * x.dtype.itemsize, 1
-    while span < width:
-        x, span = smpc.or_bb(ctx, x, x >> span), 2 * span
-    return x
 
 
 def shift_word(x: Any, amount: Any, kind: str) -> Any:
@@ -87,15 +63,10 @@ def shift(smpc: Protocol, ctx: Context, x: Shared, amount: Shared, kind: str) ->
     for i in range(width.bit_length() - 1):
         bit = smpc.or_bb(ctx, (binary >> i) & np.uint8(1), outside)
         shifted = x.map(lambda w, i=i: shift_word(w, 1 << i, kind))
-        x = x ^ smpc.and_bb(ctx, _mask(bit, x.dtype), x ^ shifted)
+        x = x ^ smpc.and_bb(ctx, circuits.spread(bit, x.dtype), x ^ shifted)
     if kind != "arithmetic":
-        x = smpc.and_bb(ctx, _mask(smpc.not_b(ctx, outside), x.dtype), x)
+        x = smpc.and_bb(ctx, circuits.spread(smpc.not_b(ctx, outside), x.dtype), x)
     return x
-
-
-def _mask(bit: Shared, dtype: Any) -> Shared:
-    """A word of copies of a shared bit."""
-    return -(bit & np.uint8(1)).astype(dtype)
 
 
 def divide(smpc: Protocol, ctx: Context, x: Shared, y: Shared, width: int) -> tuple[Shared, Shared]:

@@ -106,19 +106,6 @@ def tournament(players: list[Values], match: Match[Values]) -> Values:
     return players[0]
 
 
-def fold(x: Any, match: Match[Any]) -> Any:
-    """All along the leading axis combined by an associative operation, in ceil(log2 n) rounds."""
-
-    def every_other(start: int, stop: int | None) -> Any:
-        return jax.tree.map(lambda a: a[start:stop:2], x)
-
-    while (n := jax.tree.leaves(x)[0].shape[0]) > 1:
-        paired = n // 2 * 2
-        winners = match(every_other(0, paired), every_other(1, paired))
-        x = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), winners, every_other(paired, None))
-    return jax.tree.map(lambda a: a[0], x)
-
-
 def reduce(x: Any, windows: Windows, match: Match[Any]) -> Any:
     """Each window of a padded operand combined by an associative operation."""
     for axis in windows.axes:

@@ -123,10 +123,6 @@ class Additive(Protocol):
         z = c.map(lambda c, *v: group.add(c, f((v[0], v[1]), (v[2], v[3]))), d, right, left, e)
         return self._finish(ctx, z, divisor, addend)
 
-    def _finish(self, ctx: Context, z: Local, divisor: int | None, addend: Local | None) -> Local:
-        z = z if addend is None else z + addend
-        return z if divisor is None else self.truncate(ctx, z, divisor)
-
     def _square(self, ctx: Context, x: Local) -> Local:
         """[x²] = [a²] + 2d·[a] + d² with d = x - a opened. 1 round, the size of x a party."""
         a, aa = ctx.deal(SquarePair(x.shape, x.dtype))

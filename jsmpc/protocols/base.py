@@ -125,6 +125,13 @@ class Protocol:
         """
         raise NotImplementedError
 
+    def _finish(
+        self, ctx: Context, z: Shared, divisor: int | None, addend: Shared | None
+    ) -> Shared:
+        """The rest of a product, where its shares are ordinary ones before the division."""
+        z = z if addend is None else z + addend
+        return z if divisor is None else self.truncate(ctx, z, divisor)
+
     def mul_aa(
         self,
         ctx: Context,

@@ -41,9 +41,7 @@ class Plain(Protocol):
         divisor: int | None = None,
         addend: Local | None = None,
     ) -> Local:
-        z = x.map(lambda a, b: f((a, b)), y)
-        z = z if addend is None else z + addend
-        return z if divisor is None else self.truncate(ctx, z, divisor)
+        return self._finish(ctx, x.map(lambda a, b: f((a, b)), y), divisor, addend)
 
     def truncate(self, ctx: Context, x: Local, divisor: int) -> Local:
         offset = -(-self.ring.bound // divisor)

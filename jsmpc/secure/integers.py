@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from jsmpc import bits
-from jsmpc.functions import comparison, integers, rounding
+from jsmpc.functions import circuits, comparison, integers, rounding
 from jsmpc.protocols.base import Shared
 from jsmpc.secure import arithmetic
 from jsmpc.secure.arithmetic import aligned
@@ -51,7 +51,7 @@ def _word(ev: Evaluator, x: Any, width: int) -> Shared:
 
 
 def _number(ev: Evaluator, word: Shared, like: Any, width: int, signed: bool) -> Secret:
-    value = integers.number(ev.smpc, ev.ctx, word, width, signed)
+    value = circuits.b2a_words(ev.smpc, ev.ctx, word, width, signed)
     return Secret(value, np.dtype(like.dtype))
 
 
@@ -102,7 +102,7 @@ def _population_count(ev: Evaluator, x: Secret) -> Secret:
 @rule(lax.clz_p, cost="function")
 def _clz(ev: Evaluator, x: Secret) -> Secret:
     width = _width(ev, x)
-    word = integers.below_first(ev.smpc, ev.ctx, _word(ev, x, width))
+    word = circuits.below_first(ev.smpc, ev.ctx, _word(ev, x, width))
     set_bits = integers.count_ones(ev.smpc, ev.ctx, word)
     words = jnp.broadcast_to(ev.smpc.ring.constant(width), x.shape)
     return Secret(ev.smpc.add_ap(ev.ctx, -set_bits, words), x.dtype)

@@ -43,10 +43,6 @@ def _constant(ev: Evaluator, x: Secret, value: float) -> Shared:
     return public(ev.smpc, ev.ctx, value * ev.scale, x.value)
 
 
-def _plus(ev: Evaluator, x: Secret, value: float) -> Secret:
-    return Secret(x.value + _constant(ev, x, value), x.dtype)
-
-
 def _unary(
     primitive: Any, error: str = _ONE_ULP
 ) -> Callable[[Callable[[Evaluator, Secret], Secret]], Callable[[Evaluator, Secret], Secret]]:
@@ -190,7 +186,7 @@ def _exp2(ev: Evaluator, x: Secret) -> Secret:
 
 @_unary(lax.expm1_p)
 def _expm1(ev: Evaluator, x: Secret) -> Secret:
-    return _plus(ev, _exp(ev, x), -1.0)
+    return arithmetic._plus(ev, _exp(ev, x), np.float32(-1.0))
 
 
 @_unary(lax.log_p)
@@ -200,7 +196,7 @@ def _log(ev: Evaluator, x: Secret) -> Secret:
 
 @_unary(lax.log1p_p)
 def _log1p(ev: Evaluator, x: Secret) -> Secret:
-    return _log(ev, _plus(ev, x, 1.0))
+    return _log(ev, arithmetic._plus(ev, x, np.float32(1.0)))
 
 
 @rule(*compat.primitives("log2"), cost="function", error=_ONE_ULP)

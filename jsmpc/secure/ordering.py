@@ -324,16 +324,7 @@ def _argmin(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any
 
 
 def _tree(x: Secret, combine: Callable[[Any, Any], Any]) -> Secret:
-    """Combines along the leading axis, halving it in each round."""
-    value = x.value
-    while value.shape[0] > 1:
-        half = value.shape[0] // 2
-        combined = combine(
-            value.map(lambda a, h=half: a[:h]), value.map(lambda a, h=half: a[h : 2 * h])
-        )
-        rest = value.map(lambda a, h=half: a[2 * h :])
-        value = combined.map(lambda a, b: jnp.concatenate([a, b]), rest)
-    return Secret(value.map(lambda a: a[0]), x.dtype)
+    return Secret(comparison.fold(x.value, combine), x.dtype)
 
 
 def _boolean(ev: Evaluator, x: Secret) -> Secret:

@@ -216,7 +216,7 @@ def _reduce(
     if xs[0].shape[0] == 0:
         empty = [x.map(lambda w: jnp.zeros(w.shape[1:], w.dtype)) for x in xs]
         return [aligned(i, x)[0] for i, x in zip(initial, empty, strict=True)]
-    return f.from_initial(initial, windows.fold(xs, f))
+    return f.from_initial(initial, comparison.fold(xs, f))
 
 
 @rule(lax.reduce_window_p, cost="program")
@@ -233,10 +233,3 @@ def _reduce_window(
             for x, i in zip(xs, around, strict=True)
         ]
     return f.from_initial(initial, windows.reduce(xs, over, f))
-
-
-@rule(lax.reduce_xor_p, cost="local")
-def _reduce_xor(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
-    if x.dtype != _BOOL:
-        raise ev.unsupported("bitwise operations on secret integers are not supported")
-    return x.map(lambda w: lax.reduce(w, np.uint8(0), lax.bitwise_xor, axes))
