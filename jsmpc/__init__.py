@@ -1,11 +1,10 @@
 """Secure multi-party computation as a JAX function transformation."""
 
-from typing import Any
-
-from jsmpc._version import __version__
-from jsmpc.cost import Cost
-from jsmpc.diagnose import Diagnosis, diagnose
-from jsmpc.errors import (
+from jsmpc._src.api.diagnose import diagnose
+from jsmpc._src.api.material import Material
+from jsmpc._src.api.secure import SecureFunction, secure
+from jsmpc._src.api.sharing import Share, reveal, share
+from jsmpc._src.errors import (
     EncodingError,
     EncodingWarning,
     JsmpcError,
@@ -15,12 +14,13 @@ from jsmpc.errors import (
     SecretError,
     UnsupportedError,
 )
-from jsmpc.fixedpoint import FixedPoint
-from jsmpc.material import Material
-from jsmpc.prf import random_key
-from jsmpc.protocols import Additive, Plain, Protocol, Replicated3
-from jsmpc.secure import SecureFunction, secure
-from jsmpc.sharing import Share, reveal, share
+from jsmpc._src.interpreter.support import supported
+from jsmpc._src.protocols import Additive, Plain, Protocol, Replicated3
+from jsmpc._src.readings.cost import Cost
+from jsmpc._src.readings.diagnosis.report import Diagnosis
+from jsmpc._src.ring.fixedpoint import FixedPoint
+from jsmpc._src.runtime.prf import random_key
+from jsmpc._version import __version__
 
 __all__ = [
     "Additive",
@@ -51,9 +51,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "supported":  # on demand: it is also the program `python -m jsmpc.secure.support`
-        from jsmpc.secure.support import supported
-
-        return supported
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return __all__

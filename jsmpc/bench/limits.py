@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsmpc import kernels, prf
+from jsmpc._src import kernels
+from jsmpc._src.kernels import native, pure
+from jsmpc._src.runtime import prf
 from jsmpc.bench.measure import Row, Settings, timed
 from jsmpc.bench.workloads import Workload
-from jsmpc.kernels import native, pure
 
 SHAPES = {"1024x1024x1024": (1024, 1024, 1024), "128x784x500": (128, 784, 500)}
 _MATMUL = (((1,), (0,)), ((), ()))

@@ -19,9 +19,9 @@ import jax
 import numpy as np
 
 import jsmpc
+from jsmpc._src.api.sharing import Share, is_share
 from jsmpc.bench.serving import Candidate, Failed, Unsupported, peak_bytes
 from jsmpc.bench.workloads import Workload
-from jsmpc.sharing import Share, is_share
 
 PROTOCOLS = ("replicated", "additive", "plain")
 PHASES = ("both", "online")

@@ -15,10 +15,10 @@ import jaxlib
 import numpy as np
 
 import jsmpc
+from jsmpc._src.kernels import native
 from jsmpc.bench.limits import Limits, share_of_ceiling
 from jsmpc.bench.measure import Row, Settings
 from jsmpc.bench.workloads import WORKLOADS
-from jsmpc.kernels import native
 
 
 def header(settings: Settings, repeat: int) -> dict[str, Any]:

@@ -1,0 +1,104 @@
+"""Comparison, selection and extremes of shared values."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsmpc._src.functions import circuits
+from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.runtime.context import Context
+
+
+def less(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
+    """[x < y], a Boolean share, for |x - y| < 2^(k-1)."""
+    return circuits.msb(smpc, ctx, x - y)
+
+
+def equal(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
+    """[x = y], a Boolean share."""
+    return circuits.is_zero(smpc, ctx, x - y)
+
+
+def select(smpc: Protocol, ctx: Context, b: Shared, x: Shared, y: Shared) -> Shared:
+    """[x] where the bit b is 1, [y] where it is 0."""
+    return y + smpc.mul_ba(ctx, b, x - y)
+
+
+def relu(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
+    """[max(x, 0)]."""
+    positive = smpc.not_b(ctx, circuits.msb(smpc, ctx, x))
+    return smpc.mul_ba(ctx, positive, x)
+
+
+def maximum(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
+    """[max(x, y)]."""
+    return y + relu(smpc, ctx, x - y)
+
+
+def minimum(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
+    """[min(x, y)]."""
+    return x - relu(smpc, ctx, x - y)
+
+
+def absolute(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
+    """[|x|]."""
+    return x - _twice(smpc.mul_ba(ctx, circuits.msb(smpc, ctx, x), x))
+
+
+def copy_sign(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
+    """[x] where y >= 0, [-x] where y < 0."""
+    return x - _twice(smpc.mul_ba(ctx, circuits.msb(smpc, ctx, y), x))
+
+
+def _twice(x: Shared) -> Shared:
+    return x + x
+
+
+def fold(x: Any, match: Callable[[Any, Any], Any]) -> Any:
+    """All along the leading axis combined by an associative operation, in ceil(log2 n) rounds.
+
+    Neighbours meet, the one on the left first. `x` is a pytree of shares, combined as a whole.
+    """
+
+    def every_other(start: int, stop: int | None) -> Any:
+        return jax.tree.map(lambda a: a[start:stop:2], x)
+
+    while (n := jax.tree.leaves(x)[0].shape[0]) > 1:
+        paired = n // 2 * 2
+        winners = match(every_other(0, paired), every_other(1, paired))
+        if paired < n:
+            last = every_other(paired, None)
+            winners = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), winners, last)
+        x = winners
+    return jax.tree.map(lambda a: a[0], x)
+
+
+def largest(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
+    """[max] along the leading axis, by a tournament of ceil(log2 n) matches."""
+    return fold(x, functools.partial(maximum, smpc, ctx))
+
+
+def argument_of_largest(smpc: Protocol, ctx: Context, x: Shared) -> tuple[Shared, Shared]:
+    """[max] and the index [argmax], the first of equals, along the leading axis.
+
+    A tournament of ceil(log2 n) matches of neighbours; value and index of each winner are
+    selected together.
+    """
+    n, rest = x.shape[0], x.shape[1:]
+    numbers = np.arange(n, dtype=smpc.ring.dtype).reshape(n, *[1] * len(rest))
+    index = smpc.constant(ctx, jnp.broadcast_to(jnp.asarray(numbers), x.shape))
+    both = x.map(lambda a, b: jnp.stack([a, b], 1), index)
+
+    def match(left: Shared, right: Shared) -> Shared:
+        bit = less(smpc, ctx, left.map(lambda a: a[:, 0]), right.map(lambda a: a[:, 0]))
+        bits = bit.map(lambda a: jnp.broadcast_to(a[:, None], left.shape))
+        return select(smpc, ctx, bits, right, left)
+
+    winner = fold(both, match)
+    return winner.map(lambda a: a[0]), winner.map(lambda a: a[1])

@@ -1,0 +1,78 @@
+"""Division of shared numbers, by reciprocals of their mantissas."""
+
+from __future__ import annotations
+
+import math
+
+from jsmpc._src.functions.floating import assemble, normalize
+from jsmpc._src.functions.polynomial import fraction_bits, public, rescale
+from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.runtime.context import Context
+
+
+def reciprocal_of_mantissa(smpc: Protocol, ctx: Context, m: Shared) -> Shared:
+    """[1/m] for 1 <= m <= 2; operand and result have F fractional bits.
+
+    1. y = (545 - 374·m + 83·m²) / 256, which m turns into 1 - e with |e| < 2^-6.4.
+    2. 1/m = y·(1 + e)·(1 + e²) / (1 - e⁴) (R. Goldschmidt, Applications of division by
+       convergence, 1964).
+
+    Relative error below 2^-25.6 and a few units 2^-F.
+
+    Cost: 8 rounds, 80 bytes a party and element.
+    """
+    f = fraction_bits(smpc.ring)
+    one, constant = 1 << f, smpc.ring.constant
+    unit = public(smpc, ctx, one, m)
+    square = smpc.square(ctx, m, one)
+    y = square * constant(83) - m * constant(374) + unit * constant(545)
+    e = unit - smpc.mul_aa(ctx, m, y, one << 8)
+    better = smpc.mul_aa(ctx, y, unit + e, one << 8)
+    return smpc.mul_aa(ctx, better, unit + smpc.square(ctx, e, one), one)
+
+
+def binary(factor: float, least: float) -> tuple[float, int]:
+    """A positive number as φ·2^g with least <= φ < 2·least."""
+    g = math.floor(math.log2(factor / least))
+    return factor / 2**g, g
+
+
+def _is_power_of_two(x: float) -> bool:
+    return math.frexp(x)[0] == 0.5
+
+
+def reciprocal(smpc: Protocol, ctx: Context, x: Shared, factor: float) -> Shared:
+    """[factor / x] for a public factor: with the square of the scale, 1/x of numbers.
+
+    Relative error below 2^-23, or one unit in the last place. 1/0 is what the smallest positive
+    number gives.
+
+    Cost: 36 rounds, 526 bytes a party and element.
+    """
+    number = normalize(smpc, ctx, x)
+    phi, g = binary(factor, 1.0)
+    q = reciprocal_of_mantissa(smpc, ctx, number.divisor)
+    q = rescale(smpc, ctx, q, phi, 1 << fraction_bits(smpc.ring))
+    exponent = public(smpc, ctx, g, x) - number.exponent(smpc, ctx)
+    return assemble(smpc, ctx, q, exponent, number.sign)
+
+
+def divide(smpc: Protocol, ctx: Context, x: Shared, y: Shared, factor: float) -> Shared:
+    """[x·factor / y] for a public factor: with the scale, the quotient of numbers.
+
+    Both are normalized, so that a quotient of two large numbers is as precise as of small ones.
+    Relative error below 2^-22, or one unit in the last place. A quotient out of range is the
+    largest number with its sign. A divisor 0 counts as the smallest positive number; 0/0 is 0.
+
+    Cost: 38 rounds, 842 bytes a party and element.
+    """
+    above, below = (normalize(smpc, ctx, v) for v in (x, y))
+    one = 1 << fraction_bits(smpc.ring)
+    slightly_less = public(smpc, ctx, 4, x)  # so that q < 2
+    inverse = reciprocal_of_mantissa(smpc, ctx, below.divisor) - slightly_less
+    q = smpc.mul_aa(ctx, above.mantissa, inverse, one)
+    phi, g = (1.0, math.log2(factor)) if _is_power_of_two(factor) else binary(factor, 0.5)
+    q = rescale(smpc, ctx, q, phi, 2 * one)
+    exponent = above.exponent(smpc, ctx) - below.exponent(smpc, ctx)
+    sign = smpc.mul_aa(ctx, above.sign, below.sign)
+    return assemble(smpc, ctx, q, exponent + public(smpc, ctx, g, x), sign)

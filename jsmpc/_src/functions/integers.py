@@ -1,0 +1,116 @@
+"""Integers: their bits, shifts by secret amounts, and division.
+
+A secret integer is a ring element. The bits of its dtype's own width w are the lowest w of it, a
+local cast of the shares, so that sums and products that went beyond w bits wrap here as they do in
+two's complement. Words of bits are Boolean shares of `uint{w}`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jsmpc._src.functions import circuits
+from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.ring import blocks
+from jsmpc._src.runtime.context import Context
+
+
+def word(smpc: Protocol, ctx: Context, x: Shared, width: int) -> Shared:
+    """[the lowest `width` bits of x], a word shared by xor; width 8, 16, 32 or 64.
+
+    Cost: 2 + log2(width) rounds.
+    """
+    return circuits.a2b(smpc, ctx, x.astype(blocks.word_type(min(width, smpc.bits))))
+
+
+def count_ones(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
+    """[the number of set bits] of a word shared by xor; see `circuits.b2a_words`."""
+    return smpc.b2a(ctx, x.map(blocks.to_planes)).map(lambda p: p.sum(-1, dtype=p.dtype))
+
+
+def shift_word(x: Any, amount: Any, kind: str) -> Any:
+    """A word shifted `left`, `logical` or `arithmetic` by public amounts below its width."""
+    amount = jnp.asarray(amount).astype(x.dtype)
+    if kind == "left":
+        return x << amount
+    if kind == "logical":
+        return x >> amount
+    signed = jnp.dtype(f"int{8 * x.dtype.itemsize}")
+    shifted = lax.shift_right_arithmetic(x.astype(signed), amount.astype(signed))
+    return shifted.astype(x.dtype)
+
+
+def shift(smpc: Protocol, ctx: Context, x: Shared, amount: Shared, kind: str) -> Shared:
+    """[a word shifted by a secret amount]; negative ones and those beyond its width shift all out.
+
+    1. [amount outside of 0 … width - 1], and the bits of the amount.
+    2. For each bit a shift by its power of two, taken where it is set: all are set where the
+       amount is outside.
+    3. Where it is outside, zero; not in arithmetic shifts, which leave the sign everywhere.
+
+    Cost: 2 + log2(k) + log2(width) rounds.
+    """
+    width = 8 * x.dtype.itemsize
+    last = jnp.broadcast_to(smpc.ring.constant(width - 1), amount.shape)
+    sides = amount.map(lambda w, v: jnp.stack([w, v]), smpc.add_ap(ctx, -amount, last))
+    below, above = circuits.msb(smpc, ctx, sides).maps(lambda b: (b[0], b[1]))
+    outside = below ^ above
+    binary = circuits.a2b(smpc, ctx, amount.astype(np.uint8))
+    for i in range(width.bit_length() - 1):
+        bit = smpc.or_bb(ctx, (binary >> i) & np.uint8(1), outside)
+        shifted = x.map(lambda w, i=i: shift_word(w, 1 << i, kind))
+        x = x ^ smpc.and_bb(ctx, circuits.spread(bit, x.dtype), x ^ shifted)
+    if kind != "arithmetic":
+        x = smpc.and_bb(ctx, circuits.spread(smpc.not_b(ctx, outside), x.dtype), x)
+    return x
+
+
+def divide(smpc: Protocol, ctx: Context, x: Shared, y: Shared, width: int) -> tuple[Shared, Shared]:
+    """[quotient] and [remainder] of 0 <= x < 2^width by 0 <= y, exact; width <= k - 2.
+
+    Restoring division, a bit a step from the highest: the remainder so far, doubled, with the
+    next bit of x added, is at least y or not. A divisor of 0 gives 2^width - 1 and x.
+
+    Cost: `width` times a comparison and a product: 8 rounds each in replicated sharing.
+    """
+    binary = circuits.a2b(smpc, ctx, x.astype(blocks.word_type(width)))
+    planes = smpc.b2a(ctx, binary.map(lambda w: blocks.to_planes(w)[..., :width]))
+    rows = planes.map(lambda p: jnp.moveaxis(p, -1, 0))
+
+    def step(ctx: Context, rest: Shared, row: Shared) -> tuple[Shared, Shared]:
+        rest = rest + rest + row
+        bit = smpc.not_b(ctx, circuits.msb(smpc, ctx, rest - y))
+        return rest - smpc.mul_ba(ctx, bit, y), bit
+
+    zero = x.map(jnp.zeros_like)
+    rest, quotient = ctx.scan(step, zero, rows, width, reverse=True)
+    digits = smpc.b2a(ctx, quotient)
+    weights = np.ones((), smpc.ring.dtype) << np.arange(width, dtype=smpc.ring.dtype)
+    return digits.map(lambda q: jnp.tensordot(weights, q, 1)), rest
+
+
+def truncated(
+    smpc: Protocol, ctx: Context, x: Shared, y: Shared, width: int
+) -> tuple[Shared, Shared, Shared]:
+    """[quotient] rounded toward zero, [remainder] with the sign of x, and [y = 0].
+
+    1. Signs and magnitudes of x and y, together.
+    2. `divide`; the quotient is negative where the signs differ.
+
+    Cost: as `divide`.
+    """
+    both = x.map(lambda a, b: jnp.stack([a, b]), y)
+    signs = circuits.msb(smpc, ctx, both)
+    negative = smpc.mul_ba(ctx, signs, both)
+    magnitudes = both - negative - negative
+    dividend, divisor = magnitudes.maps(lambda m: (m[0], m[1]))
+    quotient, rest = divide(smpc, ctx, dividend, divisor, width)
+    flips = signs.map(lambda s: jnp.stack([s[0] ^ s[1], s[0]]))
+    results = quotient.map(lambda a, b: jnp.stack([a, b]), rest)
+    negative = smpc.mul_ba(ctx, flips, results)
+    quotient, rest = (results - negative - negative).maps(lambda r: (r[0], r[1]))
+    return quotient, rest, circuits.is_zero(smpc, ctx, y)

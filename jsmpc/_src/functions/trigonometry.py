@@ -1,0 +1,69 @@
+"""Trigonometric functions of shared numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from jsmpc._src.functions import circuits, comparison
+from jsmpc._src.functions.division import divide
+from jsmpc._src.functions.polynomial import fit_odd, fraction_bits, public, rescale
+from jsmpc._src.functions.sigmoid import odd_polynomial
+from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.runtime.context import Context
+
+
+def sine(
+    smpc: Protocol, ctx: Context, x: Shared, unit: float, scale: float, turns: float = 0.0
+) -> Shared:
+    """[scale·sin(x / unit + 2π·turns)].
+
+    1. The angle as a fraction of a turn is a whole word: x·c modulo 2^k, with c = 2^k / (2π·unit)
+       rounded, drops whole turns by itself.
+    2. Angles beyond a quarter turn are reflected: sin(π - a) = sin(a).
+    3. t·g(2t² - 1) for a quarter turn t in [-1, 1], with a polynomial g of degree 5.
+
+    Off by less than two units in the last place and |x|·2^-k·π.
+
+    Cost: 22 rounds, 159 bytes a party and element.
+    """
+    ring, f = smpc.ring, fraction_bits(smpc.ring)
+    whole = 1 << ring.bits
+    angle = x * ring.constant(round(whole / (2 * math.pi * unit)))
+    angle = angle + public(smpc, ctx, turns * whole, x)
+    far = circuits.msb(smpc, ctx, angle + public(smpc, ctx, whole // 4, x))
+    reflected = public(smpc, ctx, whole // 2, x) - (angle << 1)
+    angle = angle + smpc.mul_ba(ctx, far, reflected)
+    t = smpc.truncate(ctx, angle, 1 << (ring.bits - 2 - f))
+    y = odd_polynomial(smpc, ctx, fit_odd(_sine_of_quarter, 5), t)
+    return rescale(smpc, ctx, y, scale / (1 << f), 2 << f)
+
+
+def _sine_of_quarter(t: np.ndarray) -> np.ndarray:
+    return np.sin(np.pi / 2 * t)
+
+
+def arc_tangent(smpc: Protocol, ctx: Context, y: Shared, x: Shared, scale: float) -> Shared:
+    """[scale·atan2(y, x)] of two ring elements of one scale.
+
+    1. The signs and the magnitudes of both, and which is the smaller.
+    2. a = atan(t) for t = smaller / larger in [0, 1], by a polynomial.
+    3. a or π/2 - a, whichever has the larger magnitude below; for x < 0, π minus that; the sign
+       of y.
+
+    atan2(0, 0) is 0. Off by less than three units in the last place.
+
+    Cost: 71 rounds, 1144 bytes a party and element.
+    """
+    f = fraction_bits(smpc.ring)
+    left, down = (circuits.msb(smpc, ctx, v) for v in (x, y))
+    width = x - (smpc.mul_ba(ctx, left, x) << 1)
+    height = y - (smpc.mul_ba(ctx, down, y) << 1)
+    steep = comparison.less(smpc, ctx, width, height)
+    swap = smpc.mul_ba(ctx, steep, height - width)
+    t = divide(smpc, ctx, height - swap, width + swap, 1 << f)
+    angle = odd_polynomial(smpc, ctx, fit_odd(np.arctan, 9), t)
+    for b, end in ((steep, math.pi / 2), (left, math.pi), (down, 0.0)):
+        angle = angle + smpc.mul_ba(ctx, b, public(smpc, ctx, end * (1 << f), t) - (angle << 1))
+    return rescale(smpc, ctx, angle, scale / (1 << f), 4 << f)

@@ -1,0 +1,169 @@
+"""Rules for comparison, selection, extremes and logic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jsmpc._src.functions import circuits, comparison
+from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.registry import rule
+from jsmpc._src.interpreter.rules.arithmetic import aligned, constant
+from jsmpc._src.interpreter.rules.logic import invert
+from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
+from jsmpc._src.jaxprs import compat
+from jsmpc._src.protocols.base import Shared
+
+
+def _beyond(ev: Evaluator, x: Any) -> Any:
+    """Where a public operand is NaN, infinite or beyond the encoding; None if nowhere for sure."""
+    if is_secret(x) or not jnp.issubdtype(x.dtype, jnp.floating):
+        return None
+    limit = ev.smpc.encoding.limit(ev.smpc.ring)
+    if isinstance(x, jax.core.Tracer):
+        return ~(abs(x) < limit)
+    beyond = ~(abs(np.asarray(x)) < limit)
+    return beyond if beyond.any() else None
+
+
+def _compare(ev: Evaluator, f: Callable[..., Any], g: Any, x: Any, y: Any) -> Any:
+    """f(x, y) of secrets, but g(x, y) of plain arrays where a public operand is beyond.
+
+    There the result is the same for every secret, which is a number within the encoding's
+    limits: 0 stands for it in g.
+    """
+    x, y = aligned(x, y)
+    beyond = next((b for b in (_beyond(ev, v) for v in (x, y)) if b is not None), None)
+    if beyond is None:
+        return f(ev, *ev.secrets(x, y))
+    known = g(*(jnp.zeros((), v.dtype) if is_secret(v) else v for v in (x, y)))
+    where: Callable[..., Any] = jnp.where
+    if not isinstance(beyond, jax.core.Tracer):
+        if beyond.all():
+            return known
+        where = np.where
+    x, y = (v if is_secret(v) else where(beyond, np.zeros((), v.dtype), v) for v in (x, y))
+    bit = f(ev, *ev.secrets(x, y)).value
+    keep, fixed = (~beyond).astype(np.uint8), (known & beyond).astype(np.uint8)
+    return Secret(ev.smpc.xor_bp(ev.ctx, bit & keep, fixed), BOOL)
+
+
+def _less(ev: Evaluator, x: Any, y: Any) -> Any:
+    return _compare(ev, _less_secret, jnp.less, x, y)
+
+
+def _not_less(ev: Evaluator, x: Any, y: Any) -> Any:
+    return _compare(ev, lambda *v: invert(ev, _less_secret(*v)), jnp.greater_equal, x, y)
+
+
+def _less_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
+    if x.dtype == BOOL:
+        return Secret(ev.smpc.and_bb(ev.ctx, ev.smpc.not_b(ev.ctx, x.value), y.value), BOOL)
+    return Secret(comparison.less(ev.smpc, ev.ctx, x.value, y.value), BOOL)
+
+
+@rule(lax.lt_p, *compat.primitives("lt_to"), cost="comparison")
+def _lt(ev: Evaluator, x: Any, y: Any) -> Any:
+    return _less(ev, x, y)
+
+
+@rule(lax.gt_p, cost="comparison")
+def _gt(ev: Evaluator, x: Any, y: Any) -> Any:
+    return _less(ev, y, x)
+
+
+@rule(lax.ge_p, cost="comparison")
+def _ge(ev: Evaluator, x: Any, y: Any) -> Any:
+    return _not_less(ev, x, y)
+
+
+@rule(lax.le_p, *compat.primitives("le_to"), cost="comparison")
+def _le(ev: Evaluator, x: Any, y: Any) -> Any:
+    return _not_less(ev, y, x)
+
+
+@rule(lax.ne_p, cost="comparison")
+def _ne(ev: Evaluator, x: Any, y: Any) -> Any:
+    if x is y:
+        return np.zeros(x.shape, bool)
+    return _compare(ev, lambda *v: invert(ev, _equal_secret(*v)), jnp.not_equal, x, y)
+
+
+@rule(lax.eq_p, *compat.primitives("eq_to"), cost="comparison")
+def _eq(ev: Evaluator, x: Any, y: Any) -> Any:
+    """x == x holds without a comparison: a secret is never NaN."""
+    if x is y:
+        return np.ones(x.shape, bool)
+    return _compare(ev, _equal_secret, jnp.equal, x, y)
+
+
+def _equal_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
+    if x.dtype == BOOL:
+        return invert(ev, Secret(x.value ^ y.value, BOOL))
+    return Secret(comparison.equal(ev.smpc, ev.ctx, x.value, y.value), BOOL)
+
+
+@rule(lax.is_finite_p, cost="local")
+def _is_finite(ev: Evaluator, x: Secret) -> Any:
+    return np.ones(x.shape, bool)
+
+
+def _unbounded(x: Any, sign: int) -> bool:
+    """Whether a public operand is minus (plus) infinity throughout: neutral in max (min)."""
+    return isinstance(x, np.ndarray | np.generic) and bool(np.all(np.asarray(x) == sign * math.inf))
+
+
+@rule(lax.max_p, cost="comparison")
+def maximum(ev: Evaluator, x: Any, y: Any) -> Secret:
+    for public, other in ((x, y), (y, x)):
+        if _unbounded(public, -1):
+            return other
+    x, y = ev.secrets(*aligned(x, y))
+    if x.dtype == BOOL:
+        return Secret(ev.smpc.or_bb(ev.ctx, x.value, y.value), BOOL)
+    return Secret(comparison.maximum(ev.smpc, ev.ctx, x.value, y.value), x.dtype)
+
+
+@rule(lax.min_p, cost="comparison")
+def minimum(ev: Evaluator, x: Any, y: Any) -> Secret:
+    for public, other in ((x, y), (y, x)):
+        if _unbounded(public, 1):
+            return other
+    x, y = ev.secrets(*aligned(x, y))
+    if x.dtype == BOOL:
+        return Secret(ev.smpc.and_bb(ev.ctx, x.value, y.value), BOOL)
+    return Secret(comparison.minimum(ev.smpc, ev.ctx, x.value, y.value), x.dtype)
+
+
+@rule(lax.clamp_p, cost="comparison")
+def _clamp(ev: Evaluator, low: Any, x: Any, high: Any) -> Any:
+    low, x, high = aligned(low, x, high)
+    return minimum(ev, maximum(ev, x, low), high)
+
+
+@rule(lax.abs_p, cost="comparison")
+def _abs(ev: Evaluator, x: Secret) -> Secret:
+    return Secret(comparison.absolute(ev.smpc, ev.ctx, x.value), x.dtype)
+
+
+@rule(lax.sign_p, cost="comparison")
+def _sign(ev: Evaluator, x: Secret) -> Secret:
+    smpc, ctx = ev.smpc, ev.ctx
+    negative = x.value.map(lambda a: jnp.stack([a, -a]))
+    bits = smpc.b2a(ctx, circuits.msb(smpc, ctx, negative))
+    value = bits.map(lambda b: b[1] - b[0])
+    factor = ev.divisor(x.dtype) or 1
+    return Secret(value * smpc.ring.constant(factor), x.dtype)
+
+
+def to_unit(ev: Evaluator, x: Secret, end: float = 1.0) -> Shared:
+    """x clamped to [-end, end]."""
+    limit = constant(ev, x, end)
+    low = comparison.maximum(ev.smpc, ev.ctx, x.value, -limit)
+    return comparison.minimum(ev.smpc, ev.ctx, low, limit)

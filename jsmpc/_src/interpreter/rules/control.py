@@ -1,0 +1,97 @@
+"""Rules for sub-programs: calls, loops and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import primitives as P  # noqa: N812
+
+from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.registry import rule
+from jsmpc._src.interpreter.rules.arithmetic import is_known
+from jsmpc._src.interpreter.rules.selection import choose
+from jsmpc._src.interpreter.secret import is_secret
+from jsmpc._src.jaxprs.secrecy import carries, secrecy
+from jsmpc._src.jaxprs.structure import CALLS, Call, Scan, While
+
+_INNER = "that of the sub-program"
+
+
+@rule(*CALLS, cost="program", error=_INNER)
+def _call(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
+    return ev.evaluate(Call.of(ev.eqn).body, operands)
+
+
+def _as_secret(ev: Evaluator, values: Sequence[Any], secret: Sequence[bool]) -> list[Any]:
+    return [
+        ev.secret(v) if s else v if is_secret(v) else jnp.asarray(v)
+        for v, s in zip(values, secret, strict=True)
+    ]
+
+
+@rule(P.scan_p, cost="program", error=_INNER)
+def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
+    loop = Scan.of(ev.eqn)
+    carry_secret = carries(loop, [is_secret(x) for x in operands])[0]
+    constants, init, xs = loop.split(operands)
+
+    def body(ctx: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+        inner = ev.enter(ctx)
+        out = inner.evaluate(loop.body, [*constants, *carry, *x])
+        return _as_secret(inner, out[: loop.carried], carry_secret), out[loop.carried :]
+
+    init = _as_secret(ev, init, carry_secret)
+    carry, ys = ev.ctx.scan(body, init, xs, loop.length, reverse=loop.reverse, unroll=loop.unroll)
+    return [*carry, *ys]
+
+
+@rule(P.while_p, cost="program", error=_INNER)
+def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
+    loop = While.of(ev.eqn)
+    test, constants, init = loop.split(operands)
+    carry_secret = carries(loop, [is_secret(x) for x in (*constants, *init)])[0]
+    if any(secrecy(loop.condition, [*(is_secret(x) for x in test), *carry_secret])):
+        raise ev.unsupported(
+            "the condition of a while loop is secret, and how often it runs would disclose it. "
+            "Run a fixed number of iterations (lax.fori_loop, lax.scan) and select with "
+            "jnp.where, or reveal the condition if it may be disclosed"
+        )
+
+    def condition(ctx: Any, carry: Any) -> Any:
+        return ev.enter(ctx).evaluate(loop.condition, [*test, *carry])[0]
+
+    def body(ctx: Any, carry: Any) -> Any:
+        inner = ev.enter(ctx)
+        return _as_secret(inner, inner.evaluate(loop.body, [*constants, *carry]), carry_secret)
+
+    return ev.ctx.while_loop(condition, body, _as_secret(ev, init, carry_secret))
+
+
+@rule(P.cond_p, cost="program", error=_INNER)
+def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) -> list[Any]:
+    """Of a secret condition all branches are evaluated, and their results selected from."""
+    if is_known(index):
+        return ev.evaluate(branches[min(max(int(index), 0), len(branches) - 1)], operands)
+    contexts = ev.ctx.branches(len(branches))
+    if not is_secret(index):
+        secret = [
+            any(c)
+            for c in zip(
+                *(secrecy(b, [is_secret(x) for x in operands]) for b in branches), strict=True
+            )
+        ]
+
+        def run(branch: int) -> Any:
+            def call(values: Any) -> list[Any]:
+                inner = ev.enter(contexts[branch])
+                return _as_secret(inner, inner.evaluate(branches[branch], values), secret)
+
+            return call
+
+        calls = [ev.ctx.optimize(run(i)) for i in range(len(branches))]
+        return lax.switch(index, calls, list(operands))
+    results = [ev.enter(c).evaluate(b, operands) for c, b in zip(contexts, branches, strict=True)]
+    return [choose(ev, index, cases) for cases in zip(*results, strict=True)]

@@ -1,0 +1,52 @@
+"""Rules for division."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jsmpc._src.functions import division
+from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.registry import rule
+from jsmpc._src.interpreter.rules import integers
+from jsmpc._src.interpreter.rules.arithmetic import aligned, is_known, public_factor, scaled
+from jsmpc._src.interpreter.secret import Secret, is_secret
+
+
+def reciprocal(ev: Evaluator, x: Secret, numerator: float = 1.0) -> Secret:
+    """numerator / x for a public number."""
+    if numerator == 0:
+        return Secret(x.value - x.value, x.dtype)
+    value = division.reciprocal(ev.smpc, ev.ctx, x.value, abs(numerator) * ev.scale**2)
+    return Secret(value if numerator > 0 else -value, x.dtype)
+
+
+@rule(lax.div_p, cost="function", error="2^-22 or 1 ulp; integers exact")
+def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return integers.divide(ev, x, y)
+    if not is_secret(y):
+        return divided_by_public(ev, x, y)
+    if is_known(x) and np.size(x) and (x == np.asarray(x).flat[0]).all():
+        ev.check_constant(np.asarray(x))
+        return reciprocal(ev, y, float(np.asarray(x).flat[0]))
+    x, y = ev.secrets(*aligned(x, y))
+    return Secret(division.divide(ev.smpc, ev.ctx, x.value, y.value, ev.scale), y.dtype)
+
+
+def divided_by_public(ev: Evaluator, x: Secret, y: Any) -> Secret:
+    """x / y for a public y."""
+    x, y = aligned(x, y)
+    if not is_known(y):
+        return scaled(ev, x, *public_factor(ev, 1.0 / jnp.asarray(y), x.dtype))
+    values = np.asarray(y, np.float64)
+    if (values == 0).any():
+        raise ev.unsupported("division of a secret by a public zero")
+    divisor = float(values.flat[0]) if values.size else 1.0
+    whole = divisor == round(divisor) and 0 < divisor <= ev.smpc.ring.bound
+    if whole and (values == divisor).all():
+        return Secret(ev.smpc.truncate(ev.ctx, x.value, int(divisor)), x.dtype)
+    return scaled(ev, x, *public_factor(ev, 1.0 / values, x.dtype))

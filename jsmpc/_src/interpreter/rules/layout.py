@@ -1,0 +1,72 @@
+"""Rules for primitives that move elements or are linear: they act on every share alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jax import lax
+from jax.extend.core import primitives as P  # noqa: N812
+
+from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.registry import rule
+from jsmpc._src.interpreter.rules.selection import saturated
+from jsmpc._src.interpreter.secret import Secret, is_secret
+from jsmpc._src.jaxprs import compat
+
+
+@rule(
+    lax.reshape_p,
+    lax.transpose_p,
+    lax.broadcast_in_dim_p,
+    lax.squeeze_p,
+    lax.slice_p,
+    lax.rev_p,
+    P.copy_p,
+    lax.optimization_barrier_p,
+    lax.split_p,
+    lax.reduce_window_sum_p,
+    *compat.primitives("tile", "unstack"),
+    cost="local",
+)
+def _linear(ev: Evaluator, x: Any, *rest: Any, **params: Any) -> Any:
+    bind = ev.eqn.primitive.bind
+    if ev.eqn.primitive.multiple_results:
+        if not rest:
+            return [Secret(part, x.dtype) for part in x.value.maps(lambda w: bind(w, **params))]
+        operands = [x, *rest]
+        return [v.map(lambda w: bind(w, **params)[0]) if is_secret(v) else v for v in operands]
+    if any(map(is_secret, rest)):
+        raise ev.unsupported("a secret shape cannot be computed with")
+    return x.map(lambda w: bind(w, *rest, **params))
+
+
+@rule(lax.reduce_sum_p, lax.cumsum_p, cost="local")
+def _sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
+    return x.map(lambda w: ev.eqn.primitive.bind(w, **params))
+
+
+@rule(lax.concatenate_p, *compat.primitives("stack"), cost="local")
+def _concatenate(ev: Evaluator, *operands: Any, **params: Any) -> Secret:
+    first, *others = ev.secrets(*(saturated(ev, x) for x in operands))
+    value = first.value.map(
+        lambda *words: ev.eqn.primitive.bind(*words, **params), *(o.value for o in others)
+    )
+    return Secret(value, first.dtype)
+
+
+@rule(lax.pad_p, cost="local")
+def _pad(ev: Evaluator, x: Any, padding: Any, **params: Any) -> Secret:
+    x, padding = ev.secrets(saturated(ev, x), saturated(ev, padding))
+    value = x.value.map(lambda w, p: lax.pad_p.bind(w, p, **params), padding.value)
+    return Secret(value, x.dtype)
+
+
+@rule(P.device_put_p, cost="local")
+def _device_put(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
+    """Shares stay where they are."""
+    return list(operands)
+
+
+@rule(lax.reduce_precision_p, P.stop_gradient_p, compat.checkpoint_name_p, cost="local")
+def _same(ev: Evaluator, x: Secret, **_: Any) -> Secret:
+    return x

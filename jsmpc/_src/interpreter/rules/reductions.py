@@ -1,0 +1,134 @@
+"""Rules for reductions over axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jsmpc._src.functions import comparison
+from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.registry import rule
+from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number
+from jsmpc._src.interpreter.secret import BOOL, Secret
+from jsmpc._src.jaxprs import compat
+
+
+def leading(x: Secret, axes: tuple[int, ...]) -> Secret:
+    """The axes to reduce over, flattened into one leading axis."""
+    kept = [d for d in range(x.ndim) if d not in axes]
+    shape = [-1, *(x.shape[d] for d in kept)]
+    return x.map(lambda w: w.transpose(*axes, *kept).reshape(shape))
+
+
+def _nonempty(ev: Evaluator, x: Secret) -> Secret:
+    if x.shape[0] == 0:
+        raise ev.unsupported("an extreme of no elements does not exist")
+    return x
+
+
+@rule(lax.reduce_max_p, cost="comparison")
+def _reduce_max(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
+    moved = _nonempty(ev, leading(x, axes))
+    if x.dtype == BOOL:
+        return _folded(moved, lambda a, b: ev.smpc.or_bb(ev.ctx, a, b))
+    return Secret(comparison.largest(ev.smpc, ev.ctx, moved.value), x.dtype)
+
+
+@rule(lax.reduce_min_p, cost="comparison")
+def _reduce_min(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
+    moved = _nonempty(ev, leading(x, axes))
+    if x.dtype == BOOL:
+        return _folded(moved, lambda a, b: ev.smpc.and_bb(ev.ctx, a, b))
+    return Secret(-comparison.largest(ev.smpc, ev.ctx, -moved.value), x.dtype)
+
+
+@rule(lax.argmax_p, cost="comparison")
+def _argmax(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any) -> Secret:
+    moved = _nonempty(ev, leading(as_number(ev, x), axes))
+    _, index = comparison.argument_of_largest(ev.smpc, ev.ctx, moved.value)
+    return Secret(index, np.dtype(index_dtype))
+
+
+@rule(lax.argmin_p, cost="comparison")
+def _argmin(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any) -> Secret:
+    x = as_number(ev, x)
+    return _argmax(ev, Secret(-x.value, x.dtype), axes=axes, index_dtype=index_dtype)
+
+
+def _folded(x: Secret, combine: Callable[[Any, Any], Any]) -> Secret:
+    return Secret(comparison.fold(x.value, combine), x.dtype)
+
+
+def _boolean(ev: Evaluator, x: Secret) -> Secret:
+    if x.dtype != BOOL:
+        raise ev.unsupported(
+            "the bits of integers are not combined along an axis. Combine them pairwise with "
+            "&, | and ^"
+        )
+    return x
+
+
+@rule(lax.reduce_and_p, cost="product")
+def _reduce_and(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Any:
+    moved = leading(_boolean(ev, x), axes)
+    if not moved.shape[0]:
+        return jnp.ones(moved.shape[1:], bool)
+    return _folded(moved, lambda a, b: ev.smpc.and_bb(ev.ctx, a, b))
+
+
+@rule(lax.reduce_or_p, cost="product")
+def _reduce_or(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Any:
+    moved = leading(_boolean(ev, x), axes)
+    if not moved.shape[0]:
+        return jnp.zeros(moved.shape[1:], bool)
+    return _folded(moved, lambda a, b: ev.smpc.or_bb(ev.ctx, a, b))
+
+
+@rule(lax.reduce_xor_p, cost="local")
+def _reduce_xor(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
+    return _boolean(ev, x).map(lambda w: lax.reduce_xor(w, axes))
+
+
+@rule(lax.reduce_prod_p, cost="product", error="1 ulp a product")
+def _reduce_prod(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
+    divisor = ev.divisor(x.dtype)
+    return _folded(leading(x, axes), lambda a, b: ev.smpc.mul_aa(ev.ctx, a, b, divisor))
+
+
+class _Reduction:
+    """An associative function of two lists of scalars, applied to arrays elementwise."""
+
+    def __init__(self, ev: Evaluator, jaxpr: Any, consts: Sequence[Any] = ()):
+        jaxpr, own = compat.open_jaxpr(jaxpr)
+        self.ev, self.f = ev, lambda *xs: jax.core.eval_jaxpr(jaxpr, own or consts, *xs)
+
+    def __call__(self, left: list[Any], right: list[Secret]) -> list[Secret]:
+        f = self.f
+        for _ in right[0].shape:
+            f = jax.vmap(f)
+        specs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in right]
+        jaxpr = jax.make_jaxpr(f)(*specs, *specs)
+        out = self.ev.evaluate(jaxpr, [*left, *right])
+        return [self.ev.secret(x, like) for x, like in zip(out, right, strict=True)]
+
+    def from_initial(self, initial: Sequence[Any], results: list[Secret]) -> list[Secret]:
+        pairs = (aligned(i, x) for i, x in zip(initial, results, strict=True))
+        return self([i for i, _ in pairs], results)
+
+
+@rule(lax.reduce_p, cost="program")
+def _reduce(
+    ev: Evaluator, *operands: Any, jaxpr: Any, dimensions: tuple[int, ...], **_: Any
+) -> list[Any]:
+    count, f = len(operands) // 2, _Reduction(ev, jaxpr)
+    xs = [leading(ev.secret(x), dimensions) for x in operands[:count]]
+    initial = operands[count:]
+    if xs[0].shape[0] == 0:
+        empty = [x.map(lambda w: jnp.zeros(w.shape[1:], w.dtype)) for x in xs]
+        return [aligned(i, x)[0] for i, x in zip(initial, empty, strict=True)]
+    return f.from_initial(initial, comparison.fold(xs, f))

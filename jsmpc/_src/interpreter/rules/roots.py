@@ -1,0 +1,95 @@
+"""Rules for roots and powers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jsmpc._src.functions import circuits, comparison, exponential, roots
+from jsmpc._src.interpreter.bounds import ONE_ULP
+from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.registry import rule, unary
+from jsmpc._src.interpreter.rules.arithmetic import aligned, is_known, power
+from jsmpc._src.interpreter.rules.division import reciprocal
+from jsmpc._src.interpreter.secret import Secret, is_secret
+
+
+@rule(lax.integer_pow_p, cost="product", error="1 ulp a product")
+def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
+    if y == 0:
+        return jnp.ones(x.shape, x.dtype)
+    if y > 0:
+        return power(ev, x, y)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ev.unsupported("a negative power of an integer: convert it with .astype(float) first")
+    return power(ev, reciprocal(ev, x), -y)
+
+
+@unary(lax.sqrt_p, error=ONE_ULP)
+def _sqrt(ev: Evaluator, x: Secret) -> Secret:
+    return Secret(roots.square_root(ev.smpc, ev.ctx, x.value, ev.scale), x.dtype)
+
+
+@unary(lax.rsqrt_p, error=ONE_ULP)
+def _rsqrt(ev: Evaluator, x: Secret) -> Secret:
+    return Secret(roots.inverse_square_root(ev.smpc, ev.ctx, x.value, ev.scale**1.5), x.dtype)
+
+
+@unary(lax.cbrt_p, error=ONE_ULP)
+def _cbrt(ev: Evaluator, x: Secret) -> Secret:
+    return Secret(exponential.cube_root(ev.smpc, ev.ctx, x.value, ev.scale), x.dtype)
+
+
+@rule(lax.pow_p, cost="function", error="|y|·2^-25 or 1 ulp")
+def _pow(ev: Evaluator, x: Any, y: Any) -> Any:
+    if is_known(y):
+        exponents = np.asarray(y, np.float64)
+        first = float(exponents.flat[0]) if exponents.size else 1.0
+        if (exponents == first).all():
+            if first == round(first) and abs(first) <= 64:
+                return _integer_pow(ev, x, y=int(first))
+            if abs(first) == 0.5:
+                return (_sqrt if first > 0 else _rsqrt)(ev, x)
+            largest = exponential.largest_exponent(ev.smpc.ring)
+            if abs(first) > largest:
+                raise ev.unsupported(f"exponents of secrets may not exceed {largest}")
+            value = exponential.public_power(ev.smpc, ev.ctx, x.value, first, ev.scale)
+            return Secret(value, x.dtype)
+    dtype = np.dtype(jnp.result_type(x.dtype, jnp.float32))
+    x, y = aligned(x, y)
+    if is_known(x) and x.size and (x == x.flat[0]).all() and x.flat[0] > 0:
+        return _power_of_public(ev, float(x.flat[0]), y, dtype)
+    if not is_secret(y):
+        return _to_public_powers(ev, x, y.astype(dtype))
+    like = x if isinstance(x, Secret) else y
+    if not jnp.issubdtype(y.dtype, jnp.floating):
+        raise ev.unsupported("a secret integer exponent: convert it with .astype(float) first")
+    base, exponent = (ev.secret(v, like) for v in (x, y))
+    value = exponential.power_of(ev.smpc, ev.ctx, base.value, exponent.value, ev.scale)
+    return Secret(value, dtype)
+
+
+def _power_of_public(ev: Evaluator, base: float, y: Secret, dtype: Any) -> Any:
+    """base^y for a public base > 0 and a number or an integer y, as 2^(y·log2(base))."""
+    rate = math.log2(base) / (ev.divisor(y.dtype) or 1)
+    if rate == 0:
+        return jnp.ones(y.shape, dtype)
+    exponent = y.value if rate > 0 else -y.value
+    value = exponential.exponential(ev.smpc, ev.ctx, exponent, abs(rate), ev.scale)
+    return Secret(value, dtype)
+
+
+def _to_public_powers(ev: Evaluator, x: Secret, y: Any) -> Secret:
+    """x^y for public y. Of negative numbers there are whole powers, others are those of 0."""
+    smpc, ctx = ev.smpc, ev.ctx
+    whole = (y == jnp.round(y)).astype(np.uint8)
+    odd = (y % 2 == 1).astype(np.uint8)
+    negative = circuits.msb(smpc, ctx, x.value)
+    base = comparison.select(smpc, ctx, negative & whole, -x.value, x.value)
+    exponent = ev.secret(y, Secret(base, y.dtype)).value
+    value = exponential.power_of(smpc, ctx, base, exponent, ev.scale)
+    return Secret(comparison.select(smpc, ctx, negative & odd, -value, value), y.dtype)

@@ -1,0 +1,75 @@
+"""Rules for sigmoids, the error function and the gates of `jax.nn`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax import lax
+
+from jsmpc._src.functions import sigmoid
+from jsmpc._src.interpreter.bounds import ONE_ULP, TWO_ULP
+from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.patterns import pattern
+from jsmpc._src.interpreter.registry import unary
+from jsmpc._src.interpreter.rules.arithmetic import constant
+from jsmpc._src.interpreter.rules.comparison import to_unit
+from jsmpc._src.interpreter.rules.exponential import LOG2_E
+from jsmpc._src.interpreter.secret import Secret
+
+
+def _sigmoid(ev: Evaluator, x: Secret, rate: float, low: float, high: float) -> Secret:
+    rate = rate * LOG2_E / ev.scale
+    value = sigmoid.logistic(ev.smpc, ev.ctx, x.value, rate, ev.scale, low, high)
+    return Secret(value, x.dtype)
+
+
+@unary(lax.logistic_p, error=ONE_ULP)
+def _logistic(ev: Evaluator, x: Secret) -> Secret:
+    return _sigmoid(ev, x, 1.0, 0.0, 1.0)
+
+
+@unary(lax.tanh_p, error=ONE_ULP)
+def _tanh(ev: Evaluator, x: Secret) -> Secret:
+    return _sigmoid(ev, x, 2.0, -1.0, 1.0)
+
+
+@unary(lax.erf_p, error=ONE_ULP)
+def _erf(ev: Evaluator, x: Secret) -> Secret:
+    return Secret(sigmoid.error_function(ev.smpc, ev.ctx, x.value, ev.scale, ev.scale), x.dtype)
+
+
+@unary(lax.erfc_p, error=ONE_ULP)
+def _erfc(ev: Evaluator, x: Secret) -> Secret:
+    erf = _erf(ev, x)
+    return Secret(constant(ev, x, 1.0) - erf.value, x.dtype)
+
+
+@unary(lax.erf_inv_p, error="2^-14 or 4 ulp")
+def _erf_inv(ev: Evaluator, x: Secret) -> Secret:
+    value = to_unit(ev, x, 1 - 1 / ev.scale)
+    return Secret(sigmoid.inverse_error_function(ev.smpc, ev.ctx, value, ev.scale), x.dtype)
+
+
+_exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
+
+
+@unary(pattern("silu", jax.nn.silu), error=ONE_ULP)
+def _silu(ev: Evaluator, x: Secret) -> Secret:
+    return Secret(sigmoid.logistic_gate(ev.smpc, ev.ctx, x.value, ev.scale), x.dtype)
+
+
+@unary(pattern("gelu_tanh", jax.nn.gelu), error=TWO_ULP)
+def _gelu_tanh(ev: Evaluator, x: Secret) -> Secret:
+    return _normal_gate(ev, x, sigmoid.gelu_tanh_gate)
+
+
+@unary(pattern("gelu", _exact_gelu), error=TWO_ULP)
+def _gelu(ev: Evaluator, x: Secret) -> Secret:
+    return _normal_gate(ev, x, sigmoid.gelu_gate)
+
+
+def _normal_gate(ev: Evaluator, x: Secret, gate: Callable[[np.ndarray], np.ndarray]) -> Secret:
+    return Secret(sigmoid.normal_gate(ev.smpc, ev.ctx, x.value, ev.scale, gate), x.dtype)

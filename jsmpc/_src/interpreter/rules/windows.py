@@ -1,0 +1,96 @@
+"""Rules for sorting, running extremes, and reductions over windows or by a function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jax import lax
+
+from jsmpc._src.functions import windows
+from jsmpc._src.functions.windows import Windows
+from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.registry import rule
+from jsmpc._src.interpreter.rules.reductions import _Reduction
+from jsmpc._src.interpreter.rules.sorting import largest_of_two, negated
+from jsmpc._src.interpreter.secret import BOOL, Secret
+
+# Running extremes and products.
+
+
+# Windows.
+
+
+def _windows(ev: Evaluator, params: dict[str, Any], x: Any, extreme: bool = True) -> Windows:
+    ones = (1,) * x.ndim
+    result = Windows(
+        params["window_dimensions"],
+        params["window_strides"],
+        params["padding"],
+        params.get("base_dilation", ones),
+        params.get("window_dilation", ones),
+    )
+    if extreme and not result.never_empty(x.shape):
+        raise ev.unsupported(
+            "a window that holds nothing but padding has an infinite extreme, which secrets "
+            "cannot hold. Use less padding"
+        )
+    return result
+
+
+@rule(lax.reduce_window_max_p, cost="comparison")
+def _reduce_window_max(ev: Evaluator, x: Secret, **params: Any) -> Secret:
+    over = _windows(ev, params, x)
+    if x.dtype == BOOL:
+        padded = x.map(lambda w: over.padded(w, np.uint8(0)))
+        return Secret(windows.reduce(padded.value, over, largest_of_two(ev, BOOL)), BOOL)
+    return Secret(windows.largest(ev.smpc, ev.ctx, x.value, over), x.dtype)
+
+
+@rule(lax.reduce_window_min_p, cost="comparison")
+def _reduce_window_min(ev: Evaluator, x: Secret, **params: Any) -> Secret:
+    return negated(ev, _reduce_window_max(ev, negated(ev, x), **params))
+
+
+def _oriented(ev: Evaluator, x: Secret, select_prim: Any) -> Secret:
+    """So that the element to select is the largest."""
+    return x if select_prim is lax.ge_p else negated(ev, x)
+
+
+@rule(lax.select_and_gather_add_p, cost="comparison")
+def _select_and_gather_add(
+    ev: Evaluator, tangents: Any, operand: Any, *, select_prim: Any, **params: Any
+) -> Secret:
+    tangents, operand = ev.secrets(tangents, operand)
+    x, over = _oriented(ev, operand, select_prim), _windows(ev, params, operand)
+    value = windows.at_largest(ev.smpc, ev.ctx, x.value, tangents.value, over)
+    return Secret(value, tangents.dtype)
+
+
+@rule(lax.select_and_scatter_add_p, cost="comparison")
+def _select_and_scatter_add(
+    ev: Evaluator, source: Any, operand: Any, *, select_prim: Any, **params: Any
+) -> Secret:
+    source, operand = ev.secrets(source, operand)
+    x, over = _oriented(ev, operand, select_prim), _windows(ev, params, operand)
+    return Secret(windows.to_largest(ev.smpc, ev.ctx, x.value, source.value, over), source.dtype)
+
+
+# Reductions by a function that the program brings along.
+
+
+@rule(lax.reduce_window_p, cost="program")
+def _reduce_window(
+    ev: Evaluator, *operands: Any, jaxpr: Any, consts: Sequence[Any], **params: Any
+) -> list[Secret]:
+    count, f = len(operands) // 2, _Reduction(ev, jaxpr, consts)
+    xs, initial = [ev.secret(x) for x in operands[:count]], operands[count:]
+    over = _windows(ev, params, xs[0], extreme=False)
+    if over.pads:
+        around = [ev.secret(i, x) for i, x in zip(initial, xs, strict=True)]
+        xs = [
+            Secret(x.value.map(over.padded, i.value), x.dtype)
+            for x, i in zip(xs, around, strict=True)
+        ]
+    return f.from_initial(initial, windows.reduce(xs, over, f))

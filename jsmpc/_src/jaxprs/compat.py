@@ -1,0 +1,54 @@
+"""All that differs between the supported JAX versions, 0.10 to 0.12."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax._src import ad_checkpoint
+from jax.extend.core import Literal
+
+checkpoint_name_p: Any = ad_checkpoint.name_p
+
+
+def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
+    """A (closed) jaxpr as equations and constants; since 0.11 one class does both."""
+    return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
+
+
+def primitives(*names: str) -> list[Any]:
+    """Those of the named primitives that this version of JAX has."""
+    return [p for name in names if (p := getattr(lax, f"{name}_p", None)) is not None]
+
+
+def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
+    """The numbers of constants and of carried values of a scan; renamed in 0.11."""
+    if "num_carry" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
+
+
+def literal_value(literal: Literal) -> Any:
+    """A literal as a NumPy scalar of its own dtype, whatever the 64-bit mode."""
+    aval: Any = literal.aval
+    return np.asarray(literal.val, aval.dtype)
+
+
+def bind(eqn: Any, args: Sequence[Any]) -> list[Any]:
+    """The results of an equation on other operands, always as a list."""
+    params = eqn.primitive.get_bind_params(eqn.params)
+    if isinstance(params, tuple):  # until 0.10.1 sub-functions came apart
+        functions, params = params
+        args = [*functions, *args]
+    with eqn.ctx.manager:
+        out = eqn.primitive.bind(*args, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def x64_enabled() -> bool:
+    """Whether the caller is in 64-bit mode."""
+    return bool(jax.config.read("jax_enable_x64"))

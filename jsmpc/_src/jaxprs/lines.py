@@ -1,0 +1,38 @@
+"""The user's source lines of equations, and equations that carry them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from jax._src import source_info_util
+
+_OURS = str(Path(__file__).parent.parent)  # examples and benchmarks are users too
+
+
+def at_line_of(eqn: Any) -> AbstractContextManager[Any]:
+    """A context in which new equations carry the user's line of `eqn`.
+
+    Equations of library functions that JAX traced before have none: they keep the caller's.
+    """
+    if not user_line(eqn):
+        return contextlib.nullcontext()
+    return source_info_util.user_context(
+        eqn.source_info.traceback, name_stack=source_info_util.current_name_stack()
+    )
+
+
+def user_line(eqn: Any) -> str:
+    """The user's source line of an equation, as `file:line (function)`; empty if it has none."""
+    return _line(eqn.source_info.traceback)
+
+
+@functools.lru_cache(maxsize=1024)
+def _line(traceback: Any) -> str:
+    for frame in source_info_util.user_frames(traceback):
+        if not frame.file_name.startswith(_OURS):
+            return f"{frame.file_name}:{frame.start_line} ({frame.function_name})"
+    return ""

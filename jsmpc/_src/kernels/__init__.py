@@ -1,0 +1,19 @@
+"""The one door to the heavy loops: ring matrix products, convolutions and the PRF stream.
+
+Each is a JAX primitive that is lowered to native code where that exists and to pure XLA
+elsewhere, with bit-identical results.
+"""
+
+from jsmpc._src.kernels.fusion.equations import transparent
+from jsmpc._src.kernels.fusion.optimize import optimize
+from jsmpc._src.kernels.products import convolution, dot_general
+from jsmpc._src.kernels.stream import draw, keystream
+
+__all__ = [
+    "convolution",
+    "dot_general",
+    "draw",
+    "keystream",
+    "optimize",
+    "transparent",
+]

@@ -1,0 +1,127 @@
+"""A region: equations that run as one pass of the elementwise machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal, Primitive
+from jax.interpreters import batching, mlir
+
+from jsmpc._src.jaxprs import compat
+from jsmpc._src.kernels import native, stream
+from jsmpc._src.kernels.fusion.assembler import Assembler
+from jsmpc._src.kernels.fusion.equations import WORDS, variables
+
+Array = jax.Array
+
+if TYPE_CHECKING:
+    from jsmpc._src.kernels.fusion.stages import Fused
+
+
+class Region:
+    """Equations of one stage and size, as a program and as equations."""
+
+    def __init__(self, whole: Fused, region: tuple[int, int]):
+        self.equations = _draws_at_first_use(whole.regions[region], whole)
+        self.size = region[1]
+        self.inside = {e.outvars[0] for e in self.equations}
+        self.results = [e.outvars[0] for e in self.equations if e.outvars[0] in whole.exported]
+        self.slots = {v: (i, 0) for i, v in enumerate(self.results)}
+        self.stacks = whole.stacks[region]
+        for eqn in self.stacks:
+            for row, v in enumerate(eqn.invars):
+                self.slots[whole.seen(v)[0]] = (len(self.results), row * self.size)
+            self.results.append(eqn.outvars[0])
+        self.operands: list[Any] = []
+        readers = [*self.equations, *self.stacks]
+        self.root = {v: whole.seen(v) for e in readers for v in variables(e.invars)}
+        self.known = {v: word for v in self.root if (word := _known(whole, v)) is not None}
+        for eqn in self.equations:
+            for v in eqn.invars:
+                if isinstance(v, Literal) or v in self.known:
+                    continue
+                seen, _ = self.root[v]
+                if seen not in self.inside and seen not in self.operands:
+                    self.operands.append(seen)
+
+    def evaluate(self, *operands: Array) -> list[Array]:
+        """The results by the equations themselves."""
+        env = dict(zip(self.operands, operands, strict=True))
+
+        def read(v: Any) -> Any:
+            if isinstance(v, Literal):
+                return compat.literal_value(v)
+            if v in self.known:
+                return jnp.full(v.aval.shape, self.known[v], v.aval.dtype)
+            seen, offset = self.root[v]
+            flat = env[seen].reshape(-1)
+            return jnp.broadcast_to(
+                flat[offset : offset + v.aval.size] if flat.size > 1 else flat, (v.aval.size,)
+            ).reshape(v.aval.shape)
+
+        for eqn in (*self.equations, *self.stacks):
+            env[eqn.outvars[0]] = compat.bind(eqn, [read(v) for v in eqn.invars])[0]
+        return [env[v] for v in self.results]
+
+    def run(self, *operands: Array) -> list[Array]:
+        """The results by the elementwise machine."""
+        shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in self.results]
+        return Assembler(self).program(operands, shapes)
+
+
+def _known(whole: Fused, v: Any) -> int | None:
+    """The word that a variable consists of, if it is known before the region runs."""
+    constant = whole.constant(v)
+    return _known_scalar(whole.env.get(whole.seen(v)[0])) if constant is None else constant
+
+
+def _known_scalar(x: Any) -> int | None:
+    if x is None or isinstance(x, jax.core.Tracer) or np.size(x) != 1:
+        return None
+    return int(np.asarray(x).reshape(())) if np.asarray(x).dtype in WORDS else None
+
+
+def _draws_at_first_use(eqns: list[Any], whole: Fused) -> list[Any]:
+    """The equations with each draw just before it is used, so that it stays in cache."""
+    waiting = {e.outvars[0]: e for e in eqns if e.primitive is stream.draw_p}
+    ordered = []
+    for eqn in eqns:
+        if eqn.primitive is not stream.draw_p:
+            for v in variables(eqn.invars):
+                if (drawn := waiting.pop(whole.seen(v)[0], None)) is not None:
+                    ordered.append(drawn)
+            ordered.append(eqn)
+    return [*waiting.values(), *ordered]
+
+
+fused_p = Primitive("fused")
+fused_p.multiple_results = True
+
+
+def _run(*operands: Array, region: Region) -> list[Array]:
+    with jax.enable_x64(True):
+        return (region.run if native.available() else region.evaluate)(*operands)
+
+
+def _evaluate(*operands: Array, region: Region) -> list[Array]:
+    with jax.enable_x64(True):
+        return region.evaluate(*operands)
+
+
+def _abstract(*_: Any, region: Region) -> list[Any]:
+    return [jax.core.ShapedArray(v.aval.shape, v.aval.dtype) for v in region.results]
+
+
+def _batch(operands: Any, dims: Any, *, region: Region) -> tuple[list[Array], list[int]]:
+    out = jax.vmap(region.evaluate, in_axes=tuple(dims))(*operands)
+    return out, [0] * len(out)
+
+
+fused_p.def_abstract_eval(_abstract)
+fused_p.def_impl(lambda *operands, region: _evaluate(*operands, region=region))
+batching.primitive_batchers[fused_p] = _batch
+mlir.register_lowering(fused_p, mlir.lower_fun(_evaluate, multiple_results=True))
+mlir.register_lowering(fused_p, mlir.lower_fun(_run, multiple_results=True), "cpu")

@@ -1,0 +1,230 @@
+"""Fusion on the elementwise machine: a program as regions of equations, stage by stage."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+from typing import Any
+
+from jax.extend.core import Literal
+
+from jsmpc._src.jaxprs import compat
+from jsmpc._src.kernels.fusion.equations import (
+    BINARY,
+    COMMUTATIVE,
+    EVALUATE,
+    NEUTRAL,
+    UNARY,
+    VIEWS,
+    WORDS,
+    Evaluation,
+    is_word,
+    slice_offset,
+    variables,
+)
+from jsmpc._src.kernels.fusion.region import Region, fused_p
+
+
+class Fused(Evaluation):
+    """Every elementwise equation belongs to a region: its stage and its number of elements.
+
+    The stage counts the other equations (products, transpositions, …) that a value waits for;
+    within that, an equation goes where its result is used, so that little is passed between
+    regions. Equations of one stage and size run as one program.
+    """
+
+    def __init__(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]):
+        super().__init__(jaxpr, consts, args)
+        self.maker = {v: e for e in jaxpr.eqns for v in e.outvars}
+        self.root: dict[Any, tuple[Any, int]] = {}  # of a view: what it shows, from where
+        self.constants: dict[Any, int] = {}  # the same word throughout, known now
+        self.home: dict[Any, tuple[int, int]] = {}  # of a fused value: its region
+        self.others: dict[int, list[Any]] = {}
+        fused = self._earliest()
+        self._latest(fused)
+        self.regions: dict[tuple[int, int], list[Any]] = {}
+        for eqn in fused:
+            self.regions.setdefault(self.home[eqn.outvars[0]], []).append(eqn)
+        self.exported = self._exported()
+        self.stacks: dict[tuple[int, int], list[Any]] = collections.defaultdict(list)
+        for eqns in self.others.values():
+            for eqn in [e for e in eqns if e.primitive.name == "stack"]:
+                self._write_in_place(eqn, eqns)
+
+    def seen(self, v: Any) -> tuple[Any, int]:
+        """The value whose elements a variable shows, and from which element on."""
+        return self.root.get(v, (v, 0))
+
+    def _view(self, eqn: Any) -> tuple[Any, int] | None:
+        """What the result of an equation shows, if it only shows elements in their order."""
+        if eqn.primitive.name not in VIEWS or not is_word(eqn.outvars[0]):
+            return None
+        source, out = eqn.invars[0], eqn.outvars[0]
+        if len(eqn.invars) > 1 or isinstance(source, Literal):
+            return None
+        seen, start = self.seen(source)
+        if eqn.primitive.name == "slice":
+            offset = slice_offset(eqn)
+            return None if offset is None else (seen, start + offset)
+        scalar = seen.aval.size == 1 and eqn.primitive.name == "broadcast_in_dim"
+        return (seen, start) if source.aval.size == out.aval.size or scalar else None
+
+    def constant(self, v: Any) -> int | None:
+        """The word that a variable or literal consists of, if it is known."""
+        if isinstance(v, Literal):
+            value = compat.literal_value(v)
+            return int(value) if value.dtype in WORDS and value.size == 1 else None
+        return self.constants.get(self.seen(v)[0])
+
+    def _folded(self, eqn: Any) -> int | None:
+        """The word that the result of an equation consists of, if its operands tell."""
+        name, out = eqn.primitive.name, eqn.outvars[0]
+        if not is_word(out):
+            return None
+        operands = [self.constant(v) for v in eqn.invars]
+        known = [word for word in operands if word is not None]
+        if name in ("mul", "and") and 0 in known:
+            return 0
+        if not known or len(known) < len(operands) or name not in EVALUATE:
+            return None
+        return EVALUATE[name](*known) % (1 << 8 * out.aval.dtype.itemsize)
+
+    def _unchanged(self, eqn: Any) -> tuple[Any, int] | None:
+        """What the result shows, if the equation adds zero, multiplies by one or the like."""
+        name, out = eqn.primitive.name, eqn.outvars[0]
+        if name not in NEUTRAL or not is_word(out):
+            return None
+        operands = [tuple(eqn.invars)]
+        if name in COMMUTATIVE:
+            operands.append(operands[0][::-1])
+        for x, y in operands:
+            whole = not isinstance(x, Literal) and x.aval.size == out.aval.size
+            if whole and self.constant(y) == NEUTRAL[name]:
+                return self.seen(x)
+        return None
+
+    def _fusible(self, eqn: Any) -> bool:
+        name, out = eqn.primitive.name, eqn.outvars[0]
+        if not is_word(out) or out.aval.size == 0:
+            return False
+        if name in ("draw", "broadcast_in_dim"):
+            return name == "draw" or isinstance(eqn.invars[0], Literal)
+        return (name in BINARY or name in UNARY) and all(
+            is_word(v) and v.aval.size in (1, out.aval.size) for v in eqn.invars
+        )
+
+    def _key(self, eqn: Any) -> Any:
+        """What is equal for equations of equal results.
+
+        Parties that hold the same value compute the same from it; here it is computed once.
+        """
+        operands = [
+            self.seen(v) if (word := self.constant(v)) is None else word for v in eqn.invars
+        ]
+        aval = eqn.outvars[0].aval
+        return (eqn.primitive, aval.dtype, aval.size, eqn.params.get("number"), *operands)
+
+    def _together(self, v: Any, eqn: Any) -> bool:
+        """Whether a fused value can be read by an equation of its own region."""
+        seen, offset = self.seen(v)
+        return seen.aval.size == eqn.outvars[0].aval.size and not offset
+
+    def _earliest(self) -> list[Any]:
+        """Finds the first stage of each value; returns the fusible equations."""
+        stage: dict[Any, int] = collections.defaultdict(int)
+        fused: list[Any] = []
+        made: dict[Any, Any] = {}  # what an equation makes, for those equal to it
+        for eqn in self.jaxpr.eqns:
+            operands = variables(eqn.invars)
+            single = len(eqn.outvars) == 1
+            if single and (view := self._view(eqn) or self._unchanged(eqn)) is not None:
+                self.root[eqn.outvars[0]] = view
+                stage[eqn.outvars[0]] = max(stage[v] for v in operands)
+            elif single and (word := self._folded(eqn)) is not None:
+                self.constants[eqn.outvars[0]] = word
+            elif single and self._fusible(eqn) and (known := made.get(self._key(eqn))):
+                self.root[eqn.outvars[0]] = (known, 0)
+                stage[eqn.outvars[0]] = stage[known]
+            elif single and self._fusible(eqn):
+                out = made[self._key(eqn)] = eqn.outvars[0]
+                stage[out] = max(
+                    (
+                        stage[v] + (self.seen(v)[0] in self.home and not self._together(v, eqn))
+                        for v in operands
+                    ),
+                    default=0,
+                )
+                self.home[out] = (stage[out], out.aval.size)
+                fused.append(eqn)
+            else:
+                after = max((stage[v] for v in operands), default=0) + 1
+                stage.update((out, after) for out in eqn.outvars)
+                self.others.setdefault(after, []).append(eqn)
+        return fused
+
+    def _latest(self, fused: list[Any]) -> None:
+        """Moves each fused equation to the first stage in which its result is needed."""
+        needed: dict[Any, int] = {}
+
+        def need(v: Any, stage: int) -> None:
+            seen = self.seen(v)[0]
+            needed[seen] = min(stage, needed.get(seen, stage))
+
+        for stage, eqns in self.others.items():
+            for eqn in eqns:
+                for v in variables(eqn.invars):
+                    need(v, stage - 1)
+        for eqn in reversed(fused):
+            out = eqn.outvars[0]
+            stage, size = self.home[out]
+            stage = needed.get(out, stage)
+            self.home[out] = (stage, size)
+            for v in variables(eqn.invars):
+                need(v, stage if self._together(v, eqn) else stage - 1)
+
+    # Evaluation, stage by stage.
+
+    def read(self, v: Any) -> Any:
+        if isinstance(v, Literal):
+            return compat.literal_value(v)
+        if v not in self.env:
+            self.bind(self.maker[v])
+        return self.env[v]
+
+    def outputs(self) -> list[Any]:
+        last = max([0, *self.others, *(stage for stage, _ in self.regions)])
+        for stage in range(last + 1):
+            for eqn in self.others.get(stage, ()):
+                self.bind(eqn)
+            for region in [r for r in self.regions if r[0] == stage]:
+                self._run(region)
+        return [self.read(v) for v in self.jaxpr.outvars]
+
+    def _write_in_place(self, eqn: Any, others: list[Any]) -> None:
+        """Lets a region write its results into a stack of them, if nothing else reads them."""
+        rows = [self.seen(v) for v in variables(eqn.invars)]
+        values = {v for v, start in rows if not start and v.aval.size == eqn.invars[0].aval.size}
+        homes = {self.home.get(v) for v in values}
+        home = homes.pop() if len(homes) == 1 else None
+        alone = len(values) == len(eqn.invars) and all(self.uses[v] == 1 for v in values)
+        if eqn.params["axis"] == 0 and home is not None and alone:
+            others.remove(eqn)
+            self.exported -= values
+            self.stacks[home].append(eqn)
+
+    def _exported(self) -> set[Any]:
+        """Fused values that are read outside of their own region."""
+        self.uses: collections.Counter[Any] = collections.Counter()
+        self.uses.update(self.seen(v)[0] for v in variables(self.jaxpr.outvars))
+        for eqns in self.others.values():
+            self.uses.update(self.seen(v)[0] for e in eqns for v in variables(e.invars))
+        for region, eqns in self.regions.items():
+            seen = {self.seen(v)[0] for e in eqns for v in variables(e.invars)}
+            self.uses.update(v for v in seen if self.home.get(v, region) != region)
+        return set(self.uses)
+
+    def _run(self, region: tuple[int, int]) -> None:
+        compiled = Region(self, region)
+        operands = [self.read(v) for v in compiled.operands]
+        out = fused_p.bind(*operands, region=compiled)
+        self.env.update(zip(compiled.results, out, strict=True))

@@ -1,0 +1,132 @@
+"""The native CPU kernels: a library loaded at first use, and one function for each kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+_TARGETS = (
+    "jsmpc_keystream",
+    "jsmpc_matmul",
+    "jsmpc_program",
+)
+_PEAKS = ("jsmpc_peak_gops", "jsmpc_peak_keystream")
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    found = importlib.util.find_spec("jsmpc._src.kernels._native")
+    return ctypes.CDLL(found.origin) if found and found.origin else None
+
+
+@functools.cache
+def why_unavailable() -> str | None:
+    """Why the native kernels cannot be used, or None where they can."""
+    try:
+        library = _library()
+        if library is None:
+            return "jsmpc was installed without its native kernels (no C++ compiler at build time?)"
+        for peak in _PEAKS:
+            function = getattr(library, peak)
+            function.argtypes, function.restype = [ctypes.c_int, ctypes.c_double], ctypes.c_double
+        for target in _TARGETS:
+            handler = jax.ffi.pycapsule(getattr(library, target))
+            jax.ffi.register_ffi_target(target, handler, platform="cpu")
+    except (AttributeError, OSError) as error:
+        return f"the native kernels do not load: {error}"
+    return None
+
+
+def available() -> bool:
+    """Whether the native kernels can be used."""
+    return why_unavailable() is None
+
+
+def keystream(key: Array, nonce: Array, blocks: int) -> Array:
+    """ChaCha20 blocks 0, 1, … of a key and nonce (RFC 8439, section 2.3).
+
+    Args:
+      key: uint32[..., 8]; nonce: uint32[..., 3]; blocks: how many, static.
+
+    Returns:
+      uint32[..., 16, blocks]: word w of block j at [w, j].
+    """
+    out = _result((*key.shape[:-1], 16, blocks), jnp.uint32, (key, nonce))
+    return _call("jsmpc_keystream", out, "broadcast_all")(key, nonce)
+
+
+def matmul(
+    terms: Sequence[tuple[Array, Array]], transpose_x: bool = False, transpose_y: bool = False
+) -> Array:
+    """The sum over the terms of `x @ y`, modulo 2^bits.
+
+    Args:
+      terms: one to four pairs of x, uint[b, m, k] (uint[b, k, m] if `transpose_x`), and y,
+        uint[b, k, n] (uint[b, n, k] if `transpose_y`), all uint32 or all uint64; b may be 1 in
+        some of them, which are then used for every entry.
+
+    Returns:
+      uint[b, m, n].
+    """
+    x, y = terms[0]
+    operands = [operand for term in terms for operand in term]
+    batch = jnp.broadcast_shapes(*(operand.shape[:1] for operand in operands))
+    rows = x.shape[2] if transpose_x else x.shape[1]
+    columns = y.shape[1] if transpose_y else y.shape[2]
+    out = _result((*batch, rows, columns), x.dtype, operands)
+    call = _call("jsmpc_matmul", out, "expand_dims")
+    return call(*operands, transpose_a=transpose_x, transpose_b=transpose_y)
+
+
+def multiply_add_peak(threads: int, seconds: float = 0.2) -> float:
+    """Gop/s of sums of uint64 products in registers; a multiply and an add are two."""
+    return _peak("jsmpc_peak_gops", threads, seconds)
+
+
+def keystream_peak(threads: int, seconds: float = 0.2) -> float:
+    """GB/s of ChaCha20 in registers, its blocks not stored."""
+    return _peak("jsmpc_peak_keystream", threads, seconds)
+
+
+def _peak(function: str, threads: int, seconds: float) -> float:
+    if (reason := why_unavailable()) is not None:
+        raise RuntimeError(reason)
+    return float(getattr(_library(), function)(threads, seconds))
+
+
+def _result(
+    shape: tuple[int, ...], dtype: jax.typing.DTypeLike, operands: Sequence[Array]
+) -> jax.ShapeDtypeStruct:
+    # Inside shard_map the result varies over every mesh axis that an operand varies over.
+    types = [jax.typeof(operand) for operand in operands]
+    varying = frozenset().union(*(t.manual_axis_type.varying for t in types))
+    if not varying:
+        return jax.ShapeDtypeStruct(shape, dtype)
+    mesh = next(t.sharding.mesh for t in types if t.manual_axis_type.varying)
+    return jax.ShapeDtypeStruct(
+        shape,
+        dtype,
+        sharding=jax.NamedSharding(mesh, jax.P()),
+        manual_axis_type=jax.sharding.ManualAxisType(varying=varying),
+    )
+
+
+def _call(target: str, out: jax.ShapeDtypeStruct, vmap_method: str) -> Callable[..., Array]:
+    if (reason := why_unavailable()) is not None:
+        raise RuntimeError(reason)
+    return jax.ffi.ffi_call(target, out, vmap_method=vmap_method)
+
+
+def call(target: str, out: Any, **kwargs: Any) -> Any:
+    """`jax.ffi.ffi_call` of one of the library's handlers; `out` as it takes it."""
+    if (reason := why_unavailable()) is not None:
+        raise RuntimeError(reason)
+    return jax.ffi.ffi_call(target, out, **kwargs)

@@ -1,0 +1,113 @@
+"""Per-party values: what the parties of one program hold, in one object.
+
+In the simulation, a value that only some parties hold is absent (`None`) for the others, so a
+protocol step that uses a value its party does not hold fails while it is traced.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+V = TypeVar("V", bound="_PerParty")
+
+
+class _PerParty:
+    """Arrays of one shape, one for each place that this program hosts; acts elementwise."""
+
+    def __init__(self, values: Iterable[Any]):
+        self.values = tuple(values)
+
+    def map(self: V, f: Callable[..., Any], *others: Any) -> V:
+        """The same local computation at every place; other operands public or per-party."""
+        columns = [
+            o.values if isinstance(o, _PerParty) else (o,) * len(self.values) for o in others
+        ]
+        for other in others:
+            if isinstance(other, _PerParty) and type(other) is not type(self):
+                raise TypeError(f"{type(self).__name__} combined with {type(other).__name__}")
+        return type(self)(
+            None if value is None or any(v is None for v in rest) else f(value, *rest)
+            for value, *rest in zip(self.values, *columns, strict=True)
+        )
+
+    def maps(self: V, f: Callable[..., Sequence[Any]], *others: Any) -> list[V]:
+        """Like `map`, for a computation with several results."""
+        results = self.map(lambda *args: tuple(f(*args)), *others).values
+        count = len(next(r for r in results if r is not None))
+        return [type(self)(None if r is None else r[i] for r in results) for i in range(count)]
+
+    @property
+    def example(self) -> Any:
+        """One of the arrays, for its shape and dtype."""
+        return next(v for v in self.values if v is not None)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.example.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.example.dtype
+
+    def __add__(self: V, other: Any) -> V:
+        return self.map(operator.add, other)
+
+    def __sub__(self: V, other: Any) -> V:
+        return self.map(operator.sub, other)
+
+    def __mul__(self: V, other: Any) -> V:
+        return self.map(operator.mul, other)
+
+    def __neg__(self: V) -> V:
+        return self.map(operator.neg)
+
+    def __xor__(self: V, other: Any) -> V:
+        return self.map(operator.xor, other)
+
+    def __and__(self: V, other: Any) -> V:
+        return self.map(operator.and_, other)
+
+    def __or__(self: V, other: Any) -> V:
+        return self.map(operator.or_, other)
+
+    def __lshift__(self: V, n: int) -> V:
+        return self.map(lambda x: x << np.asarray(n, x.dtype))
+
+    def __rshift__(self: V, n: int) -> V:
+        return self.map(lambda x: x >> np.asarray(n, x.dtype))
+
+    def astype(self: V, dtype: Any) -> V:
+        return self.map(lambda x: x.astype(dtype))
+
+
+@jax.tree_util.register_pytree_node_class
+class Local(_PerParty):
+    """A value that each party holds by itself: one array a hosted party."""
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
+        return self.values, None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, values: Any) -> Local:
+        return cls(values)
+
+
+@jax.tree_util.register_pytree_node_class
+class Replica(_PerParty):
+    """Components 0, 1, … of which party i holds the i-th, its own, and the next.
+
+    The simulation keeps each component once, although two parties hold it; on the mesh a device
+    keeps its own and the next.
+    """
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
+        return self.values, None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, values: Any) -> Replica:
+        return cls(values)

@@ -1,0 +1,222 @@
+"""What every protocol offers: the same set of operations on its own kind of shares.
+
+A protocol is a frozen description (ring, encoding, names of the parties) whose methods are the
+operations. Each takes a `Context` first, which holds the network and the randomness of the run.
+Operand kinds are part of the names: `a` arithmetic shares, `b` Boolean shares, `p` public.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsmpc._src.errors import ProtocolError
+from jsmpc._src.network.network import Network
+from jsmpc._src.network.values import Local
+from jsmpc._src.ring.bilinear import AND, MULTIPLY, Bilinear
+from jsmpc._src.ring.fixedpoint import FixedPoint
+from jsmpc._src.ring.groups import ARITHMETIC, Group
+from jsmpc._src.ring.ring import Ring
+from jsmpc._src.runtime import prf
+from jsmpc._src.runtime.context import Context
+
+Array = jax.Array
+Shared = Any  # Local or Replica: the protocol's own kind of per-party value
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """Base of the protocols.
+
+    Attributes:
+      parties: the parties' names, in the order of their ranks.
+      bits: the ring's width, 32 or 64.
+      encoding: how numbers become ring elements.
+    """
+
+    parties: tuple[str, ...] = ()
+    bits: int = 64
+    encoding: FixedPoint = FixedPoint()
+
+    references: ClassVar[tuple[str, ...]] = ()
+    has_dealer: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if len(set(self.parties)) != len(self.parties):
+            raise ProtocolError(f"the parties' names must differ: {self.parties}")
+        if not isinstance(self.encoding, FixedPoint):
+            raise ProtocolError(f"encoding must be a jsmpc.FixedPoint, not {self.encoding!r}")
+        object.__setattr__(self, "encoding", self.encoding.resolve(self.ring))
+
+    @property
+    def ring(self) -> Ring:
+        return Ring(self.bits)
+
+    @property
+    def size(self) -> int:
+        """The number of parties."""
+        return len(self.parties)
+
+    def rank(self, party: str | int) -> int:
+        """The rank of a party given by name or rank."""
+        if isinstance(party, int) and 0 <= party < self.size:
+            return party
+        if party in self.parties:
+            return self.parties.index(str(party))
+        raise ProtocolError(f"{party!r} is no party of {self}: its parties are {self.parties}")
+
+    # Between plain arrays and ring elements.
+
+    def encode(self, x: Any) -> Any:
+        """The ring elements (bytes 0 or 1 for booleans) that stand for a plain array."""
+        if x.dtype == jnp.bool_:
+            return x.astype(np.uint8)
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            return x.astype(self.ring.dtype)
+        return self.encoding.encode(x, self.ring)
+
+    def decode(self, words: Array, dtype: Any) -> Array:
+        """The plain array of a dtype that ring elements stand for."""
+        if dtype == jnp.bool_:
+            return (words & np.uint8(1)).astype(jnp.bool_)
+        if jnp.issubdtype(dtype, jnp.integer):
+            return jax.lax.bitcast_convert_type(words, self.ring.signed).astype(dtype)
+        return self.encoding.decode(words, self.ring, dtype)
+
+    # Sharing: what the owner of a value does, outside of the protocol.
+
+    def split(self, key: Array, words: Array, group: Group) -> list[Array]:
+        """Uniform words, one for each party, that sum to `words` in the group.
+
+        Guarantee: all but one of them are uniform and independent of `words`.
+        """
+        masks = [
+            prf.draw(prf.iterate(key, 0, i), 0, words.shape, words.dtype)
+            for i in range(1, self.size)
+        ]
+        return [group.subtract(words, group.sum(masks)) if masks else words, *masks]
+
+    def setup(self, network: Network, key: Array) -> Any:
+        """The seeds of a run, expanded from one key (in simulation) or the parties' own."""
+        raise NotImplementedError
+
+    def unpack(self, network: Network, stacked: tuple[Array, ...]) -> Shared:
+        """Shares from arrays with the party on the leading axis; `network.pack` goes back."""
+        return network.unpack_local(stacked)
+
+    def placed(self, stacked: Array) -> tuple[Array, ...]:
+        """The components that each party holds on a mesh, from those of the simulation."""
+        return (stacked,)
+
+    # Linear operations need no message: shares add, and scale by public words, by `+` and `*`.
+
+    def constant(self, ctx: Context, words: Any) -> Shared:
+        """Shares of public words (additive and Boolean alike)."""
+        raise NotImplementedError
+
+    def add_ap(self, ctx: Context, x: Shared, words: Any) -> Shared:
+        return x + self.constant(ctx, words)
+
+    def xor_bp(self, ctx: Context, x: Shared, words: Any) -> Shared:
+        return x ^ self.constant(ctx, words)
+
+    def not_b(self, ctx: Context, x: Shared) -> Shared:
+        """The complement of a shared bit."""
+        return self.xor_bp(ctx, x, jnp.ones(x.shape, x.dtype))
+
+    # Products.
+
+    def product(
+        self,
+        ctx: Context,
+        f: Bilinear,
+        x: Shared,
+        y: Shared,
+        divisor: int | None = None,
+        addend: Shared | None = None,
+    ) -> Shared:
+        """[f(x, y) + addend], divided by a public divisor if one is given, as by `truncate`.
+
+        The addend, of the result's shape, is free: it joins before the division.
+        """
+        raise NotImplementedError
+
+    def _finish(
+        self, ctx: Context, z: Shared, divisor: int | None, addend: Shared | None
+    ) -> Shared:
+        """The rest of a product, where its shares are ordinary ones before the division."""
+        z = z if addend is None else z + addend
+        return z if divisor is None else self.truncate(ctx, z, divisor)
+
+    def mul_aa(
+        self,
+        ctx: Context,
+        x: Shared,
+        y: Shared,
+        divisor: int | None = None,
+        addend: Shared | None = None,
+    ) -> Shared:
+        """[x·y + addend], elementwise; see `product`."""
+        return self.product(ctx, MULTIPLY, x, y, divisor, addend)
+
+    def square(self, ctx: Context, x: Shared, divisor: int | None = None) -> Shared:
+        """[x²], elementwise; see `product`."""
+        return self.product(ctx, MULTIPLY, x, x, divisor)
+
+    def and_bb(self, ctx: Context, x: Shared, y: Shared) -> Shared:
+        """[x & y] of Boolean shares; see `product`."""
+        return self.product(ctx, AND, x, y)
+
+    def or_bb(self, ctx: Context, x: Shared, y: Shared) -> Shared:
+        """[x | y] of Boolean shares, as x ^ y ^ (x & y)."""
+        return x ^ y ^ self.and_bb(ctx, x, y)
+
+    def truncate(self, ctx: Context, x: Shared, divisor: int) -> Shared:
+        """[x / divisor], signed, off by less than one for every |x| <= 2^(k-2), always."""
+        raise NotImplementedError
+
+    # Conversions.
+
+    def carry_leaves(
+        self, ctx: Context, x: Shared, offsets: Sequence[int] = (0,)
+    ) -> list[tuple[Shared, Shared]]:
+        """Boolean shares of what the signs of x + c = u + v follow from, for public offsets c.
+
+        Returns, for each offset:
+          [gp]: for each block of 2u + 2v, whether it generates (upper half of the word) and
+          propagates (lower half) a carry, see `ring.blocks`; [t]: the top bit of u ^ v.
+        u is the same for all offsets, and so are the messages that depend on it.
+        """
+        raise NotImplementedError
+
+    def equality_leaves(self, ctx: Context, x: Shared) -> Shared:
+        """Boolean shares of a word whose lower half tells for each block of x = u + v whether
+        u equals -v there."""
+        raise NotImplementedError
+
+    def carry_words(self, ctx: Context, x: Shared) -> tuple[Shared, Shared]:
+        """[u & v], [u ^ v] for x = u + v, Boolean shares of whole words."""
+        raise NotImplementedError
+
+    def b2a(self, ctx: Context, b: Shared) -> Shared:
+        """[b] shared by addition, from a bit b shared by xor."""
+        raise NotImplementedError
+
+    def mul_ba(self, ctx: Context, b: Shared, x: Shared) -> Shared:
+        """[b·x] for a bit b shared by xor and x shared by addition, of one shape."""
+        raise NotImplementedError
+
+    # Disclosure.
+
+    def open(self, ctx: Context, x: Shared, group: Group = ARITHMETIC) -> Array:
+        """The value, known to every party."""
+        raise NotImplementedError
+
+    def open_to(self, ctx: Context, x: Shared, rank: int, group: Group = ARITHMETIC) -> Local:
+        """The value, known to the party `rank` alone."""
+        raise NotImplementedError

@@ -1,0 +1,79 @@
+"""One party that computes in the clear: the oracle of all tests, and no protection at all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jsmpc._src.network.network import Network
+from jsmpc._src.network.values import Local
+from jsmpc._src.protocols.base import Array, Protocol
+from jsmpc._src.ring import blocks
+from jsmpc._src.ring.bilinear import Bilinear
+from jsmpc._src.ring.division import divide
+from jsmpc._src.ring.groups import ARITHMETIC, Group
+from jsmpc._src.runtime.context import Context
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain(Protocol):
+    """Fixed-point arithmetic in the clear, by one party.
+
+    Guarantee: none; it hides nothing. Cost: no message. Truncation rounds to the nearest.
+    """
+
+    parties: tuple[str, ...] = ("nobody",)
+
+    def setup(self, network: Network, key: Array) -> Local:
+        return network.hosted([key])
+
+    def constant(self, ctx: Context, words: Any) -> Local:
+        return ctx.network.hosted([words])
+
+    def product(
+        self,
+        ctx: Context,
+        f: Bilinear,
+        x: Local,
+        y: Local,
+        divisor: int | None = None,
+        addend: Local | None = None,
+    ) -> Local:
+        return self._finish(ctx, x.map(lambda a, b: f((a, b)), y), divisor, addend)
+
+    def truncate(self, ctx: Context, x: Local, divisor: int) -> Local:
+        offset = -(-self.ring.bound // divisor)
+        shifted = x + self.ring.constant(offset * divisor + divisor // 2)
+        return shifted.map(lambda w: divide(w, divisor)) - self.ring.constant(offset)
+
+    def carry_leaves(
+        self, ctx: Context, x: Local, offsets: Sequence[int] = (0,)
+    ) -> list[tuple[Local, Local]]:
+        sums = [x + self.ring.constant(c) for c in offsets]
+        return [(self._select(s << 1, x ^ x), s.map(self.ring.top_bit)) for s in sums]
+
+    def equality_leaves(self, ctx: Context, x: Local) -> Local:
+        return self._select(x, (x ^ x) - self.ring.constant(1))
+
+    def _select(self, u: Local, v: Local) -> Local:
+        table = u.maps(blocks.thresholds)
+        leaves, constant = v.maps(lambda w, *t: blocks.select(t, w), *table)
+        return leaves ^ constant
+
+    def carry_words(self, ctx: Context, x: Local) -> tuple[Local, Local]:
+        return x ^ x, x
+
+    def b2a(self, ctx: Context, b: Local) -> Local:
+        return (b & np.uint8(1)).astype(self.ring.dtype)
+
+    def mul_ba(self, ctx: Context, b: Local, x: Local) -> Local:
+        return self.b2a(ctx, b) * x
+
+    def open(self, ctx: Context, x: Local, group: Group = ARITHMETIC) -> Array:
+        return x.example
+
+    def open_to(self, ctx: Context, x: Local, rank: int, group: Group = ARITHMETIC) -> Local:
+        return x

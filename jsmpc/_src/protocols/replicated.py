@@ -1,0 +1,315 @@
+"""Replicated sharing among three parties, of whom at most one is corrupt.
+
+x = x_0 + x_1 + x_2; party i holds x_i, its own component, and x_{i+1}, the next (indices modulo
+3). So party i - 1 holds x_i too, and a seed shared like that gives both the same draws.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from jsmpc._src.errors import ProtocolError
+from jsmpc._src.network.network import Network
+from jsmpc._src.network.values import Local, Replica
+from jsmpc._src.protocols.base import Array, Protocol
+from jsmpc._src.ring import blocks
+from jsmpc._src.ring.bilinear import AND, Bilinear
+from jsmpc._src.ring.division import public_quotient, quotients
+from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
+from jsmpc._src.runtime import prf
+from jsmpc._src.runtime.context import Context
+
+
+@dataclasses.dataclass(frozen=True)
+class Replicated3(Protocol):
+    """Replicated secret sharing among three parties, without a dealer.
+
+    Guarantee: against one semi-honest party nothing leaks but the program and all shapes. Two
+    parties together learn everything.
+
+    Raises:
+      ProtocolError: unless there are exactly three parties with different names.
+    """
+
+    parties: tuple[str, ...] = ("party0", "party1", "party2")
+
+    references: ClassVar[tuple[str, ...]] = (
+        "T. Araki et al., High-throughput semi-honest secure three-party computation with an "
+        "honest majority, CCS 2016",
+        "P. Mohassel, P. Rindal, ABY3: A mixed protocol framework for machine learning, CCS 2018",
+        "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020",
+    )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parties", tuple(self.parties))
+        super().__post_init__()
+        if self.size != 3:
+            raise ProtocolError(f"replicated sharing needs exactly 3 parties, not {self.size}")
+
+    def setup(self, network: Network, key: Array) -> Replica:
+        """Party i draws a seed k_i and sends it to party i - 1. 1 round, 32 bytes a party."""
+        own = network.hosted([prf.derive(prf.iterate(key, 0, i), "own") for i in range(3)])
+        return network.during("setup").replicate(own)
+
+    def unpack(self, network: Network, stacked: tuple[Array, ...]) -> Replica:
+        return network.unpack_replica(stacked)
+
+    def placed(self, stacked: Array) -> tuple[Array, ...]:
+        return stacked, jnp.roll(stacked, -1, axis=0)
+
+    def constant(self, ctx: Context, words: Any) -> Replica:
+        """Component 0 is the constant, the others are zero."""
+        net, zero = ctx.network, jnp.zeros_like(words)
+        return net.pair(net.hosted([words, zero, zero]), net.hosted([zero, zero, words]))
+
+    def open(self, ctx: Context, x: Replica, group: Group = ARITHMETIC) -> Array:
+        """Party i sends x_i to party i + 1, who lacks it. 1 round, a word a party."""
+        net = ctx.network
+        own, missing = net.own(x), net.send(net.own(x), {0: 1, 1: 2, 2: 0})
+        return group.sum((missing, own, net.next(x))).example
+
+    def open_to(self, ctx: Context, x: Replica, rank: int, group: Group = ARITHMETIC) -> Local:
+        """Party rank - 1 sends its own component to party `rank`. 1 round, a word."""
+        net = ctx.network
+        missing = net.send(net.own(x), {(rank - 1) % 3: rank})
+        return group.sum((missing, net.own(x), net.next(x)))
+
+    # Two ways back to replicated shares.
+
+    def _reshare(self, ctx: Context, z: Local, group: Group = ARITHMETIC) -> Replica:
+        """From one summand a party (Araki et al., section 2.2).
+
+        1. Party i computes z_i + F(k_i) - F(k_{i+1}); the masks of all three cancel.
+        2. It sends the result to party i - 1.
+
+        Cost: 1 round, a word a party.
+        """
+        mask = ctx.draw(z.shape, z.dtype)
+        own, next_ = ctx.network.own(mask), ctx.network.next(mask)
+        masked = z.map(lambda w, a, b: group.subtract(group.add(w, a), b), own, next_)
+        return ctx.network.replicate(masked)
+
+    def _reshare_pair(
+        self, ctx: Context, z: Local, first: int, group: Group = ARITHMETIC
+    ) -> Replica:
+        """From one summand each at parties a = `first` and b = a + 1, who share component b.
+
+        1. Component a is F(k_a), known to a and the third party; component b + 1 is F(k_{b+1}),
+           known to b and the third party.
+        2. Party a sends z_a - F(k_a) to b, party b sends z_b - F(k_{b+1}) to a; the sum of both
+           is component b.
+
+        Cost: 1 round, a word from each of the two.
+        """
+        net, a, b = ctx.network, first, (first + 1) % 3
+        third = (first + 2) % 3
+        mask = ctx.draw(z.shape, z.dtype)
+        own, next_ = net.own(mask), net.next(mask)
+        masked = z.map(group.subtract, _ranks(net, {a: own, b: next_}))
+        common = masked.map(group.add, net.send(masked, {a: b, b: a}))
+        return net.pair(
+            _ranks(net, {a: own, b: common, third: own}),
+            _ranks(net, {a: common, b: next_, third: next_}),
+        )
+
+    # Products.
+
+    def product(
+        self,
+        ctx: Context,
+        f: Bilinear,
+        x: Replica,
+        y: Replica,
+        divisor: int | None = None,
+        addend: Replica | None = None,
+    ) -> Replica:
+        """[z] = [f(x, y) + addend] (Araki et al., section 2.2).
+
+        1. Party i computes z_i = f(x_i, y_i + y_{i+1}) + f(x_{i+1}, y_i), or the same with the
+           sum on the other side, where that is smaller; z = z_0 + z_1 + z_2.
+        2. Party i adds its own component of the addend.
+        3. The parties reshare z, or divide it while they do.
+
+        Cost: 1 round, a word a party; with a divisor as `truncate`.
+        """
+        group = BOOLEAN if f == AND else ARITHMETIC
+        net = ctx.network
+
+        def summand(x0: Array, x1: Array, y0: Array, y1: Array) -> Array:
+            if x0.size < y0.size:
+                return f((group.add(x0, x1), y0), (x0, y1))
+            return f((x0, group.add(y0, y1)), (x1, y0))
+
+        z = net.own(x).map(summand, net.next(x), net.own(y), net.next(y))
+        z = z if addend is None else z.map(group.add, net.own(addend))
+        return self._reshare(ctx, z, group) if divisor is None else self._divide(ctx, z, divisor)
+
+    def truncate(self, ctx: Context, x: Replica, divisor: int) -> Replica:
+        """[x / divisor], off by less than one unit for every |x| <= 2^(k-2), with certainty.
+
+        Cost: 2 rounds, 2 words a party.
+        """
+        return self._divide(ctx, ctx.network.own(x), divisor)
+
+    def _divide(self, ctx: Context, z: Local, divisor: int) -> Replica:
+        """[z / divisor] from one summand a party, by a masked opening to parties 0 and 1.
+
+        1. Party 0 adds offset = 2^(k-2), so that z + offset lies in [0, 2^(k-1)].
+        2. Parties 0 and 1 exchange z_0 + offset + F(k_0) and z_1 + F(k_2), whose sum c is
+           z + offset + r with r = F(k_0) + F(k_2) - z_2, which party 2 knows.
+        3. Party 2 deals q0 and q1 of r (see `ring.division.quotients`): party 1's summands are
+           draws of k_2, party 0's are sent.
+        4. Parties 0 and 1 have summands of floor(c / divisor) + q0 + [top bit of c clear]·q1
+           - offset / divisor, the public terms rounded together (see
+           `ring.division.public_quotient`), and reshare them.
+
+        c is masked by F(k_2) for party 0 and by F(k_0) for party 1; party 2 does not see it.
+        Cost: 2 rounds, 2 words a party.
+        """
+        net, shape, dtype = ctx.network, z.shape, z.dtype
+        offset = self.ring.bound
+        mask, s, t = (ctx.draw(shape, dtype) for _ in range(3))
+        mask0, mask2 = net.own(mask), net.next(mask)
+
+        summand = net.by_rank(z + mask0 + self.ring.constant(offset), z + mask2, None)
+        c = summand + net.send(summand, {0: 1, 1: 0})
+
+        r = net.by_rank(None, None, mask0 + mask2 - z)
+        q0, q1 = r.maps(lambda w: quotients(w, divisor))
+        s, t = _held_by_1_and_2(net, s), _held_by_1_and_2(net, t)
+        q0 = net.by_rank(net.send(q0 - s, {2: 0}), s, None)
+        q1 = net.by_rank(net.send(q1 - t, {2: 0}), t, None)
+
+        clear = c.map(lambda w: (self.ring.top_bit(w) ^ np.uint8(1)).astype(w.dtype))
+        y = q0 + clear * q1
+        public = c.map(lambda w: public_quotient(w, divisor, offset))
+        return self._reshare_pair(ctx, net.by_rank(y + public, y, None), first=0)
+
+    # Conversions: x = u + v with u = x_0 + x_1, known to party 0, and v = x_2, known to 1 and 2.
+
+    def _addends(self, ctx: Context, x: Replica, group: Group = ARITHMETIC) -> tuple[Local, Local]:
+        net = ctx.network
+        u = net.own(x).map(group.add, net.next(x))
+        return net.by_rank(u, None, None), net.by_rank(None, net.next(x), net.own(x))
+
+    def _bit_addends(self, ctx: Context, b: Replica) -> tuple[Local, Local]:
+        u, v = self._addends(ctx, b & np.uint8(1), BOOLEAN)
+        return u.astype(self.ring.dtype), v.astype(self.ring.dtype)
+
+    def _hide(self, ctx: Context, secret: Local, group: Group) -> Local:
+        """Party 0's value as summands of parties 1 and 2: F(k_1), and the difference, sent.
+
+        Cost: a word from party 0.
+        """
+        net = ctx.network
+        mask = ctx.draw(secret.shape, secret.dtype)
+        sent = net.send(secret.map(group.subtract, net.next(mask)), {0: 2})
+        return net.by_rank(None, net.own(mask), sent)
+
+    def carry_leaves(
+        self, ctx: Context, x: Replica, offsets: Sequence[int] = (0,)
+    ) -> list[tuple[Replica, Replica]]:
+        """x = u + v with u known to party 0 and v known to parties 1 and 2.
+
+        1. Party 0 hides the thresholds of 2u, and u's top bit, between parties 1 and 2.
+        2. Both select from their shares by 2v, and by 2(v + c) for each offset.
+        3. They reshare what they selected.
+
+        Cost: 2 rounds; 15/4 words and a byte from party 0; for each offset 1/2 word from 1 and
+        from 2.
+        """
+        u, v = self._addends(ctx, x)
+        table = self._thresholds(ctx, u << 1)
+        sums = [v + self.ring.constant(c) for c in offsets]
+        tops = [w.map(self.ring.top_bit) for w in sums]
+        leaves = [self._select(ctx, table, w << 1) for w in sums]
+        shared = [self._reshare_pair(ctx, w, first=1, group=BOOLEAN) for w in leaves]
+        signs = self._share_bits(ctx, u.map(self.ring.top_bit), *tops)
+        return list(zip(shared, signs, strict=True))
+
+    def equality_leaves(self, ctx: Context, x: Replica) -> Replica:
+        """Like `carry_leaves`: u = -v in a block where u + ~(-v) = 15."""
+        u, v = self._addends(ctx, x)
+        leaves = self._select(ctx, self._thresholds(ctx, u), v - self.ring.constant(1))
+        return self._reshare_pair(ctx, leaves, first=1, group=BOOLEAN)
+
+    def _thresholds(self, ctx: Context, u: Local) -> list[Local]:
+        return [self._hide(ctx, t, BOOLEAN) for t in u.maps(blocks.thresholds)]
+
+    def _select(self, ctx: Context, table: list[Local], v: Local) -> Local:
+        leaves, constant = v.maps(lambda w, *t: blocks.select(t, w), *table)
+        return ctx.network.at(1, leaves ^ constant, leaves)
+
+    def _share_bits(self, ctx: Context, u: Local, *values: Local) -> list[Replica]:
+        """[u ^ v] of party 0's u and of each v that parties 1 and 2 know.
+
+        Component 2 is v, component 1 a mask, component 0 the masked u, sent to party 2.
+        """
+        net = ctx.network
+        mask = ctx.draw(u.shape, u.dtype)
+        masked = u ^ net.next(mask)
+        received = net.send(masked, {0: 2})
+        return [
+            net.pair(
+                net.by_rank(masked, net.own(mask), v),
+                net.by_rank(net.next(mask), v, received),
+            )
+            for v in values
+        ]
+
+    def carry_words(self, ctx: Context, x: Replica) -> tuple[Replica, Replica]:
+        """[u ^ v] from a word of party 0, and [u & v] by parties 1 and 2 from their shares of u.
+
+        Cost: 2 rounds; 2 words from party 0, a word from 1 and from 2.
+        """
+        u, v = self._addends(ctx, x)
+        both = self._hide(ctx, u, BOOLEAN) & v
+        (different,) = self._share_bits(ctx, u, v)
+        return self._reshare_pair(ctx, both, first=1, group=BOOLEAN), different
+
+    def b2a(self, ctx: Context, b: Replica) -> Replica:
+        """[b] with b = u ^ v, u known to party 0, v to parties 1 and 2.
+
+        1. Party 0 hides u as summands w of parties 1 and 2.
+        2. b = (1 - 2v)·w + v, v added by party 1 alone; both reshare.
+
+        Cost: 2 rounds, a word a party.
+        """
+        net = ctx.network
+        u, v = self._bit_addends(ctx, b)
+        w = self._hide(ctx, u, ARITHMETIC)
+        summand = w - (v + v) * w
+        return self._reshare_pair(ctx, net.at(1, summand + v, summand), first=1)
+
+    def mul_ba(self, ctx: Context, b: Replica, x: Replica) -> Replica:
+        """[b·x] with b = u ^ v and x = X + x_2: party 0 knows u and X, parties 1 and 2 v and x_2.
+
+        1. Party 0 hides u·X, (1 - 2u)·X and u as summands of parties 1 and 2.
+        2. b·x = u·X + v·(1 - 2u)·X + u·(1 - 2v)·x_2 + v·x_2: with summands of the hidden values
+           parties 1 and 2 compute summands of this, v·x_2 added by party 1 alone; both reshare.
+
+        Cost: 2 rounds; 3 words from party 0, a word from 1 and from 2.
+        """
+        net = ctx.network
+        u, v = self._bit_addends(ctx, b)
+        x_0, x_2 = self._addends(ctx, x)
+        ux = u * x_0
+        hidden_ux = self._hide(ctx, ux, ARITHMETIC)
+        hidden_rest = self._hide(ctx, x_0 - ux - ux, ARITHMETIC)
+        hidden_u = self._hide(ctx, u, ARITHMETIC)
+        summand = hidden_ux + v * hidden_rest + hidden_u * (x_2 - (v + v) * x_2)
+        return self._reshare_pair(ctx, net.at(1, summand + v * x_2, summand), first=1)
+
+
+def _ranks(net: Network, values: dict[int, Local]) -> Local:
+    return net.by_rank(*(values.get(i) for i in range(3)))
+
+
+def _held_by_1_and_2(net: Network, component: Replica) -> Local:
+    """Component 2, which party 1 holds as its next and party 2 as its own."""
+    return net.by_rank(None, net.next(component), net.own(component))

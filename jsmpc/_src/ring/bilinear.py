@@ -1,0 +1,102 @@
+"""The rings Z_2^32 and Z_2^64: unsigned words with wrap-around arithmetic.
+
+Everything here works on ordinary arrays of `uint32` or `uint64` and is to be called under
+`jax.enable_x64(True)`, which `jsmpc.secure` and `jsmpc.share` take care of.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jsmpc._src import kernels
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Bilinear:
+    """A named map that is linear in each of two operands: a product of the ring.
+
+    Called with pairs, it returns the sum of their products, so that a kernel may accumulate.
+    The parameters identify the map: equal names and parameters compute the same thing.
+    """
+
+    name: str
+    parameters: tuple[Any, ...] = ()
+
+    def __call__(self, *pairs: tuple[Array, Array]) -> Array:
+        return _PRODUCTS[self.name](pairs, *self.parameters)
+
+    def shape(self, x: Any, y: Any) -> tuple[int, ...]:
+        """The shape of one product, from operands that have a shape and a dtype."""
+        return jax.eval_shape(lambda a, b: self((a, b)), x, y).shape
+
+
+def _total(f: Callable[[Array, Array], Array], pairs: Sequence[tuple[Array, Array]]) -> Array:
+    total = f(*pairs[0])
+    for x, y in pairs[1:]:
+        total = total + f(x, y)
+    return total
+
+
+def _multiply(pairs: Sequence[tuple[Array, Array]]) -> Array:
+    return _total(jnp.multiply, pairs)
+
+
+def _bitwise_and(pairs: Sequence[tuple[Array, Array]]) -> Array:
+    result = pairs[0][0] & pairs[0][1]
+    for x, y in pairs[1:]:
+        result = result ^ (x & y)
+    return result
+
+
+def _dot_general(pairs: Sequence[tuple[Array, Array]], dimension_numbers: Any) -> Array:
+    return kernels.dot_general(pairs, dimension_numbers)
+
+
+def _convolution(
+    pairs: Sequence[tuple[Array, Array]],
+    strides: tuple[int, ...],
+    padding: tuple[tuple[int, int], ...],
+    lhs_dilation: tuple[int, ...],
+    rhs_dilation: tuple[int, ...],
+    dimension_numbers: Any,
+    feature_groups: int,
+    batch_groups: int,
+) -> Array:
+    return kernels.convolution(
+        pairs,
+        strides,
+        padding,
+        lhs_dilation,
+        rhs_dilation,
+        dimension_numbers,
+        feature_groups,
+        batch_groups,
+    )
+
+
+_PRODUCTS: dict[str, Callable[..., Array]] = {
+    "multiply": _multiply,
+    "and": _bitwise_and,
+    "dot_general": _dot_general,
+    "convolution": _convolution,
+}
+
+MULTIPLY = Bilinear("multiply")
+AND = Bilinear("and")
+
+
+def dot_general(dimension_numbers: Any) -> Bilinear:
+    """The matrix product with the dimension numbers of `jax.lax.dot_general`."""
+    (lhs, rhs), (lhs_batch, rhs_batch) = dimension_numbers
+    numbers = ((tuple(lhs), tuple(rhs)), (tuple(lhs_batch), tuple(rhs_batch)))
+    return Bilinear("dot_general", (numbers,))
+
+
+MATMUL = dot_general((((1,), (0,)), ((), ())))

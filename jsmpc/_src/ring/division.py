@@ -1,0 +1,48 @@
+"""Division of ring elements by public integers, in the clear and under a mask."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+
+
+def quotients(r: Array, divisor: int) -> tuple[Array, Array]:
+    """What a masked division by a public divisor needs of the mask r.
+
+    Returns:
+      q0 = -floor(r/d), and q1 = ceil((2^k - r)/d) - q0 where the top bit of r is set, else 0.
+      For x in [0, 2^(k-1)) and c = x + r mod 2^k, floor(c/d) + q0 + [top bit of c clear]·q1
+      differs from x/d by less than 1.
+    """
+    one = np.ones((), r.dtype)
+    width = r.dtype.itemsize * 8
+    floor = divide(r, divisor)
+    ceiling = divide(jnp.zeros_like(r) - r - one, divisor) + one
+    top = r >> np.asarray(width - 1, r.dtype)
+    return jnp.zeros_like(r) - floor, (ceiling + floor) * top
+
+
+def public_quotient(c: Array, divisor: int, offset: int) -> Array:
+    """floor((c + t) / d) - (offset + t) / d, where t >= 0 makes offset + t a multiple of d.
+
+    The public part of a masked division of x + offset, opened as c. c + t itself might wrap, so
+    the carry of t is taken from the remainder of c.
+    """
+    whole, rest = divmod(offset, divisor)
+    quotient = divide(c, divisor)
+    if rest:
+        shortfall = c - quotient * np.asarray(divisor, c.dtype) - np.asarray(rest, c.dtype)
+        top = np.asarray(8 * c.dtype.itemsize - 1, c.dtype)
+        quotient = quotient + ((shortfall >> top) ^ np.ones((), c.dtype))
+        whole += 1
+    return quotient - np.asarray(whole, c.dtype)
+
+
+def divide(x: Array, divisor: int) -> Array:
+    """floor(x / divisor) of unsigned words by a public positive integer."""
+    if divisor & (divisor - 1) == 0:
+        return x >> np.asarray(divisor.bit_length() - 1, x.dtype)
+    return x // np.asarray(divisor, x.dtype)

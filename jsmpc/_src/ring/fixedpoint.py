@@ -1,0 +1,112 @@
+"""Fixed-point encoding of numbers into a ring, in base 2 and base 10."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsmpc._src.errors import EncodingError
+from jsmpc._src.ring.ring import Ring
+
+Array = jax.Array
+
+_DEFAULT_PRECISION = {(2, 64): 18, (2, 32): 10, (10, 64): 3, (10, 32): 3}
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedPoint:
+    """Numbers x as ring elements round(x · base^precision_fractional).
+
+    Attributes:
+      base: 2 or 10.
+      precision_fractional: how many digits (base 10) or bits (base 2) lie behind the point.
+        By default 18 bits in the 64-bit ring, 10 bits in the 32-bit ring, 3 digits in base 10:
+        at precision 2 in base 10, 0.123 is the integer 12.
+    """
+
+    base: int = 2
+    precision_fractional: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.base not in (2, 10):
+            raise ValueError(f"a fixed-point encoding has base 2 or 10, not {self.base!r}")
+        digits = self.precision_fractional
+        if digits is not None and (not isinstance(digits, int) or digits < 0):
+            raise ValueError(f"precision_fractional must be an integer >= 0, not {digits!r}")
+
+    def resolve(self, ring: Ring) -> FixedPoint:
+        """This encoding with its default precision for the ring filled in.
+
+        Raises:
+          ValueError: if products of this precision leave no room in the ring.
+        """
+        digits = self.precision_fractional
+        if digits is None:
+            digits = _DEFAULT_PRECISION[self.base, ring.bits]
+        if self.base ** (2 * digits) >= ring.bound:
+            raise ValueError(
+                f"precision_fractional={digits} in base {self.base} is too fine for a ring of "
+                f"{ring.bits} bits: the product of two ones would overflow"
+            )
+        return dataclasses.replace(self, precision_fractional=digits)
+
+    @property
+    def scale(self) -> int:
+        """The ring element that stands for 1."""
+        if self.precision_fractional is None:
+            raise ValueError("the encoding is not resolved for a ring yet")
+        return self.base**self.precision_fractional
+
+    def limit(self, ring: Ring) -> float:
+        """The magnitude below which numbers may be encoded."""
+        return ring.bound / self.scale
+
+    def encode(self, x: Any, ring: Ring) -> Any:
+        """The nearest ring elements of numbers of any shape, NumPy for NumPy; no range check."""
+        np_or_jnp = np if isinstance(x, np.ndarray | np.generic) else jnp
+        scaled = np_or_jnp.round(x.astype(np.float64) * float(self.scale))
+        return scaled.astype(np.int64).astype(ring.dtype)
+
+    def decode(self, words: Array, ring: Ring, dtype: Any) -> Array:
+        """The numbers that ring elements stand for, rounded to `dtype`."""
+        signed = jax.lax.bitcast_convert_type(words, ring.signed)
+        return (signed.astype(jnp.float64) / float(self.scale)).astype(dtype)
+
+    def check(self, x: Any, ring: Ring, what: str) -> None:
+        """Raise EncodingError if concrete numbers hold NaN, infinity or leave the range."""
+        values = np.asarray(x)
+        if values.size == 0 or values.dtype == bool:
+            return
+        if np.issubdtype(values.dtype, np.integer):
+            check_integers(values, ring, what)
+            return
+        values = values.astype(np.float64)
+        for bad, name in ((np.isnan(values), "NaN"), (np.isinf(values), "infinity")):
+            if bad.any():
+                where = tuple(int(i) for i in np.argwhere(bad)[0])
+                raise EncodingError(
+                    f"{what} holds {name} at index {where} ({int(bad.sum())} in all), which no "
+                    "fixed-point number stands for. Clean it first, e.g. with jnp.nan_to_num"
+                )
+        largest = np.abs(values).max()
+        if largest >= self.limit(ring):
+            raise EncodingError(
+                f"{what} holds a value of magnitude {largest:g}, not below the encoding's limit of "
+                f"{self.limit(ring):g} (ring of {ring.bits} bits, base {self.base}, "
+                f"precision {self.precision_fractional}). Scale it down, lower "
+                "precision_fractional, or use the 64-bit ring"
+            )
+
+
+def check_integers(values: np.ndarray, ring: Ring, what: str) -> None:
+    """Raise EncodingError if concrete integers leave the ring's range of 2^(bits-2)."""
+    largest = max(abs(int(values.max())), abs(int(values.min())))
+    if largest >= ring.bound:
+        raise EncodingError(
+            f"{what} holds an integer of magnitude {largest}, not below 2^{ring.bits - 2}, the "
+            f"limit of the ring of {ring.bits} bits. Use smaller values or the 64-bit ring"
+        )

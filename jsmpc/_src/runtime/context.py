@@ -1,0 +1,132 @@
+"""One run of a protocol: its network, its seeds, and where dealt randomness comes from.
+
+Draws are numbered. A run numbers them in the order in which the program is traced, each
+iteration of a loop has seeds of its own, and so no draw is ever made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jsmpc._src.network.network import Network
+from jsmpc._src.network.values import Local
+from jsmpc._src.runtime import prf
+from jsmpc._src.runtime.correlations import Correlation
+from jsmpc._src.runtime.dealing import Dealer, expand
+
+Array = jax.Array
+
+
+class Context:
+    """What a run of a protocol draws on.
+
+    Attributes:
+      network: the parties' network.
+      seeds: the parties' keys, uint32[8] each: for a dealer protocol those shared with the
+        dealer (Local), for replicated sharing those shared with a neighbour (Replica).
+
+    The bodies of loops are transformed by `optimize`, e.g. `kernels.optimize`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        seeds: Any,
+        dealer: Dealer | None = None,
+        optimize: Callable[[Any], Any] = lambda f: f,
+    ):
+        self.network = network
+        self.seeds = seeds
+        self._dealer = dealer or Dealer()
+        self.optimize = optimize
+        self._drawn = 0
+
+    def _number(self, count: int = 1) -> int:
+        """The first of `count` numbers that no draw has used."""
+        self._drawn += count
+        return self._drawn - count
+
+    def draw(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Uniform words under each seed; those who share a seed draw the same."""
+        number = self._number()
+        return self.seeds.map(lambda seed: prf.draw(seed, number, shape, dtype))
+
+    def deal(self, correlation: Correlation) -> tuple[Local, ...]:
+        """The parties' shares of a correlation's uniform and derived values."""
+        uniform = len(correlation.uniform)
+        number = self._number(uniform + len(correlation.derived))
+        draws = expand(self.network, self.seeds, number, correlation)
+        corrections = self._dealer.corrections(self.network, number, correlation, draws)
+        derived = [
+            self.network.by_rank(
+                self.network.only(0, correction), *[share] * (self.network.parties - 1)
+            )
+            for correction, share in zip(corrections, draws[uniform:], strict=True)
+        ]
+        return (*draws[:uniform], *derived)
+
+    def _enter(self, number: int, index: Any, dealer: Dealer) -> Context:
+        seeds = self.seeds.map(lambda seed: prf.iterate(seed, number, index))
+        return Context(self.network, seeds, dealer, self.optimize)
+
+    def scan(
+        self,
+        body: Callable[[Context, Any, Any], tuple[Any, Any]],
+        init: Any,
+        xs: Any,
+        length: int,
+        reverse: bool = False,
+        unroll: int | bool = 1,
+    ) -> tuple[Any, Any]:
+        """`jax.lax.scan` whose body gets a context of its own in each iteration."""
+        number = self._number()
+        material, enter = self._dealer.scan(number, length)
+
+        def step(carry: Any, step_xs: Any) -> tuple[Any, Any]:
+            index, sliced, x = step_xs
+            return body(self._enter(number, index, enter(sliced)), carry, x)
+
+        indices = jnp.arange(length, dtype=jnp.uint32)
+        return lax.scan(
+            self.optimize(step),
+            init,
+            (indices, material, xs),
+            length=length,
+            reverse=reverse,
+            unroll=unroll,
+        )
+
+    def while_loop(
+        self,
+        condition: Callable[[Context, Any], Any],
+        body: Callable[[Context, Any], Any],
+        init: Any,
+    ) -> Any:
+        """`jax.lax.while_loop` whose condition and body get contexts of their own."""
+        number, again = self._number(), self._number()
+        dealer = self._dealer.unbounded()
+
+        def test(state: Any) -> Any:
+            index, value = state
+            return condition(self._enter(again, index, dealer), value)
+
+        def step(state: Any) -> Any:
+            index, value = state
+            return index + np.uint32(1), body(self._enter(number, index, dealer), value)
+
+        start = (jnp.zeros((), jnp.uint32), init)
+        return lax.while_loop(test, self.optimize(step), start)[1]
+
+    def branches(self, count: int) -> list[Context]:
+        """A context for each branch of a condition."""
+        result = []
+        for branch in range(count):
+            number = self._number()
+            result.append(self._enter(number, 0, self._dealer.branch(number, branch)))
+        return result

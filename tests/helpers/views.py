@@ -1,0 +1,381 @@
+"""What each party sees of a run, and whether that could tell it anything.
+
+A simulated program is evaluated equation by equation; the value of every message is recorded
+with who received it, and every keystream with its key and nonce.
+
+The checks: all bits of what a party sees are uniform, whatever the secret, and any two of them,
+and any one of them and a bit of the secret, are independent. They are made twice: with all
+randomness fresh, and with that of the corrupt parties fixed, as a mask that its receiver can
+compute is no mask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from harness import A, B, key, split
+from jax.extend.core import Literal
+
+import jsmpc
+from jsmpc._src import kernels
+from jsmpc._src.jaxprs import compat
+from jsmpc._src.kernels import stream
+from jsmpc._src.network.messages import message_p
+from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.network.values import Local, Replica
+from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.runtime import prf
+from jsmpc._src.runtime.context import Context
+
+# --- Evaluation ----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """One message; `round` counts the online messages that wait for one another, from 1.
+
+    What is sent to several parties is one value: `origin` is the number of its first message.
+    """
+
+    source: int | str
+    target: int
+    phase: str
+    value: Any
+    round: int
+    origin: int
+
+
+@dataclasses.dataclass
+class Recorder:
+    """Evaluates jaxprs, loops unrolled, and writes down messages and keystreams."""
+
+    messages: list[Message] = dataclasses.field(default_factory=list)
+    keystreams: list[tuple[Any, Any]] = dataclasses.field(default_factory=list)
+
+    def run(self, closed: Any, args: Sequence[Any]) -> list[Any]:
+        return [value for value, _ in self._evaluate(closed, [(x, 0) for x in args])]
+
+    def _evaluate(self, jaxpr: Any, args: Sequence[tuple[Any, int]]) -> list[tuple[Any, int]]:
+        """Values come with the round after which they are known."""
+        jaxpr, consts = compat.open_jaxpr(jaxpr)
+        env: dict[Any, tuple[Any, int]] = {}
+        env.update(zip(jaxpr.constvars, [(c, 0) for c in consts], strict=True))
+        env.update(zip(jaxpr.invars, args, strict=True))
+
+        def read(v: Any) -> tuple[Any, int]:
+            return (compat.literal_value(v), 0) if isinstance(v, Literal) else env[v]
+
+        for eqn in jaxpr.eqns:
+            out = self._equation(eqn, [read(v) for v in eqn.invars])
+            env.update(zip(eqn.outvars, out, strict=True))
+        return [read(v) for v in jaxpr.outvars]
+
+    def _equation(self, eqn: Any, args: list[tuple[Any, int]]) -> list[tuple[Any, int]]:
+        name, params = eqn.primitive.name, eqn.params
+        values = [v for v, _ in args]
+        latest = max((r for _, r in args), default=0)
+        if eqn.primitive is message_p:
+            after = latest + (params["phase"] == "online")
+            route = (params["source"], params["target"], params["phase"])
+            number = len(self.messages)
+            same = [m.origin for m in self.messages if m.value is values[0]]
+            self.messages.append(Message(*route, values[0], after, [*same, number][0]))
+            return [(values[0], after)]
+        if eqn.primitive is stream.keystream_p:
+            self.keystreams.append((values[0], values[1]))
+        if eqn.primitive is stream.draw_p:
+            self.keystreams.append((values[0], stream.nonce_of(params["number"])))
+        if name == "scan":
+            return self._scan(params, args)
+        if name == "while":
+            return self._while(params, args)
+        if name == "cond":
+            return self._evaluate(params["branches"][int(values[0])], args[1:])
+        inner = params.get("jaxpr") or params.get("call_jaxpr") or params.get("call")
+        if inner is not None:
+            return self._evaluate(inner, args)
+        return [(x, latest) for x in compat.bind(eqn, values)]
+
+    # Iterations run one after another: each begins when the one before has ended.
+
+    def _scan(self, params: Any, args: list[Any]) -> list[Any]:
+        consts, carried = compat.scan_counts(params)
+        values, now = [v for v, _ in args], max((r for _, r in args), default=0)
+        head, carry = values[:consts], values[consts : consts + carried]
+        xs, rows = values[consts + carried :], []
+        steps = range(params["length"])
+        for i in reversed(steps) if params["reverse"] else steps:
+            operands = [*head, *carry, *(x[i] for x in xs)]
+            out, now = self._iteration(params["jaxpr"], operands, now)
+            carry = out[:carried]
+            rows.append(out[carried:])
+        if params["reverse"]:
+            rows.reverse()
+        return [(v, now) for v in (*carry, *(jnp.stack(c) for c in zip(*rows, strict=True)))]
+
+    def _while(self, params: Any, args: list[Any]) -> list[Any]:
+        n, m = params["cond_nconsts"], params["body_nconsts"]
+        values, now = [v for v, _ in args], max((r for _, r in args), default=0)
+        test, head, carry = values[:n], values[n : n + m], values[n + m :]
+        while True:
+            (going,), now = self._iteration(params["cond_jaxpr"], [*test, *carry], now)
+            if not going:
+                return [(v, now) for v in carry]
+            carry, now = self._iteration(params["body_jaxpr"], [*head, *carry], now)
+
+    def _iteration(self, jaxpr: Any, values: list[Any], now: int) -> tuple[list[Any], int]:
+        out = self._evaluate(jaxpr, [(v, now) for v in values])
+        return [v for v, _ in out], max((r for _, r in out), default=now)
+
+
+def record(f: Callable[..., Any], *args: Any) -> tuple[Recorder, Any]:
+    """A run of a function of a simulated network, in the 64-bit mode; loops are not fused."""
+    with jax.enable_x64(True), mock.patch.object(kernels, "optimize", lambda f: f):
+        closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
+        recorder = Recorder()
+        out = recorder.run(closed, jax.tree.leaves(args))
+        return recorder, jax.tree.unflatten(jax.tree.structure(shape), out)
+
+
+def record_secure(secure: Any, key: Any, *args: Any) -> Recorder:
+    """A run of a secure function, both phases in one program."""
+    signature, leaves = secure._flatten(args, {})
+    return record(functools.partial(secure._program, signature), prf.as_key(key), leaves)[0]
+
+
+# --- Views ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def known_seeds_draw_zero() -> Iterator[None]:
+    """A seed of zeros draws zeros: randomness that is known may as well be none."""
+    draw, iterate = prf.draw, prf.iterate
+
+    def masked(result: Any, key: Any) -> Any:
+        return jnp.where((key == 0).all(), jnp.zeros_like(result), result)
+
+    def quiet_draw(key: Any, *args: Any) -> Any:
+        return masked(draw(key, *args), key)
+
+    def quiet_iterate(key: Any, *args: Any) -> Any:
+        return masked(iterate(key, *args), key)
+
+    with mock.patch.multiple(prf, draw=quiet_draw, iterate=quiet_iterate):
+        yield
+
+
+class Observed:
+    """A protocol step, compiled to return its messages and the shares of its results.
+
+    Args:
+      smpc: the protocol.
+      f: a function of a context and shares that returns a list of shares.
+    """
+
+    def __init__(self, smpc: Protocol, f: Callable[..., Sequence[Any]]):
+        self.smpc, self.f = smpc, f
+        self.routes: list[tuple[Any, int, int]] = []
+        self._compiled = jax.jit(kernels.optimize(self._program))
+
+    def _direct(self, seeds: Any, *stacked: Any) -> Any:
+        net = Simulated(self.smpc.size)
+        kind = Replica if isinstance(self.smpc.unpack(net, (seeds,)), Replica) else Local
+        ctx = Context(net, kind(list(seeds)))
+        with known_seeds_draw_zero():
+            out = self.f(ctx, *(self.smpc.unpack(net, (s,)) for s in stacked))
+        return [net.pack(x)[0] for x in out]
+
+    def _program(self, seeds: Any, *stacked: Any) -> Any:
+        closed = jax.make_jaxpr(self._direct)(seeds, *stacked)
+        recorder = Recorder()
+        out = recorder.run(closed, (seeds, *stacked))
+        self.routes = [(m.source, m.target, m.origin) for m in recorder.messages]
+        return [m.value for m in recorder.messages], out
+
+    def __call__(self, seeds: np.ndarray, *stacked: np.ndarray) -> tuple[list[Any], list[Any]]:
+        """The messages, in the order of `routes`, and the stacked results."""
+        with jax.enable_x64(True):
+            messages, out = self._compiled(seeds, *stacked)
+            return [np.asarray(m) for m in messages], [np.asarray(x) for x in out]
+
+
+def components(smpc: Protocol, party: int) -> tuple[int, ...]:
+    """The places of the stacked components, and of the seeds, that a party holds."""
+    return (party, (party + 1) % 3) if isinstance(smpc, jsmpc.Replicated3) else (party,)
+
+
+def seeds_of(smpc: Protocol, seed: int, known: Sequence[int] = ()) -> np.ndarray:
+    """Fresh seeds; zeros for those that the known components' holders expand."""
+    seeds = np.stack([key(seed * 16 + i) for i in range(smpc.size)])
+    seeds[list(known)] = 0
+    return seeds
+
+
+# --- Statistics ----------------------------------------------------------------------------------
+
+WORDS = 20_000
+PAIRED = 10_000  # words in which pairs of bits are compared
+THRESHOLD = 6.0  # standard deviations; a leak of one bit is at sqrt(PAIRED) = 100
+
+
+def bit_rows(value: np.ndarray) -> np.ndarray:
+    """Every bit of an array of words as a row of ±1."""
+    octets = np.ascontiguousarray(value.reshape(-1)).view(np.uint8)
+    bits = np.unpackbits(octets.reshape(value.size, -1), axis=1, bitorder="little")
+    return 1 - 2 * bits.T.astype(np.float32)
+
+
+def uniformity(arrays: Sequence[np.ndarray], what: str) -> list[str]:
+    """Complaints about single bits and bytes. A byte may be a bit with zeros above it."""
+    found = []
+    for number, value in enumerate(arrays):
+        flat = value.reshape(-1)
+        n = flat.size
+        assert n >= WORDS, "too few words for statistics"
+        bias = bit_rows(flat).sum(1) / np.sqrt(n)
+        if value.dtype == np.uint8 and (flat <= 1).all():
+            bias = bias[:1]
+        worst = np.abs(bias).max()
+        if worst > THRESHOLD:
+            found.append(f"{what}: bit {np.abs(bias).argmax()} of array {number}: z {worst:.1f}")
+        if value.dtype.itemsize == 1 and (flat <= 1).all():
+            continue
+        for byte in range(value.dtype.itemsize):
+            counts = np.bincount(flat.view(np.uint8)[byte :: value.dtype.itemsize], minlength=256)
+            chi2 = ((counts - n / 256) ** 2).sum() / (n / 256)
+            z = (chi2 - 255) / np.sqrt(2 * 255)
+            if abs(z) > THRESHOLD:
+                found.append(f"{what}: byte {byte} of array {number}: chi-square z {z:.1f}")
+    return found
+
+
+def dependence(
+    arrays: Sequence[np.ndarray], what: str, secrets: Sequence[np.ndarray] = ()
+) -> list[str]:
+    """Complaints about pairs of bits: of two arrays, or of an array and a secret."""
+    seen = _varying(arrays)
+    z = np.abs(seen @ seen.T) / np.sqrt(PAIRED)
+    np.fill_diagonal(z, 0)
+    found = disclosure(seen, what, secrets)
+    if z.max(initial=0) > THRESHOLD + 1:  # there are a million pairs
+        found.append(f"{what}: two bits that were seen: z {z.max():.1f}")
+    return found
+
+
+def disclosure(
+    seen: np.ndarray | Sequence[np.ndarray], what: str, secrets: Sequence[np.ndarray]
+) -> list[str]:
+    """Complaints about pairs of a bit that was seen and one of a secret."""
+    if not len(secrets):
+        return []
+    rows = seen if isinstance(seen, np.ndarray) else _varying(seen)
+    z = np.abs(rows @ _varying(secrets).T) / np.sqrt(PAIRED)
+    if z.max(initial=0) > THRESHOLD + 1:
+        return [f"{what}: a bit that was seen and one of the secret: z {z.max():.1f}"]
+    return []
+
+
+def _varying(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The rows of bits that are not constant; for those that are, see `uniformity`."""
+    rows = [bit_rows(x.reshape(-1)[:PAIRED]) for x in arrays]
+    table = np.concatenate([np.zeros((0, PAIRED), np.float32), *rows])
+    return table[np.abs(table.mean(1)) < 0.9]
+
+
+# --- The check -----------------------------------------------------------------------------------
+
+
+def secrets_for(kinds: Sequence[type], bits: int, pattern: str, seed: int) -> list[Any]:
+    """Operands of the given kinds (`A` words, `B` bits in bytes) with a pattern of bits."""
+    rng = np.random.default_rng(seed)
+    dtype = np.dtype(f"uint{bits}")
+    fills = {"zeros": 0, "ones": 2**bits - 1, "alternating": int("10" * (bits // 2), 2)}
+    operands = []
+    for kind in kinds:
+        if pattern == "random":
+            x = rng.integers(0, 2**bits, WORDS, dtype)
+        else:
+            x = np.full(WORDS, fills[pattern], dtype)
+        operands.append(A(x) if kind is A else B((x & dtype.type(1)).astype(np.uint8)))
+    return operands
+
+
+PATTERNS = ("zeros", "ones", "alternating", "random")
+
+
+def leaks(
+    observed: Observed, kinds: Sequence[type], bits: int, coalition: Sequence[int] | None = None
+) -> list[str]:
+    """All that is wrong with what corrupt parties see together; nothing, if it is private.
+
+    Args:
+      observed: the step.
+      kinds: of its operands, `A` or `B`.
+      bits: the ring's width.
+      coalition: the corrupt parties; by default every largest set of them that is allowed.
+    """
+    smpc = observed.smpc
+    found: list[str] = []
+    coalitions = largest_coalitions(smpc) if coalition is None else [tuple(coalition)]
+    for number, pattern in enumerate(PATTERNS):
+        operands = secrets_for(kinds, bits, pattern, number)
+        hidden = [np.asarray(x.value) for x in operands] if pattern == "random" else []
+        shares = split(smpc, 50 + number, operands)
+        messages, results = observed(seeds_of(smpc, 60 + number), *shares)
+        for parties in coalitions:
+            held = sorted({c for party in parties for c in components(smpc, party)})
+            what = f"parties {parties}, secret {pattern}"
+            own = [s[c] for s in shares for c in held]
+            seen = [*own, *_received(observed, messages, parties)]
+            found += uniformity(seen, what)
+            if pattern in ("zeros", "random"):
+                found += dependence(seen, what, hidden)
+            output = [x[c] for x in results for c in held]
+            found += uniformity([x for x in output if x.dtype != np.uint8], f"{what}, results")
+            found += disclosure(output, f"{what}, results", hidden)
+            if pattern in ("ones", "random"):  # only the others' randomness may hide anything
+                fixed = [_moved(s, held, x) for s, x in zip(shares, operands, strict=True)]
+                told, _ = observed(seeds_of(smpc, 70 + number, held), *fixed)
+                seen = _received(observed, told, parties)
+                what += ", their randomness known"
+                found += uniformity(seen, what) + dependence(seen, what, hidden)
+    return found
+
+
+def _received(
+    observed: Observed, messages: Sequence[np.ndarray], colluding: Sequence[int]
+) -> list[np.ndarray]:
+    """Messages to the colluding parties from others, the dealer among them, each value once."""
+    received = {
+        origin: message
+        for message, (source, target, origin) in zip(messages, observed.routes, strict=True)
+        if target in colluding and source not in colluding
+    }
+    return list(received.values())
+
+
+def _moved(stacked: np.ndarray, held: Sequence[int], operand: A | B) -> np.ndarray:
+    """Shares of the same secret of which the held components are zero."""
+    others = [i for i in range(len(stacked)) if i not in held]
+    result = stacked.copy()
+    result[list(held)] = 0
+    if isinstance(operand, A):
+        result[others[0]] += operand.value - np.add.reduce(result, dtype=stacked.dtype)
+    else:
+        result[others[0]] ^= operand.value ^ np.bitwise_xor.reduce(result)
+    return result
+
+
+def largest_coalitions(smpc: Protocol) -> list[tuple[int, ...]]:
+    """The allowed sets of corrupt parties that are part of no other."""
+    corrupt = 1 if isinstance(smpc, jsmpc.Replicated3) else smpc.size - 1
+    return list(itertools.combinations(range(smpc.size), corrupt))

@@ -1,0 +1,100 @@
+"""The elementwise machine, XLA and the pure ChaCha20 all compute the same bits."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsmpc._src import kernels
+from jsmpc._src.kernels import native, stream
+from jsmpc._src.kernels.fusion import grouped
+from jsmpc._src.runtime import prf
+
+KEY = np.arange(8, dtype=np.uint32)
+needs_native = pytest.mark.skipif(not native.available(), reason="no native kernels")
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_native_draws_equal_pure_draws(dtype):
+    sizes = (1, 15, 16, 17, 160, 320, 1023, 1024, 1025, 3000, 70_001)
+    with jax.enable_x64(True):
+        for number, size in enumerate(sizes):
+            params = {"number": number, "shape": (size,), "dtype": np.dtype(dtype)}
+            ours = prf.draw(jnp.asarray(KEY), number, (size,), dtype)
+            assert ours.dtype == dtype
+            np.testing.assert_array_equal(ours, stream._pure_draw(jnp.asarray(KEY), **params))
+
+
+def _every_operation(key, x, y, narrow):
+    """Two regions around a matrix product, with views, constants, slices and conversions."""
+    a = prf.draw(key, 0, x.shape, np.uint64)
+    b = prf.draw(key, 1, narrow.shape, np.uint16)
+    s = (x + a) * y - (x ^ y) + np.uint64(5)
+    s = (s & np.uint64(0xFFFF_FFFF_FFFF)) | (y << np.uint64(3)) ^ (s >> np.uint64(7))
+    t = (narrow ^ b).astype(jnp.uint8).reshape(-1) ^ np.uint8(3)
+    product = kernels.dot_general([(s, y.T)], (((1,), (0,)), ((), ())))
+    u = -product + ~product // np.uint64(1000) + product[0, 0] - jnp.flip(product, 0)
+    stacked = jnp.stack([s, s + np.uint64(1)])
+    one = jnp.broadcast_to(y[:1, :1], y.shape) + jnp.zeros_like(y) * x
+    same = (x + jnp.zeros_like(x)) * jnp.ones_like(x) ^ -jnp.full_like(x, 5) + np.uint64(7)
+    sums = s[1:3] + y[:2]
+    return u, t.astype(jnp.uint32), stacked[1] * np.uint64(3), sums, np.uint64(9) - y, one, same
+
+
+@pytest.mark.parametrize("rows", [4, 40])
+def test_optimized_programs_compute_the_same(rows):
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x, y = (jnp.asarray(rng.integers(0, 2**64, (rows, 60), np.uint64)) for _ in range(2))
+        narrow = jnp.asarray(rng.integers(0, 2**16, (rows, 7), np.uint16))
+        args = (jnp.asarray(KEY), x, y, narrow)
+        plain = jax.jit(_every_operation)(*args)
+        for result in (
+            jax.jit(kernels.optimize(_every_operation))(*args),
+            jax.jit(_grouped)(*args),
+            jax.tree.map(
+                lambda v: v[1],
+                jax.vmap(kernels.optimize(_every_operation))(
+                    *(jnp.stack([v ^ np.array(1, v.dtype), v]) for v in args)
+                ),
+            ),
+        ):
+            jax.tree.map(np.testing.assert_array_equal, plain, result)
+
+
+def _grouped(*args):
+    closed, shape = jax.make_jaxpr(_every_operation, return_shape=True)(*args)
+    evaluation = grouped.Grouped(getattr(closed, "jaxpr", closed), closed.consts, args)
+    return jax.tree.unflatten(jax.tree.structure(shape), evaluation.outputs())
+
+
+def test_equations_without_results_are_kept(capsys):
+    def printing(x):
+        jax.debug.print("{}", x[0])
+        return x + np.uint32(1)
+
+    jax.block_until_ready(jax.jit(kernels.optimize(printing))(jnp.arange(4, dtype=jnp.uint32)))
+    jax.effects_barrier()
+    assert capsys.readouterr().out == "0\n"
+
+
+@needs_native
+def test_a_chain_of_gates_is_one_program():
+    """What lies between two products runs in one pass, whatever its length."""
+
+    def chain(key, x):
+        for number in range(20):
+            x = (x ^ prf.draw(key, number, x.shape, np.uint64)) * (x + np.uint64(number))
+        return x
+
+    with jax.enable_x64(True):
+        x = jnp.arange(3000, dtype=jnp.uint64)
+        jaxpr = jax.make_jaxpr(kernels.optimize(chain))(jnp.asarray(KEY), x)
+        assert [e.primitive for e in jaxpr.eqns] == [fusion.fused_p]
+        np.testing.assert_array_equal(
+            jax.jit(kernels.optimize(chain))(jnp.asarray(KEY), x),
+            jax.jit(chain)(jnp.asarray(KEY), x),
+        )

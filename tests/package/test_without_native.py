@@ -1,0 +1,133 @@
+"""The package without its native kernels: works, and computes the same words."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jsmpc._src.kernels import native
+
+CHECKOUT = Path(__file__).parents[2]
+LEFT_OUT = shutil.ignore_patterns("*.so", "*.egg-info", "__pycache__", "build", "dist", ".*")
+
+PROGRAM = """
+import hashlib, json, pathlib
+import jax, jax.numpy as jnp, numpy as np
+import jsmpc
+from jsmpc._src.kernels import native
+
+def model(params, x):
+    for w, b in params[:-1]:
+        x = jax.nn.relu(x @ w + b)
+    w, b = params[-1]
+    logits = x @ w + b
+    return logits, jnp.argmax(logits, 1)
+
+def words(tree):
+    # Of each array: its type, shape, first words, and the hash of all.
+    for leaf in map(np.asarray, jax.tree.leaves(tree)):
+        digest = hashlib.sha256(leaf.tobytes()).hexdigest()
+        yield str(leaf.dtype), leaf.shape, leaf.ravel()[:4].tolist(), digest
+
+rng = np.random.default_rng(0)
+sizes = (40, 24, 4)
+params = [
+    (rng.standard_normal((m, n), np.float32) / 8, rng.standard_normal(n, np.float32))
+    for m, n in zip(sizes, sizes[1:])
+]
+x = rng.standard_normal((150, sizes[0]), np.float32)
+keys = jax.random.split(jax.random.key(5), 2)
+found = {}
+
+shares = jsmpc.share(keys[0], (params, x), jsmpc.Replicated3())
+result = jsmpc.secure(model)(keys[1], *shares)
+found["replicated"] = [*words(shares), *words(result)]
+logits, best = jsmpc.reveal(result)
+
+shares = jsmpc.share(keys[0], (params, x), jsmpc.Additive())
+secure = jsmpc.secure(model)
+material = secure.offline(keys[1], *shares)
+result = secure.online(material, *shares)
+found["additive"] = [*words(shares), *words(material), *words(result)]
+
+expected, _ = model(params, x)
+print(json.dumps({
+    "package": str(pathlib.Path(jsmpc.__file__).parents[1]),
+    "available": native.available(),
+    "reason": native.why_unavailable(),
+    "error": max(float(abs(got - expected).max()) for got in (logits, jsmpc.reveal(result[0]))),
+    "consistent": bool((jnp.argmax(logits, 1) == best).all()),
+    "words": found,
+}))
+"""
+
+
+def outcome(package: Path, elsewhere: Path) -> dict[str, Any]:
+    """What the program prints with the package that lies in a folder."""
+    environment = os.environ | {"PYTHONPATH": str(package), "JAX_PLATFORMS": "cpu"}
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=elsewhere,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert Path(found["package"]) == package.resolve()
+    assert found["error"] < 1e-3 and found["consistent"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the package was installed without its extension."""
+    try:
+        version = importlib.metadata.version("scikit-build-core")
+    except importlib.metadata.PackageNotFoundError:
+        version = "0"
+    if version == "0" or not (CHECKOUT / "pyproject.toml").is_file():
+        pytest.skip("needs the sources and scikit-build-core")
+    folder = tmp_path_factory.mktemp("without_native")
+    source, target = folder / "source", folder / "target"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, source)
+    shutil.copytree(CHECKOUT / "jsmpc", source / "jsmpc", ignore=LEFT_OUT)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+    pip = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source)],
+        env=os.environ | {"JSMPC_NO_NATIVE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if "No module named pip" in pip.stderr:
+        pytest.skip("needs pip")
+    assert pip.returncode == 0, pip.stderr
+    return target
+
+
+@pytest.fixture(scope="module")
+def without(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return outcome(installed, tmp_path_factory.mktemp("elsewhere"))
+
+
+def test_the_package_works_without_native_kernels(without: dict[str, Any]) -> None:
+    assert without["available"] is False
+    assert "without its native kernels" in without["reason"]
+
+
+def test_native_kernels_compute_the_same_words(without: dict[str, Any], tmp_path: Path) -> None:
+    if not native.available():
+        pytest.skip(str(native.why_unavailable()))
+    having = outcome(Path(native.__file__).parents[3], tmp_path)
+    assert having["available"] is True
+    assert having["words"] == without["words"]

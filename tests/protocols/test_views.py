@@ -1,0 +1,261 @@
+"""No party, and no allowed set of parties, sees anything that depends on a secret."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from harness import SECRET, A, B, key, protocol
+from jax import lax
+from views import WORDS, Observed, Recorder, leaks, record, record_secure
+
+import jsmpc
+from jsmpc._src.api import sharing
+from jsmpc._src.functions import circuits, comparison, exponential
+from jsmpc._src.network.values import Local, Replica
+from jsmpc._src.ring import bilinear
+from jsmpc._src.ring.groups import ARITHMETIC, Group
+from jsmpc._src.runtime import prf
+from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.correlations import CarryMask
+
+# --- Every operation -----------------------------------------------------------------------------
+
+
+def _matmul(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any) -> list[Any]:
+    rows = WORDS // 100
+    left, right = x.map(lambda w: w.reshape(rows, 100)), y.map(lambda w: w.reshape(100, rows))
+    return [smpc.product(ctx, bilinear.MATMUL, left, right)]
+
+
+def _largest(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any) -> list[Any]:
+    both = x.map(lambda a, b: jnp.stack([a, b]), y)
+    return list(comparison.argument_of_largest(smpc, ctx, both))
+
+
+def _linear(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any) -> list[Any]:
+    moved = smpc.add_ap(ctx, x, jnp.full(WORDS, 5, smpc.ring.dtype))
+    return [x + y, x - y, moved * smpc.ring.constant(3)]
+
+
+OPERATIONS: dict[str, tuple[tuple[type, ...], Callable[..., list[Any]]]] = {
+    "linear": ((A, A), _linear),
+    "mul_aa": ((A, A), lambda smpc, ctx, x, y: [smpc.mul_aa(ctx, x, y)]),
+    "mul_aa twice": (
+        (A, A),
+        lambda smpc, ctx, x, y: [smpc.mul_aa(ctx, x, y), smpc.mul_aa(ctx, y, x)],
+    ),
+    "mul_aa with divisor": ((A, A), lambda smpc, ctx, x, y: [smpc.mul_aa(ctx, x, y, 1 << 18)]),
+    "square": ((A,), lambda smpc, ctx, x: [smpc.square(ctx, x)]),
+    "matmul": ((A, A), _matmul),
+    "truncate": ((A,), lambda smpc, ctx, x: [smpc.truncate(ctx, x, 1 << 18)]),
+    "truncate decimal": ((A,), lambda smpc, ctx, x: [smpc.truncate(ctx, x, 1000)]),
+    "and_bb": ((B, B), lambda smpc, ctx, p, q: [smpc.and_bb(ctx, p, q)]),
+    "or_bb": ((B, B), lambda smpc, ctx, p, q: [smpc.or_bb(ctx, p, q)]),
+    "msb": ((A,), lambda smpc, ctx, x: [circuits.msb(smpc, ctx, x)]),
+    "signs": ((A,), lambda smpc, ctx, x: circuits.signs(smpc, ctx, x, 0, 5, -7)),
+    "exponential": ((A,), lambda smpc, ctx, x: [exponential.power(smpc, ctx, x)]),
+    "is_zero": ((A,), lambda smpc, ctx, x: [circuits.is_zero(smpc, ctx, x)]),
+    "relu": ((A,), lambda smpc, ctx, x: [comparison.relu(smpc, ctx, x)]),
+    "largest": ((A, A), _largest),
+    "a2b": ((A,), lambda smpc, ctx, x: [circuits.a2b(smpc, ctx, x)]),
+    "b2a": ((B,), lambda smpc, ctx, p: [smpc.b2a(ctx, p)]),
+    "mul_ba": ((B, A), lambda smpc, ctx, p, x: [smpc.mul_ba(ctx, p, x)]),
+}
+
+
+def observe(smpc: jsmpc.Protocol, operation: str) -> Observed:
+    return Observed(smpc, functools.partial(OPERATIONS[operation][1], smpc))
+
+
+SLOW = {"a2b", "largest", "relu", "exponential"}
+CASES = [
+    (name, operation)
+    for name in SECRET
+    for operation in OPERATIONS
+    if name != "additive3" or operation not in SLOW
+]
+
+
+@pytest.mark.parametrize(("name", "operation"), CASES)
+def test_no_operation_tells_corrupt_parties_anything(name: str, operation: str) -> None:
+    observed = observe(protocol(name, 64), operation)
+    assert leaks(observed, OPERATIONS[operation][0], 64) == []
+    assert bool(observed.routes) == (operation != "linear")
+
+
+@pytest.mark.parametrize("operation", ["mul_aa with divisor", "msb", "is_zero"])
+@pytest.mark.parametrize("name", ["additive2", "replicated3"])
+def test_no_operation_of_the_32_bit_ring_does(name: str, operation: str) -> None:
+    observed = observe(protocol(name, 32), operation)
+    assert leaks(observed, OPERATIONS[operation][0], 32) == []
+
+
+def test_what_parties_learn_only_together_is_found() -> None:
+    """A value that one of three masks, the mask sent to another: private but from both."""
+
+    def two_halves(ctx: Context, x: Local) -> list[Any]:
+        mask = ctx.draw(x.shape, x.dtype)
+        ctx.network.send(x - mask, {2: 0})
+        ctx.network.send(mask, {2: 1})
+        return []
+
+    observed = Observed(protocol("additive3", 64), two_halves)
+    assert leaks(observed, (A,), 64, coalition=(0,)) == []
+    assert leaks(observed, (A,), 64, coalition=(1,)) == []
+    assert leaks(observed, (A,), 64, coalition=(0, 1))
+
+
+# --- Broken protocols fail the same check --------------------------------------------------------
+
+
+class UnmaskedReshare(jsmpc.Replicated3):
+    """Parties send their summands as they are."""
+
+    def _reshare(self, ctx: Context, z: Local, group: Group = ARITHMETIC) -> Replica:
+        return ctx.network.replicate(z)
+
+
+class HalfMaskedReshare(jsmpc.Replicated3):
+    """The mask is the one seed that the receiver holds too."""
+
+    def _reshare(self, ctx: Context, z: Local, group: Group = ARITHMETIC) -> Replica:
+        mask = ctx.draw(z.shape, z.dtype)
+        return ctx.network.replicate(z.map(group.add, ctx.network.own(mask)))
+
+
+class UnmaskedHide(jsmpc.Replicated3):
+    """Party 0 sends its value as it is."""
+
+    def _hide(self, ctx: Context, secret: Local, group: Group) -> Local:
+        net = ctx.network
+        zero = net.hosted([jnp.zeros(secret.shape, secret.dtype)] * 3)
+        return net.by_rank(None, zero, net.send(secret, {0: 2}))
+
+
+class HideWithSharedMask(jsmpc.Replicated3):
+    """Party 0 hides its value by a mask of a seed that the receiver holds."""
+
+    def _hide(self, ctx: Context, secret: Local, group: Group) -> Local:
+        net = ctx.network
+        mask = ctx.draw(secret.shape, secret.dtype)
+        return net.by_rank(
+            None, net.own(mask), net.send(secret.map(group.subtract, net.own(mask)), {0: 2})
+        )
+
+
+class UnmaskedComparison(jsmpc.Additive):
+    """A comparison opens x itself."""
+
+    def _split(self, ctx: Context, x: Local, shift: int) -> tuple[Local, list[Local], Local]:
+        _, *table, top = ctx.deal(CarryMask(x.shape, x.dtype, shift))
+        return self._open(ctx, x), table, top
+
+
+class OneMaskForAll(Context):
+    """Every draw has the same number."""
+
+    def _number(self, count: int = 1) -> int:
+        return 0
+
+
+def test_a_zero_mask_of_a_triple_is_found() -> None:
+    draw = prf.draw
+
+    def first_draw_is_zero(key: Any, number: int, shape: Any, dtype: Any) -> Any:
+        result = draw(key, number, shape, dtype)
+        return jnp.zeros_like(result) if number == 0 else result
+
+    for operation in ("mul_aa", "truncate", "msb"):
+        with mock.patch.object(prf, "draw", first_draw_is_zero):
+            observed = observe(protocol("additive2", 64), operation)
+            kinds = OPERATIONS[operation][0]
+            assert leaks(observed, kinds, 64)
+
+
+@pytest.mark.parametrize(
+    ("broken", "operation"),
+    [
+        (UnmaskedReshare(), "mul_aa"),
+        (UnmaskedReshare(), "and_bb"),
+        (HalfMaskedReshare(), "mul_aa"),
+        (UnmaskedHide(), "msb"),
+        (HideWithSharedMask(), "is_zero"),
+        (UnmaskedComparison(), "msb"),
+        (UnmaskedComparison(), "is_zero"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else type(x).__name__,
+)
+def test_a_missing_mask_is_found(broken: jsmpc.Protocol, operation: str) -> None:
+    assert leaks(observe(broken, operation), OPERATIONS[operation][0], 64)
+
+
+@pytest.mark.parametrize("name", ["additive2", "replicated3"])
+def test_a_mask_used_twice_is_found(name: str) -> None:
+    with mock.patch.object(Context, "_number", OneMaskForAll._number):
+        assert leaks(observe(protocol(name, 64), "mul_aa twice"), (A, A), 64)
+
+
+# --- No keystream is drawn twice -----------------------------------------------------------------
+
+
+def pairs(recorder: Recorder) -> list[bytes]:
+    result = []
+    for keys, nonces in recorder.keystreams:
+        rows = zip(np.asarray(keys).reshape(-1, 8), np.asarray(nonces).reshape(-1, 3), strict=True)
+        result += [k.tobytes() + n.tobytes() for k, n in rows]
+    return result
+
+
+def looping(x: Any, w: Any) -> Any:
+    def step(carry: Any, row: Any) -> Any:
+        inner, _ = lax.scan(lambda c, _: (c * row, None), carry, None, length=2)
+        return jnp.maximum(inner, row), inner > row
+
+    carry, above = lax.scan(step, w, x)
+    picked = lax.cond(above[0, 0], lambda v: v * v, lambda v: v * 0.3, carry)
+    counted = lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * s[1]), (0, picked))
+    return counted[1], above, carry * carry
+
+
+@pytest.mark.parametrize("name", SECRET)
+def test_no_keystream_is_drawn_twice(name: str) -> None:
+    smpc = protocol(name, 64)
+    run_key = jnp.asarray(key(5))
+    values = (np.ones((3, 2), np.float32), np.full(2, 0.5, np.float32))
+    shares = jsmpc.share(run_key, values, smpc)
+    with jax.enable_x64(True):
+        sharing_run, _ = record(
+            lambda k, *v: sharing._split_program(smpc, k, list(v)),
+            prf.derive(run_key, "share"),
+            *map(jnp.asarray, values),
+        )
+    drawn = pairs(record_secure(jsmpc.secure(looping), run_key, *shares)) + pairs(sharing_run)
+    assert len(drawn) > 300
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_a_repeated_keystream_would_be_noticed() -> None:
+    smpc = protocol("replicated3", 64)
+    shares = jsmpc.share(key(5), (np.ones((3, 2), np.float32), np.ones(2, np.float32)), smpc)
+    with mock.patch.object(Context, "_number", OneMaskForAll._number):
+        drawn = pairs(record_secure(jsmpc.secure(looping), jnp.asarray(key(6)), *shares))
+    assert len(set(drawn)) < len(drawn)
+
+
+def test_elements_of_a_vmap_have_masks_of_their_own() -> None:
+    """The same secrets twice under one key: no share of the results is equal."""
+    smpc = protocol("additive2", 64)
+    share = jsmpc.share(key(1), np.ones((2, 50), np.float32), smpc)
+    out = jax.vmap(jsmpc.secure(jnp.square), in_axes=(None, 1), out_axes=1)(
+        jnp.asarray(key(2)), share
+    )
+    np.testing.assert_allclose(jsmpc.reveal(out), np.ones((2, 50)), atol=1e-4)
+    first, second = np.asarray(out.components[0])[:, 0], np.asarray(out.components[0])[:, 1]
+    assert (first != second).all()

@@ -1,0 +1,331 @@
+"""What `cost` says is what the messages of a run add up to, and what the protocols document."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from harness import BITS, SECRET, key, protocol
+from jax import lax
+from views import Recorder, record_secure
+
+import jsmpc
+from jsmpc._src.functions import (
+    circuits,
+    comparison,
+    division,
+    exponential,
+    floating,
+    roots,
+    sigmoid,
+    trigonometry,
+)
+from jsmpc._src.network.messages import message_p
+from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.readings.cost import measure
+from jsmpc._src.ring import bilinear
+from jsmpc._src.ring.groups import BOOLEAN
+from jsmpc._src.runtime.context import Context
+
+# --- cost() against the messages of a run --------------------------------------------------------
+
+
+def chain(x: Any, w: Any) -> Any:
+    return lax.scan(lambda c, row: (c * row, None), w, x)[0]
+
+
+def nested(x: Any, w: Any) -> Any:
+    def step(c: Any, row: Any) -> Any:
+        return lax.fori_loop(0, 2, lambda i, v: jnp.maximum(v, row), c), None
+
+    return lax.scan(step, w, x, reverse=True)[0]
+
+
+FUNCTIONS = {
+    "sum": lambda x, w: x.sum() + w,
+    "product": lambda x, w: x * w,
+    "matmul": lambda x, w: x @ w,
+    "two at once": lambda x, w: (x * x, jax.nn.relu(w)),
+    "one after another": lambda x, w: jax.nn.relu(x * w) * 0.3,
+    "argmax": lambda x, w: jnp.argmax(x, 0),
+    "equal": lambda x, w: x[0] == w,
+    "revealed": lambda x, w: jsmpc.reveal((x @ w).sum()) * w,
+    "secret condition": lambda x, w: lax.cond(w[0] > 1, jnp.abs, lambda v: v * v, w),
+    "chain": chain,
+    "nested": nested,
+}
+
+
+def counted(recorder: Recorder, parties: int) -> tuple[int, tuple[int, ...], int]:
+    """Online rounds, online bytes that each party sends, and bytes that the dealer sends."""
+    sent: collections.Counter[Any] = collections.Counter()
+    for message in recorder.messages:
+        sent[message.source, message.phase] += message.value.nbytes
+    rounds = max((m.round for m in recorder.messages), default=0)
+    return rounds, tuple(sent[i, "online"] for i in range(parties)), sent["dealer", "offline"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("name", SECRET)
+def test_the_cost_is_what_the_messages_add_up_to(name: str, function: str) -> None:
+    smpc = protocol(name, 64)
+    values = np.ones((3, 4), np.float32), np.ones(4, np.float32)
+    shares = jsmpc.share(key(1), values, smpc)
+    secure = jsmpc.secure(FUNCTIONS[function])
+    cost = secure.cost(*shares)
+    rounds, online, dealer = counted(record_secure(secure, jnp.asarray(key(2)), *shares), smpc.size)
+    assert cost.bytes_sent == online
+    assert cost.rounds == rounds
+    assert cost.dealer_bytes == dealer
+    assert sum(cost.by_line.values()) == sum(online)
+    assert cost.bytes_per_party == sum(online) / smpc.size
+    assert cost.parties == smpc.parties
+    assert not cost.lower_bound
+    assert (sum(online) > 0) == (function != "sum")
+
+
+def test_a_loop_of_unknown_length_is_a_lower_bound() -> None:
+    def halve(x: Any) -> Any:
+        return lax.while_loop(lambda s: s[0] < 5, lambda s: (s[0] + 1, s[1] * s[1]), (0, x))[1]
+
+    share = jsmpc.share(key(1), np.ones(3, np.float32), jsmpc.Replicated3())
+    cost = jsmpc.secure(halve).cost(share)
+    assert cost.lower_bound
+    assert cost.bytes_sent == (2 * 3 * 8,) * 3
+    assert "at least" in str(cost)
+
+
+def test_bytes_are_attributed_to_the_users_lines() -> None:
+    def function(x: Any) -> Any:
+        doubled = x + x
+        squared = doubled * doubled
+        return squared > 1
+
+    line = function.__code__.co_firstlineno
+    share = jsmpc.share(key(1), np.ones(10, np.float32), jsmpc.Replicated3())
+    by_line = jsmpc.secure(function).cost(share).by_line
+    assert len(by_line) == 2
+    square, compare = (
+        next(count for where, count in by_line.items() if f"test_cost.py:{line + i} " in where)
+        for i in (2, 3)
+    )
+    assert square == 3 * 2 * 8 * 10
+    assert compare > square
+
+
+def test_the_setup_and_the_key_cost_nothing_online() -> None:
+    smpc = jsmpc.Replicated3()
+    cost = jsmpc.secure(jnp.negative).cost(jsmpc.share(key(1), np.ones(3, np.float32), smpc))
+    assert (cost.rounds, cost.bytes_sent, cost.dealer_bytes) == (0, (0, 0, 0), 0)
+
+
+# --- The documented costs of the protocols -------------------------------------------------------
+
+
+def measured(name: str, bits: int, f: Any, *kinds: Any) -> tuple[int, list[float], float]:
+    """Rounds, words that each party sends and that the dealer sends, an element."""
+    smpc = protocol(name, bits)
+    net, count = Simulated(smpc.size), 32
+    recorder = Recorder()
+
+    def program(key: Any, *stacked: Any) -> Any:
+        def inner(key: Any, *stacked: Any) -> Any:
+            ctx = Context(net, smpc.setup(net, key))
+            out = f(smpc, ctx, *(smpc.unpack(net, (s,)) for s in stacked))
+            return jax.tree.leaves(out)
+
+        closed = jax.make_jaxpr(inner)(key, *stacked)
+        return recorder.run(closed, (key, *stacked))
+
+    with jax.enable_x64(True):
+        shapes = [jax.ShapeDtypeStruct((smpc.size, count), kind) for kind in kinds]
+        jax.eval_shape(program, jax.ShapeDtypeStruct((8,), np.uint32), *shapes)
+    rounds, online, dealer = counted(_sized(recorder), smpc.size)
+    word = bits // 8 * count
+    return rounds, [b / word for b in online], dealer / word
+
+
+def _sized(recorder: Recorder) -> Recorder:
+    for i, message in enumerate(recorder.messages):
+        aval = message.value.aval
+        empty = np.broadcast_to(np.zeros((), aval.dtype), aval.shape)
+        recorder.messages[i] = dataclasses.replace(message, value=empty)
+    return recorder
+
+
+LEVELS = {32: 3, 64: 4}  # log2 of the number of blocks of 4 bits
+
+# operation: (function, operands, rounds, words of each party); w is a word, b a byte.
+REPLICATED: dict[str, Any] = {
+    "mul_aa": (lambda s, c, x, y: s.mul_aa(c, x, y), "ww", 1, (1, 1, 1)),
+    "mul_aa with divisor": (lambda s, c, x, y: s.mul_aa(c, x, y, 1000), "ww", 2, (2, 2, 2)),
+    "square": (lambda s, c, x: s.square(c, x), "w", 1, (1, 1, 1)),
+    "truncate": (lambda s, c, x: s.truncate(c, x, 4), "w", 2, (2, 2, 2)),
+    "and_bb": (lambda s, c, x, y: s.and_bb(c, x, y), "ww", 1, (1, 1, 1)),
+    "open": (lambda s, c, x: s.open(c, x), "w", 1, (1, 1, 1)),
+    "open_to 1": (lambda s, c, x: s.open_to(c, x, 1), "w", 1, (1, 0, 0)),
+    "open_to 0": (lambda s, c, x: s.open_to(c, x, 0), "w", 1, (0, 0, 1)),
+    "b2a": (lambda s, c, p: s.b2a(c, p), "b", 2, (1, 1, 1)),
+    "mul_ba": (lambda s, c, p, x: s.mul_ba(c, p, x), "bw", 2, (3, 1, 1)),
+    "carry_words": (lambda s, c, x: s.carry_words(c, x), "w", 2, (2, 1, 1)),
+    "carry_leaves": (lambda s, c, x: s.carry_leaves(c, x), "w", 2, ("15/4 + b", "1/2", "1/2")),
+}
+
+# operation: (function, operands, rounds, words of each of two parties, words of the dealer);
+# with n parties each opened word is sent n-1 times.
+ADDITIVE: dict[str, Any] = {
+    "mul_aa": (lambda s, c, x, y: s.mul_aa(c, x, y), "ww", 1, 2, 1),
+    "mul_aa with divisor": (lambda s, c, x, y: s.mul_aa(c, x, y, 1000), "ww", 2, 3, 3),
+    "square": (lambda s, c, x: s.square(c, x), "w", 1, 1, 1),
+    "truncate": (lambda s, c, x: s.truncate(c, x, 4), "w", 1, 1, 2),
+    "open": (lambda s, c, x: s.open(c, x), "w", 1, 1, 0),
+    "b2a": (lambda s, c, p: s.b2a(c, p), "b", 1, "b", 1),
+    "mul_ba": (lambda s, c, p, x: s.mul_ba(c, p, x), "bw", 1, "1 + b", 2),
+    "carry_leaves": (lambda s, c, x: s.carry_leaves(c, x), "w", 1, 1, "15/4 + b"),
+    "carry_words": (lambda s, c, x: s.carry_words(c, x), "w", 1, 1, 1),
+}
+
+
+def in_words(text: Any, bits: int) -> float:
+    """Words an element, from a number or a sum of numbers, fractions and `b`, a byte."""
+    if not isinstance(text, str):
+        return float(text)
+    parts = {"b": 8 / bits, "1": 1.0, "1/2": 0.5, "15/4": 3.75}
+    return sum(parts[part] for part in text.split(" + "))
+
+
+def kinds_of(operands: str, bits: int) -> list[Any]:
+    return [np.dtype(f"uint{bits}") if k == "w" else np.uint8 for k in operands]
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("operation", REPLICATED)
+def test_replicated_sharing_costs_what_it_documents(operation: str, bits: int) -> None:
+    f, operands, rounds, words = REPLICATED[operation]
+    found = measured("replicated3", bits, f, *kinds_of(operands, bits))
+    assert found == (rounds, [in_words(w, bits) for w in words], 0)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("name", ["additive2", "additive3"])
+@pytest.mark.parametrize("operation", ADDITIVE)
+def test_additive_sharing_costs_what_it_documents(operation: str, name: str, bits: int) -> None:
+    f, operands, rounds, words, dealt = ADDITIVE[operation]
+    found = measured(name, bits, f, *kinds_of(operands, bits))
+    others = protocol(name, bits).size - 1
+    each = [others * in_words(words, bits)] * (others + 1)
+    assert found == (rounds, each, in_words(dealt, bits))
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_opening_to_one_party_takes_a_word_from_each_other(bits: int) -> None:
+    found = measured("additive3", bits, lambda s, c, x: s.open_to(c, x, 1), f"uint{bits}")
+    assert found == (1, [1, 0, 1], 0)
+
+
+ROUNDS = {  # by the rounds that the leaves and a multiplication by a bit take, and the levels
+    "msb": (circuits.msb, lambda leaves, levels: leaves + levels),
+    "is_zero": (circuits.is_zero, lambda leaves, levels: leaves + levels),
+    "relu": (comparison.relu, lambda leaves, levels: 2 * leaves + levels),
+    "a2b": (circuits.a2b, lambda leaves, levels: leaves + levels + 2),
+}
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("name", SECRET)
+@pytest.mark.parametrize("function", ROUNDS)
+def test_rounds_are_logarithmic(function: str, name: str, bits: int) -> None:
+    """Every party's: none can go on before it has received what it lacks."""
+    f, rounds = ROUNDS[function]
+    leaves = 2 if name == "replicated3" else 1
+    assert measured(name, bits, f, f"uint{bits}")[0] == rounds(leaves, LEVELS[bits])
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_the_words_of_the_carry_tree_shrink(bits: int) -> None:
+    """Each level sends both halves of a pair of words of half the width, the last a byte."""
+    _, tree, _ = measured("replicated3", bits, circuits.carry, f"uint{bits // 2}")
+    assert [w * bits / 8 for w in tree] == [{32: 1 + 1 + 1, 64: 2 + 1 + 1 + 1}[bits]] * 3
+    _, relu, _ = measured("replicated3", bits, comparison.relu, f"uint{bits}")
+    assert sum(relu) / 3 * bits / 8 <= {32: 18, 64: 32}[bits]
+
+
+def test_openings_and_messages_of_booleans_are_bytes() -> None:
+    found = measured("replicated3", 64, lambda s, c, p: s.open(c, p, BOOLEAN), np.uint8)
+    assert found == (1, [1 / 8] * 3, 0)
+
+
+def test_matrix_products_send_only_their_operands_or_their_result() -> None:
+    def matmul(s: Any, c: Any, x: Any, y: Any) -> Any:
+        left, right = x.map(lambda w: w.reshape(4, 8)), y.map(lambda w: w.reshape(8, 4))
+        return s.product(c, bilinear.MATMUL, left, right)
+
+    assert measured("replicated3", 64, matmul, np.uint64, np.uint64)[:2] == (1, [0.5] * 3)
+    assert measured("additive2", 64, matmul, np.uint64, np.uint64) == (1, [2, 2], 0.5)
+
+
+def test_a_message_that_is_not_counted_would_be_noticed() -> None:
+    """The count is of the messages that the network sends, not of what someone wrote down."""
+    smpc = jsmpc.Replicated3()
+    share = jsmpc.share(key(1), np.ones(3, np.float32), smpc)
+    honest = jsmpc.secure(jnp.square).cost(share).bytes_sent
+
+    def twice(self: Any, x: Any, source: Any, target: Any) -> Any:
+        once = message_p.bind(x, source=source, target=target, phase=self.phase)
+        return message_p.bind(once, source=source, target=target, phase=self.phase)
+
+    with mock.patch.object(Simulated, "_message", twice):
+        doubled = jsmpc.secure(jnp.square).cost(share)
+    assert doubled.bytes_sent == tuple(2 * b for b in honest)
+
+
+# --- functions over any protocol -----------------------------------------------------------------
+
+SCALE = float(protocol("replicated3", 64).encoding.scale)
+RATE = 1.4427 / SCALE
+NONLINEAR = {
+    floating.normalize: lambda s, c, x: floating.normalize(s, c, x).divisor,
+    floating.normalize_positive: lambda s, c, x: floating.normalize_positive(s, c, x).divisor,
+    floating.assemble: lambda s, c, x: floating.assemble(s, c, x, x),
+    division.reciprocal_of_mantissa: division.reciprocal_of_mantissa,
+    division.reciprocal: lambda s, c, x: division.reciprocal(s, c, x, SCALE**2),
+    division.divide: lambda s, c, x: division.divide(s, c, x, x + x, SCALE),
+    roots.rsqrt_of_mantissa: roots.rsqrt_of_mantissa,
+    roots.square_root: lambda s, c, x: roots.square_root(s, c, x, SCALE),
+    roots.inverse_square_root: lambda s, c, x: roots.inverse_square_root(s, c, x, SCALE**1.5),
+    exponential.exponential: lambda s, c, x: exponential.exponential(s, c, x, RATE, SCALE),
+    exponential.decay: lambda s, c, x: exponential.decay(s, c, x, RATE)[0],
+    exponential.logarithm: lambda s, c, x: exponential.logarithm(s, c, x, SCALE, SCALE / 1.4427),
+    exponential.public_power: lambda s, c, x: exponential.public_power(s, c, x, 0.3, int(SCALE)),
+    exponential.power_of: lambda s, c, x: exponential.power_of(s, c, x, x, int(SCALE)),
+    exponential.cube_root: lambda s, c, x: exponential.cube_root(s, c, x, int(SCALE)),
+    sigmoid.logistic: lambda s, c, x: sigmoid.logistic(s, c, x, RATE, SCALE, 0, 1),
+    sigmoid.logistic_gate: lambda s, c, x: sigmoid.logistic_gate(s, c, x, SCALE),
+    sigmoid.normal_gate: lambda s, c, x: sigmoid.normal_gate(s, c, x, SCALE, sigmoid.gelu_gate),
+    sigmoid.error_function: lambda s, c, x: sigmoid.error_function(s, c, x, SCALE, SCALE),
+    sigmoid.inverse_error_function: lambda s, c, x: sigmoid.inverse_error_function(s, c, x, SCALE),
+    trigonometry.sine: lambda s, c, x: trigonometry.sine(s, c, x, SCALE, SCALE),
+    trigonometry.arc_tangent: lambda s, c, x: trigonometry.arc_tangent(s, c, x, x + x, SCALE),
+}
+
+
+@pytest.mark.parametrize("function", NONLINEAR, ids=lambda f: f.__name__)
+def test_documented_cost_of_nonlinear_functions(function):
+    smpc, count = protocol("replicated3", 64), 8
+    net = Simulated(3)
+
+    def program(seed: Any, stacked: Any) -> Any:
+        ctx = Context(net, smpc.setup(net, seed))
+        return net.pack(NONLINEAR[function](smpc, ctx, smpc.unpack(net, (stacked,))))
+
+    with jax.enable_x64(True):
+        jaxpr = jax.make_jaxpr(program)(key(0), jnp.zeros((3, count), jnp.uint64))
+    cost = measure(jaxpr, smpc.parties)
+    said = f"Cost: {cost.rounds} rounds, {cost.bytes_per_party / count:.0f} bytes a party"
+    assert said in function.__doc__
