@@ -196,7 +196,7 @@ def evaluate_private(
     two batches have the same size, the first runs once more, to time it without compilation.
 
     Args:
-      params: of the model: arrays, or shares of the protocol, as `jsmpc.examples.training` leaves them.
+      params: of the model: arrays, or shares of the protocol, as `examples.training` leaves them.
       images: uint8 (n, 28, 28), at least one.
       labels: uint8 (n,).
       protocol: whose parties compute.

@@ -22,10 +22,10 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from harness import A, B, key, split
 from jax.extend.core import Literal
 
 import jsmpc
+from harness import A, B, key, split
 from jsmpc._src import kernels
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.kernels import stream

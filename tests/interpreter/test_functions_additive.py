@@ -1,6 +1,7 @@
 """Functions of JAX on secrets of the additive protocol; see `functions`."""
 
 import pytest
+
 from jax_functions import CASES, check, ignored_underflow
 
 # What the groups left out are made of is in the others; compiling them again takes a minute.

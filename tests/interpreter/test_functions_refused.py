@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax_functions import Case, ignored_underflow, secure
 from jax import lax
 from jax.scipy import special, stats
 
 import jsmpc
+from jax_functions import Case, ignored_underflow, secure
 
 pytestmark = ignored_underflow
 

@@ -1,6 +1,7 @@
 """Functions of JAX on secrets of the replicated protocol; see `functions`."""
 
 import pytest
+
 from jax_functions import CASES, check, ignored_underflow
 
 

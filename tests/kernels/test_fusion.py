@@ -9,7 +9,7 @@ import pytest
 
 from jsmpc._src import kernels
 from jsmpc._src.kernels import native, stream
-from jsmpc._src.kernels.fusion import grouped
+from jsmpc._src.kernels.fusion import grouped, region
 from jsmpc._src.runtime import prf
 
 KEY = np.arange(8, dtype=np.uint32)
@@ -93,7 +93,7 @@ def test_a_chain_of_gates_is_one_program():
     with jax.enable_x64(True):
         x = jnp.arange(3000, dtype=jnp.uint64)
         jaxpr = jax.make_jaxpr(kernels.optimize(chain))(jnp.asarray(KEY), x)
-        assert [e.primitive for e in jaxpr.eqns] == [fusion.fused_p]
+        assert [e.primitive for e in jaxpr.eqns] == [region.fused_p]
         np.testing.assert_array_equal(
             jax.jit(kernels.optimize(chain))(jnp.asarray(KEY), x),
             jax.jit(chain)(jnp.asarray(KEY), x),

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_protocols as programs
-from harness import SECRET, A, At, B, Runner, mixed, protocol, split, words
 from jax.sharding import AxisType
 
 import jsmpc
+from harness import SECRET, A, At, B, Runner, mixed, protocol, split, words
 from jsmpc._src.functions import comparison, division, exponential
 from jsmpc._src.network.network import AXIS
 from jsmpc._src.ring import bilinear

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness import BITS, MAKERS, SECRET, A, At, B, Runner, mixed, protocol, signed, words
 from jax import lax
 
 import jsmpc
+from harness import BITS, MAKERS, SECRET, A, At, B, Runner, mixed, protocol, signed, words
 from jsmpc._src.functions import circuits, comparison, rounding
 from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.network.values import Local

@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness import SECRET, A, B, key, protocol
 from jax import lax
-from views import WORDS, Observed, Recorder, leaks, record, record_secure
 
 import jsmpc
+from harness import SECRET, A, B, key, protocol
 from jsmpc._src.api import sharing
 from jsmpc._src.functions import circuits, comparison, exponential
 from jsmpc._src.network.values import Local, Replica
@@ -24,6 +23,7 @@ from jsmpc._src.ring.groups import ARITHMETIC, Group
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.correlations import CarryMask
+from views import WORDS, Observed, Recorder, leaks, record, record_secure
 
 # --- Every operation -----------------------------------------------------------------------------
 

@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from harness import BITS, SECRET, key, protocol
 from jax import lax
-from views import Recorder, record_secure
 
 import jsmpc
+from harness import BITS, SECRET, key, protocol
 from jsmpc._src.functions import (
     circuits,
     comparison,
@@ -32,6 +31,7 @@ from jsmpc._src.readings.cost import measure
 from jsmpc._src.ring import bilinear
 from jsmpc._src.ring.groups import BOOLEAN
 from jsmpc._src.runtime.context import Context
+from views import Recorder, record_secure
 
 # --- cost() against the messages of a run --------------------------------------------------------
 
