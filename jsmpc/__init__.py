@@ -3,7 +3,8 @@
 from jsmpc._src.api.diagnose import diagnose
 from jsmpc._src.api.material import Material
 from jsmpc._src.api.secure import SecureFunction, secure
-from jsmpc._src.api.sharing import Share, reveal, share
+from jsmpc._src.api.share import Share
+from jsmpc._src.api.sharing import reveal, share
 from jsmpc._src.errors import (
     EncodingError,
     EncodingWarning,

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 import jsmpc
-from jsmpc._src.api.sharing import Share, is_share
+from jsmpc._src.api.share import Share, is_share
 from jsmpc.bench.serving import Candidate, Failed, Unsupported, peak_bytes
 from jsmpc.bench.workloads import Workload
 

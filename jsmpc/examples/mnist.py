@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import jsmpc
-from jsmpc._src.api.sharing import is_share
+from jsmpc._src.api.share import is_share
 from jsmpc._src.runtime import prf
 from jsmpc.examples.datasets.mnist import Mnist, batches, normalize
 

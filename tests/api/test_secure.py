@@ -104,7 +104,8 @@ def test_the_material_of_a_loop_is_dealt_beforehand():
     secure = jsmpc.secure(f)
     together = secure(KEY, shared)
     apart = secure.online(secure.offline(KEY, shared), shared)
-    jax.tree.map(np.testing.assert_array_equal, *(jax.tree.leaves(t) for t in (together, apart)))
+    for one, two in zip(together, apart, strict=True):
+        np.testing.assert_array_equal(one.components[0], two.components[0])
     close(jsmpc.reveal(apart), f(jnp.asarray(X)))
 
 

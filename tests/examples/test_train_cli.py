@@ -17,7 +17,7 @@ import pytest
 from flax import linen as nn
 
 import jsmpc
-from jsmpc._src.api.sharing import is_share
+from jsmpc._src.api.share import is_share
 from jsmpc.examples import cli as command
 from jsmpc.examples import mnist, training
 from jsmpc.examples.datasets.mnist import Mnist, load_mnist

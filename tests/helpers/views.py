@@ -148,7 +148,7 @@ def record(f: Callable[..., Any], *args: Any) -> tuple[Recorder, Any]:
 
 def record_secure(secure: Any, key: Any, *args: Any) -> Recorder:
     """A run of a secure function, both phases in one program."""
-    signature, leaves = secure._flatten(args, {})
+    signature, leaves = secure._flatten(args, {})[:2]
     return record(functools.partial(secure._program, signature), prf.as_key(key), leaves)[0]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsmpc._src.api.sharing import is_share
+from jsmpc._src.api.share import is_share
 from jsmpc._src.errors import (
     SecretError,
 )

@@ -2,52 +2,65 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import inspect
+import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_batching import custom_vmap
-from jax.sharding import PartitionSpec
 
 from jsmpc._src import kernels
+from jsmpc._src.api import arguments, fresh, on_mesh, poison, serialization
+from jsmpc._src.api.arguments import Call, Static, Words, is_words
+from jsmpc._src.api.brief import brief
 from jsmpc._src.api.material import Material
-from jsmpc._src.api.sharing import Share, check_components, is_share
-from jsmpc._src.errors import EncodingError, MaterialError, ProtocolError
+from jsmpc._src.api.share import Share
+from jsmpc._src.errors import EncodingError, MaterialError, SecretError
 from jsmpc._src.interpreter import rules  # noqa: F401 (registers the rules)
 from jsmpc._src.interpreter.evaluator import Evaluator
-from jsmpc._src.interpreter.secret import Secret, is_secret
-from jsmpc._src.jaxprs import compat
-from jsmpc._src.network.mesh import Mesh
-from jsmpc._src.network.network import AXIS, Network
+from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
+from jsmpc._src.jaxprs import lines
+from jsmpc._src.network.network import Network
 from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
-from jsmpc._src.runtime import dealing, prf
+from jsmpc._src.runtime import dealing
 from jsmpc._src.runtime.context import Context
 
 Array = jax.Array
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Signature:
-    """All that is static about a call."""
+@overload
+def secure(
+    f: Callable[P, R],
+    *,
+    mesh: jax.sharding.Mesh | None = ...,
+    static_argnums: int | Sequence[int] | None = ...,
+    static_argnames: str | Sequence[str] | None = ...,
+) -> SecureFunction[P, R]: ...
 
-    treedef: Any
-    static: tuple[tuple[int, Any], ...]
-    protocol: Protocol | None
-    user_x64: bool
+
+@overload
+def secure(
+    *,
+    mesh: jax.sharding.Mesh | None = ...,
+    static_argnums: int | Sequence[int] | None = ...,
+    static_argnames: str | Sequence[str] | None = ...,
+) -> Callable[[Callable[P, R]], SecureFunction[P, R]]: ...
 
 
 def secure(
-    f: Callable[..., Any],
+    f: Callable[..., Any] | None = None,
     *,
     mesh: jax.sharding.Mesh | None = None,
-    static_argnums: int | Sequence[int] = (),
-) -> SecureFunction:
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Sequence[str] | None = None,
+) -> Any:
     """A function that computes `f` on shares; nothing is disclosed but what `f` reveals.
 
     `f` is any function of JAX arrays, unmodified: it may use `jax.grad`, Flax and Optax. The
@@ -57,143 +70,193 @@ def secure(
     a share start at 1: axis 0 is the party).
 
     Args:
-      f: the function.
+      f: the function; left out in the form of a decorator with options.
       mesh: a mesh with the axis `party`, to run each party on its own device; by default all
         parties are simulated in one program, which hides nothing from the machine it runs on.
-      static_argnums: positions of arguments of `f` that are no arrays.
+      static_argnums, static_argnames: positions and names of arguments of `f` that are no arrays,
+        as for `jax.jit`; they must be hashable.
 
     Raises (when called):
-      ProtocolError: for shares of several protocols, rings or encodings.
+      ProtocolError: for shares of several protocols, rings or encodings, and without any share.
       UnsupportedError: for a primitive that cannot be computed on secrets, with the user's line.
-      KeyFormatError: if the first argument is not a key.
+      SecretError: where `f` needs the value of a secret, as in `if x > 0`.
+      EncodingError: for a public operand that the encoding cannot hold. Where the call itself is
+        transformed (`jit`, `vmap`, `scan`), it is raised when a result is revealed.
+      KeyFormatError: if the first argument is not a key, or one that several runs would share.
 
     Guarantee: that of the protocol; shapes and the program are public.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jsmpc
+      >>> x = jsmpc.share(jax.random.key(0), jnp.arange(4.0), jsmpc.Replicated3())
+      >>> norm = jsmpc.secure(lambda x: jnp.sum(x * x))
+      >>> jsmpc.reveal(norm(jax.random.key(1), x))
+      Array(14., dtype=float32)
+      >>> @jsmpc.secure(static_argnames="train")
+      ... def layer(x, *, train):
+      ...     return jax.nn.relu(x - 1) if train else x
+      >>> jsmpc.reveal(layer(jax.random.key(2), x, train=True))
+      Array([0., 0., 1., 2.], dtype=float32)
     """
-    return SecureFunction(f, mesh, static_argnums)
+    if f is None:
+        return functools.partial(
+            secure, mesh=mesh, static_argnums=static_argnums, static_argnames=static_argnames
+        )
+    return SecureFunction(f, mesh, static_argnums, static_argnames)
 
 
-class SecureFunction:
-    """What `secure` returns: callable as a whole, or as an offline and an online phase."""
+class SecureFunction(Generic[P, R]):
+    """What `secure` returns: callable as a whole, or as an offline and an online phase.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jsmpc
+      >>> square = jsmpc.secure(lambda x: x * x)
+      >>> x = jsmpc.share(jax.random.key(0), jnp.ones(10), jsmpc.Replicated3())
+      >>> square.cost(x).rounds, square.cost(x).bytes_sent
+      (2, (160, 160, 160))
+    """
 
     def __init__(
         self,
         f: Callable[..., Any],
         mesh: jax.sharding.Mesh | None = None,
-        static_argnums: int | Sequence[int] = (),
+        static_argnums: int | Sequence[int] | None = None,
+        static_argnames: str | Sequence[str] | None = None,
     ):
         if not callable(f):
-            raise TypeError(f"secure takes a function, not {f!r}")
-        functools.update_wrapper(self, f, updated=())
-        self._f = f
-        self._mesh = mesh
-        self._static = (static_argnums,) if isinstance(static_argnums, int) else static_argnums
+            raise TypeError(f"secure takes a function, not {type(f).__name__}")
+        self.__doc__, self.__module__ = f.__doc__, f.__module__
+        self.__qualname__ = getattr(f, "__qualname__", type(f).__name__)
+        self.__name__ = getattr(f, "__name__", type(f).__name__)
+        self.__signature__ = _signature(f)
+        self._f, self._mesh = f, mesh
+        self._options = (mesh, static_argnums, static_argnames)
+        self._static = Static.of(f, static_argnums, static_argnames)
         self._run = jax.jit(self._simulate, static_argnums=0)
-        self._deal = jax.jit(self._dealt, static_argnums=(0, 1))
+        self._deal = jax.jit(_dealt, static_argnums=(0, 1))
         self._run_online = jax.jit(self._resume, static_argnums=(0, 1))
         self._plans: dict[Any, dealing.Plan] = {}
+        self._bound: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
-    def __call__(self, key: Any, *args: Any, **kwargs: Any) -> Any:
+    def __repr__(self) -> str:
+        return f"<secure {self.__name__}>"
+
+    def __get__(self, instance: Any, owner: Any = None) -> SecureFunction[..., Any]:
+        """As a method: of an instance, which is no argument then but closed over."""
+        if instance is None:
+            return self
+        if instance not in self._bound:
+            method = self._f.__get__(instance, owner)
+            self._bound[instance] = SecureFunction(method, *self._options)
+        return self._bound[instance]
+
+    @brief
+    def __call__(self, key: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Compute `f`: both phases in one."""
-        key = prf.as_key(key)
-        signature, leaves = self._flatten(args, kwargs)
-        if signature.protocol is not None and self._mesh is not None:
-            return self.online(self.offline(key, *args, **kwargs), *args, **kwargs)
+        key = fresh.key_of(key)
+        call, leaves, shares = self._flatten(args, kwargs)
+        if self._mesh is not None:
+            return self._online(self._offline(key, call, leaves), call, leaves)
+        poison.require_sound(shares)
+        traced = arguments.any_traced(leaves)
         with jax.enable_x64(True):
-            return _checked(*self._run(signature, key, leaves))
+            out, unfit = self._run(call, key, leaves)
+            return _poisoned(out, unfit, leaves) if traced else _raised(out, unfit)
 
-    def offline(self, key: Any, *args: Any, **kwargs: Any) -> Material:
+    @brief
+    def offline(self, key: Any, /, *args: P.args, **kwargs: P.kwargs) -> Material:
         """What can be done before the inputs are known: seeds, and the dealer's work.
 
         Args:
           key: a key of its own for each run.
-          *args, **kwargs: shares and arrays as for a call; only their shapes matter.
+          *args, **kwargs: as for a call; only shapes and dtypes matter, so that they may also be
+            those of `jax.eval_shape`.
 
         Returns:
           material for one call of `online`.
         """
-        key = prf.as_key(key)
-        signature, leaves = self._flatten(args, kwargs)
-        protocol = _require_protocol(signature)
-        plan = self._plan(signature, leaves)
-        with jax.enable_x64(True):
-            seeds, corrections = self._deal(protocol, plan, key)
-        return Material(seeds, corrections, plan, protocol)
+        key = fresh.key_of(key)
+        call, leaves, _ = self._flatten(args, kwargs)
+        return self._offline(key, call, leaves)
 
-    def online(self, material: Material, *args: Any, **kwargs: Any) -> Any:
+    @brief
+    def online(self, material: Material, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Compute `f` with material from `offline`, which is used up.
 
         Raises:
-          MaterialError: if it belongs to another function or other shapes, or was used before;
-            nothing has been computed then.
+          MaterialError: if it belongs to another function or other shapes, or was used before,
+            and inside of a transformation; nothing has been computed then.
         """
         if not isinstance(material, Material):
-            raise MaterialError(f"online takes what offline returned, not {material!r}")
-        signature, leaves = self._flatten(args, kwargs)
-        protocol = _require_protocol(signature)
-        material.spend(self._plan(signature, leaves), protocol)
-        with jax.enable_x64(True):
-            seeds, corrections = material.seeds, material.corrections
-            if self._mesh is not None:
-                seeds, corrections = self._place(protocol, seeds, corrections)
-            out = self._run_online(signature, material.plan, seeds, corrections, leaves)
-            return _checked(*out)
+            raise MaterialError(
+                f"online takes what offline returned, not {type(material).__name__}"
+            )
+        call, leaves, shares = self._flatten(args, kwargs)
+        poison.require_sound(shares)
+        return self._online(material, call, leaves)
 
-    def cost(self, *args: Any, **kwargs: Any) -> Cost:
-        """Rounds and bytes of a call, counted from its messages without running it."""
-        signature, leaves = self._flatten(args, kwargs)
+    @brief
+    def cost(self, *args: P.args, **kwargs: P.kwargs) -> Cost:
+        """Rounds and bytes of a call, counted from its messages without running it.
+
+        Args:
+          *args, **kwargs: as for `offline`.
+        """
+        call, leaves, _ = self._flatten(args, kwargs)
+        return measure(self._jaxpr(call, leaves), call.protocol.parties)
+
+    @brief
+    def trace(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """The program of all parties together, before it is fused: a jaxpr.
+
+        Its inputs are a key, uint32[8], and the arrays of the arguments, shares stacked by party.
+        """
+        return self._jaxpr(*self._flatten(args, kwargs)[:2])
+
+    @brief
+    def lower(self, key: Any, /, *args: P.args, **kwargs: P.kwargs) -> jax.stages.Lowered:
+        """The compiled program before it is compiled, as that of `jax.jit(f).lower`."""
+        call, leaves, _ = self._flatten(args, kwargs)
+        key = key if isinstance(key, jax.ShapeDtypeStruct) else fresh.key_of(key)
         with jax.enable_x64(True):
-            jaxpr = jax.make_jaxpr(functools.partial(self._program, signature))(_KEY_SHAPE, leaves)
-        return measure(jaxpr, signature.protocol.parties if signature.protocol else ())
+            return self._run.lower(call, key, leaves)
 
     # From the user's arguments to arrays and back.
 
-    def _flatten(self, args: Any, kwargs: Any) -> tuple[_Signature, list[Any]]:
-        static = tuple((i, args[i]) for i in self._static if i < len(args))
-        dynamic = [None if i in self._static else a for i, a in enumerate(args)]
-        leaves, treedef = jax.tree.flatten((dynamic, kwargs), is_leaf=is_share)
-        shares = [x for x in leaves if is_share(x)]
-        for x in shares:
-            check_components(x)
-        protocol = _common_protocol(shares)
-        arrays = [x if is_share(x) else _as_array(x) for x in leaves]
-        return _Signature(treedef, static, protocol, compat.x64_enabled()), arrays
+    def _flatten(self, args: Any, kwargs: Any) -> tuple[Call, list[Any], list[Share]]:
+        serialization.register()
+        return arguments.flatten(self.__name__, self._static, args, kwargs)
 
-    def _trace(self, signature: _Signature, leaves: list[Any]) -> tuple[Any, Any]:
+    def _traced(self, call: Call, leaves: list[Any]) -> tuple[Any, Any]:
         """The jaxpr of `f`, traced with plain arrays in the user's own mode."""
 
-        def flat(*values: Any) -> Any:
-            args, kwargs = jax.tree.unflatten(signature.treedef, values)
-            for i, value in signature.static:
-                args[i] = value
-            return self._f(*args, **kwargs)
-
         def plain(x: Any) -> Any:
-            if is_share(x):
-                return jax.ShapeDtypeStruct(x.shape, x.dtype)
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=getattr(x, "weak_type", False))
+            weak = getattr(x, "weak_type", False)
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=weak)
 
-        with jax.enable_x64(signature.user_x64):
-            return jax.make_jaxpr(flat, return_shape=True)(*map(plain, leaves))
+        args, kwargs = call.arguments([plain(x) for x in leaves])
+        static = {n: kwargs.pop(n) for n in self._static.names if n in kwargs}
+        positions = [i for i in self._static.positions if i < len(args)]
+        f = functools.partial(self._f, **static) if static else self._f
+        make = jax.make_jaxpr(f, static_argnums=positions, return_shape=True)
+        with jax.enable_x64(call.user_x64):
+            try:
+                return make(*args, **kwargs)
+            except _NEEDS_VALUE as error:
+                raise SecretError(_explained(self.__name__, error)) from None
 
-    def _evaluate(
-        self,
-        signature: _Signature,
-        network: Network,
-        ctx: Context,
-        leaves: list[Any],
-    ) -> Any:
-        protocol = _require_protocol(signature)
-        jaxpr, out_shape = self._trace(signature, leaves)
+    def _evaluate(self, call: Call, ctx: Context, leaves: list[Any]) -> Any:
+        jaxpr, out_shape = self._traced(call, leaves)
+        protocol, network = call.protocol, ctx.network
 
         def load(x: Any) -> Any:
-            if is_share(x):
-                return Secret(protocol.unpack(network, x.components), x.dtype)
-            return x
+            return Secret(protocol.unpack(network, x.components), x.dtype) if is_words(x) else x
 
         def store(x: Any) -> Any:
-            if is_secret(x):
-                return Share(network.pack(x.value), protocol, x.dtype)
-            return x
+            if not is_secret(x):
+                return x
+            value = x.value & np.uint8(1) if x.dtype == BOOL else x.value
+            return Words(network.pack(value), protocol, x.dtype)
 
         evaluator = Evaluator(protocol, ctx, unfit={})
         out = evaluator.evaluate(jaxpr, [load(x) for x in leaves])
@@ -204,183 +267,143 @@ class SecureFunction:
 
     def _program(
         self,
-        signature: _Signature,
+        call: Call,
         key: Array,
         leaves: list[Any],
         optimize: Callable[[Any], Any] = lambda f: f,
+        dealer: dealing.Dealer | None = None,
     ) -> Any:
-        protocol = _require_protocol(signature)
-        network = Simulated(protocol.size)
-        ctx = Context(network, protocol.setup(network, key), optimize=optimize)
-        return self._evaluate(signature, network, ctx, leaves)
+        network = Simulated(call.protocol.size)
+        ctx = Context(network, call.protocol.setup(network, key), dealer, optimize)
+        return self._evaluate(call, ctx, leaves)
 
-    def _simulate(self, signature: _Signature, key: Array, leaves: list[Any]) -> Any:
-        if signature.protocol is None:
-            args, kwargs = jax.tree.unflatten(signature.treedef, leaves)
-            for i, value in signature.static:
-                args[i] = value
-            with jax.enable_x64(signature.user_x64):
-                return self._f(*args, **kwargs), {}
-        program = functools.partial(self._program, signature, optimize=kernels.optimize)
-        return _with_fresh_key_per_element(kernels.optimize(program))(key, leaves)
+    def _simulate(self, call: Call, key: Array, leaves: list[Any]) -> Any:
+        program = functools.partial(self._program, call, optimize=kernels.optimize)
+        return fresh.per_element(kernels.optimize(program))(key, leaves)
+
+    def _jaxpr(self, call: Call, leaves: list[Any]) -> Any:
+        with jax.enable_x64(True):
+            return jax.make_jaxpr(functools.partial(self._program, call))(_KEY, leaves)
 
     # The two phases.
 
-    def _plan(self, signature: _Signature, leaves: list[Any]) -> dealing.Plan:
-        shapes = tuple((x.shape, x.dtype) for x in leaves)
-        cached = self._plans.get((signature, shapes))
-        if cached is None:
-            protocol = _require_protocol(signature)
-            network = Simulated(protocol.size)
+    def _plan(self, call: Call, leaves: list[Any]) -> dealing.Plan:
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), leaves)
+        shapes = tuple((x.shape, x.dtype) for x in abstract)
+        if (call, shapes) not in self._plans:
             planner = dealing.Planner()
-
-            def run(key: Array, leaves: list[Any]) -> Any:
-                ctx = Context(network, protocol.setup(network, key), planner)
-                return self._evaluate(signature, network, ctx, leaves)
-
             with jax.enable_x64(True):
-                abstract = jax.tree.map(_abstract, leaves)
-                jax.eval_shape(run, _KEY_SHAPE, abstract)
-            cached = self._plans[signature, shapes] = planner.plan()
-        return cached
+                program = functools.partial(self._program, call, dealer=planner)
+                jax.eval_shape(program, _KEY, abstract)
+            self._plans[call, shapes] = planner.plan()
+        return self._plans[call, shapes]
 
-    def _dealt(self, protocol: Protocol, plan: dealing.Plan, key: Array) -> Any:
-        network = Simulated(protocol.size, phase="offline")
+    def _offline(self, key: Array, call: Call, leaves: list[Any]) -> Material:
+        plan = self._plan(call, leaves)
+        with jax.enable_x64(True):
+            seeds, corrections = self._deal(call.protocol, plan, key)
+        return Material(seeds, corrections, plan, call.protocol)
 
-        def run(key: Array) -> Any:
-            seeds = protocol.setup(network, key)
-            return network.pack(seeds), dealing.offline(network, seeds, plan)
-
-        return kernels.optimize(run)(key)
+    def _online(self, material: Material, call: Call, leaves: list[Any]) -> Any:
+        material.spend(self._plan(call, leaves), call.protocol)
+        with jax.enable_x64(True):
+            dealt = material.seeds, material.corrections
+            if self._mesh is not None:
+                dealt = on_mesh.placed(self._mesh, call.protocol, *dealt)
+            return _raised(*self._run_online(call, material.plan, *dealt, leaves))
 
     def _resume(
-        self, signature: _Signature, plan: dealing.Plan, seeds: Any, corrections: Any, leaves: Any
+        self, call: Call, plan: dealing.Plan, seeds: Any, corrections: Any, leaves: Any
     ) -> Any:
-        protocol = _require_protocol(signature)
-        network: Network = Simulated(protocol.size)
-        if self._mesh is not None:
-            network = Mesh(protocol.size)
-
-        def run(seeds: Any, corrections: Any, leaves: Any) -> Any:
-            if self._mesh is not None:
-                corrections = jax.tree.map(lambda x: x[0], corrections)
-            unpacked = protocol.unpack(network, seeds)
+        def run(network: Network, seeds: Any, corrections: Any, leaves: Any) -> Any:
+            unpacked = call.protocol.unpack(network, seeds)
             dealt = dealing.Supplied(plan, corrections)
             ctx = Context(network, unpacked, dealt, kernels.optimize)
-            return self._evaluate(signature, network, ctx, leaves)
+            return self._evaluate(call, ctx, leaves)
 
-        fast = kernels.optimize(run)
         if self._mesh is None:
+            fast = kernels.optimize(functools.partial(run, Simulated(call.protocol.size)))
             return fast(seeds, corrections, leaves)
-
-        party, everyone = PartitionSpec(AXIS), PartitionSpec()
-
-        def specs(tree: Any) -> Any:
-            return jax.tree.map(
-                lambda x: party if is_share(x) else everyone, tree, is_leaf=is_share
-            )
-
-        results = jax.eval_shape(
-            functools.partial(self._program, signature), _KEY_SHAPE, jax.tree.map(_abstract, leaves)
-        )
-        return jax.shard_map(
-            fast,
-            mesh=self._mesh,
-            in_specs=(party, party, specs(leaves)),
-            out_specs=specs(results),
-            check_vma=False,
-        )(seeds, corrections, leaves)
-
-    def _place(self, protocol: Protocol, seeds: Any, corrections: Any) -> tuple[Any, Any]:
-        """Each party's material on its own device: seeds for all, corrections for party 0."""
-        assert self._mesh is not None
-        sharding = jax.sharding.NamedSharding(self._mesh, PartitionSpec(AXIS))
-
-        def for_party_0(x: Array) -> Array:
-            return jnp.concatenate([x[None], jnp.zeros((protocol.size - 1, *x.shape), x.dtype)])
-
-        placed = protocol.placed(seeds[0]), jax.tree.map(for_party_0, corrections)
-        return jax.device_put(placed, sharding)
+        results = jax.eval_shape(functools.partial(self._program, call), _KEY, leaves)
+        mapped = on_mesh.mapped(self._mesh, call.protocol.size, run, leaves, results)
+        return mapped(seeds, corrections, leaves)
 
 
-_KEY_SHAPE = jax.ShapeDtypeStruct((8,), np.uint32)
+_KEY = jax.ShapeDtypeStruct((8,), np.uint32)
+_NEEDS_VALUE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerBoolConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
 
 
-def _checked(out: Any, unfit: dict[str, Array]) -> Any:
-    """The results, unless a public operand did not fit the encoding."""
+def _dealt(protocol: Protocol, plan: dealing.Plan, key: Array) -> Any:
+    network = Simulated(protocol.size, phase="offline")
+
+    def run(key: Array) -> Any:
+        seeds = protocol.setup(network, key)
+        return network.pack(seeds), dealing.offline(network, seeds, plan)
+
+    return kernels.optimize(run)(key)
+
+
+def _signature(f: Callable[..., Any]) -> inspect.Signature:
+    """That of `f` after a key."""
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    try:
+        rest = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        any_args = inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)
+        rest = [any_args, inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)]
+    taken = {p.name for p in rest}
+    name = next(n for n in ("key", "key_", "jsmpc_key", "run_key") if n not in taken)
+    return inspect.Signature([inspect.Parameter(name, kind), *rest])
+
+
+def _explained(name: str, error: Exception) -> str:
+    """What to do where a function needs a value while it is traced."""
+    depends = "needs the value of a secret or an argument"
+    arguments = lines.arguments_named(error)
+    if arguments:
+        depends = f"needs a value that depends on {arguments}"
+    return (
+        f"{name} at {lines.of_error(error)} {depends} while it is traced, e.g. as the condition of "
+        "a Python `if`, an index, a shape or a NumPy array. The value of a secret is known to "
+        "nobody: use jnp.where, lax.cond or lax.fori_loop, or jsmpc.reveal it inside and compute "
+        "what depends on it outside. What is no secret and no array goes into static_argnums or "
+        "static_argnames"
+    )
+
+
+def _shares(out: Any) -> Any:
+    return jax.tree.map(lambda x: x.share() if is_words(x) else x, out, is_leaf=is_words)
+
+
+def _raised(out: Any, unfit: dict[str, Array]) -> Any:
+    """The results; EncodingError if a public operand did not fit the encoding."""
     for where, bad in unfit.items():
-        if not isinstance(bad, jax.core.Tracer) and bool(bad):
+        if bool(bad):
             raise EncodingError(
                 f"{where}: a public operand is NaN, infinite or beyond the encoding's limit. "
                 "Check or scale it before it meets a secret"
             )
-    return out
+    return _shares(out)
 
 
-def _abstract(x: Any) -> Any:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+def _poisoned(out: Any, unfit: dict[str, Array], leaves: list[Any]) -> Any:
+    """The results, poisoned if a public operand did not fit or a share is poisoned."""
+    checks = [*unfit.values(), *(poison.is_poisoned(x) for x in leaves if is_words(x))]
+    bad = jnp.any(jnp.stack(checks))
 
+    def marked(x: Any) -> Any:
+        if is_words(x):
+            return Words(
+                tuple(poison.poisoned_where(bad, c) for c in x.components), x.protocol, x.dtype
+            ).share()
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            return jnp.where(bad, jnp.asarray(np.nan, x.dtype), x)
+        return x
 
-def _as_array(x: Any) -> Any:
-    try:
-        return x if isinstance(x, jax.Array) else jnp.asarray(x)
-    except TypeError as error:
-        raise TypeError(
-            f"an argument of a secure function is neither an array nor a share: {x!r}. Name its "
-            "position in static_argnums, or close over it"
-        ) from error
-
-
-def _common_protocol(shares: list[Share]) -> Protocol | None:
-    protocols = {x.protocol: x for x in shares}
-    if len(protocols) > 1:
-        first, second = list(protocols)[:2]
-        raise ProtocolError(
-            "shares of two protocols, rings or encodings cannot be computed on together: "
-            f"{first} and {second}. Share all operands with one protocol"
-        )
-    return next(iter(protocols), None)
-
-
-def _require_protocol(signature: _Signature) -> Protocol:
-    if signature.protocol is None:
-        raise ProtocolError(
-            "no argument is a share, so there is no protocol to run. Share the secret arguments "
-            "with jsmpc.share first"
-        )
-    return signature.protocol
-
-
-def _with_fresh_key_per_element(program: Callable[..., Any]) -> Callable[..., Any]:
-    """Under `jax.vmap`, a key that all elements have in common is made different for each.
-
-    Otherwise every element would use the same masks, and opening them would disclose the
-    differences of their secrets.
-    """
-
-    def call(key: Array, leaves: Any) -> Any:
-        flat, treedef = jax.tree.flatten(leaves)
-        out_tree: list[Any] = []
-
-        def flat_program(key: Array, *flat: Array) -> list[Array]:
-            out = program(key, jax.tree.unflatten(treedef, flat))
-            arrays, structure = jax.tree.flatten(out)
-            out_tree[:] = [structure]
-            return arrays
-
-        batched = custom_vmap(flat_program)
-
-        @batched.def_vmap
-        def rule(size: int, in_batched: Any, key: Array, *flat: Array) -> Any:
-            if not in_batched[0]:
-                indices = jnp.arange(size, dtype=jnp.uint32)
-                root = prf.derive(key, "vmap")
-                key = jax.vmap(lambda i: prf.iterate(root, 0, i))(indices)
-            axes = (0, *(0 if b else None for b in in_batched[1:]))
-            arrays = jax.vmap(flat_program, in_axes=axes)(key, *flat)
-            return arrays, [True] * len(arrays)
-
-        arrays = batched(key, *flat)
-        return jax.tree.unflatten(out_tree[0], arrays)
-
-    return call
+    return jax.tree.map(marked, out, is_leaf=is_words)

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
-from jax._src import ad_checkpoint
+from jax._src import ad_checkpoint, config
+from jax.experimental.key_reuse import _core as key_reuse
 from jax.extend.core import Literal
 
 checkpoint_name_p: Any = ad_checkpoint.name_p
@@ -52,3 +53,16 @@ def bind(eqn: Any, args: Sequence[Any]) -> list[Any]:
 def x64_enabled() -> bool:
     """Whether the caller is in 64-bit mode."""
     return bool(jax.config.read("jax_enable_x64"))
+
+
+def consumed(key: Any) -> Any:
+    """A key, marked as used for JAX's check of keys' reuse where that is on."""
+    checked = config.debug_key_reuse.value and isinstance(key, jax.Array)
+    if checked and jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return jax.jit(key_reuse.consume)(key)
+    return key
+
+
+def frames_wanted() -> bool:
+    """Whether the user asked JAX to show its own frames in errors."""
+    return config.traceback_filtering.value == "off"

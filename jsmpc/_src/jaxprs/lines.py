@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
+import traceback
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import jax
 from jax._src import source_info_util
 
 _OURS = str(Path(__file__).parent.parent)  # examples and benchmarks are users too
@@ -36,3 +39,20 @@ def _line(traceback: Any) -> str:
         if not frame.file_name.startswith(_OURS):
             return f"{frame.file_name}:{frame.start_line} ({frame.function_name})"
     return ""
+
+
+def of_error(error: BaseException) -> str:
+    """The user's line at which an error arose, as `user_line`."""
+    library = (_OURS, str(Path(jax.__file__).parent))
+    frames = [f for f, _ in traceback.walk_tb(error.__traceback__)]
+    users = [f for f in frames if not f.f_code.co_filename.startswith(library)]
+    if not users:
+        return "an unknown line"
+    code = users[-1].f_code
+    return f"{code.co_filename}:{users[-1].f_lineno} ({code.co_name})"
+
+
+def arguments_named(error: Exception) -> str:
+    """The arguments that JAX names in an error about a value that is not known; or nothing."""
+    found = re.search(r"depends on the values? of the (arguments? [^\n]*)", str(error))
+    return found[1].rstrip(".") if found else ""

@@ -85,7 +85,8 @@ class Protocol:
         if dtype == jnp.bool_:
             return (words & np.uint8(1)).astype(jnp.bool_)
         if jnp.issubdtype(dtype, jnp.integer):
-            return jax.lax.bitcast_convert_type(words, self.ring.signed).astype(dtype)
+            signed = f"int{8 * words.dtype.itemsize}"
+            return jax.lax.bitcast_convert_type(words, signed).astype(dtype)
         return self.encoding.decode(words, self.ring, dtype)
 
     # Sharing: what the owner of a value does, outside of the protocol.

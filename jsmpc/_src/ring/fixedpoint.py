@@ -76,6 +76,16 @@ class FixedPoint:
         signed = jax.lax.bitcast_convert_type(words, ring.signed)
         return (signed.astype(jnp.float64) / float(self.scale)).astype(dtype)
 
+    def fits(self, x: Array, ring: Ring) -> Array:
+        """Whether all numbers or integers of an array can be encoded: bool[]."""
+        if x.dtype == jnp.bool_:
+            return jnp.ones((), bool)
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            bound = np.asarray(min(ring.bound - 1, jnp.iinfo(x.dtype).max), x.dtype)
+            signed = jnp.issubdtype(x.dtype, jnp.signedinteger)
+            return jnp.all((x <= bound) & (x >= -bound) if signed else x <= bound)
+        return jnp.all(abs(x.astype(np.float64)) < self.limit(ring))
+
     def check(self, x: Any, ring: Ring, what: str) -> None:
         """Raise EncodingError if concrete numbers hold NaN, infinity or leave the range."""
         values = np.asarray(x)
@@ -87,16 +97,15 @@ class FixedPoint:
         values = values.astype(np.float64)
         for bad, name in ((np.isnan(values), "NaN"), (np.isinf(values), "infinity")):
             if bad.any():
-                where = tuple(int(i) for i in np.argwhere(bad)[0])
                 raise EncodingError(
-                    f"{what} holds {name} at index {where} ({int(bad.sum())} in all), which no "
-                    "fixed-point number stands for. Clean it first, e.g. with jnp.nan_to_num"
+                    f"{what} holds {name} at index {_first(bad)} ({int(bad.sum())} in all), which "
+                    "no fixed-point number stands for. Clean it first, e.g. with jnp.nan_to_num"
                 )
-        largest = np.abs(values).max()
-        if largest >= self.limit(ring):
+        large = np.abs(values) >= self.limit(ring)
+        if large.any():
             raise EncodingError(
-                f"{what} holds a value of magnitude {largest:g}, not below the encoding's limit of "
-                f"{self.limit(ring):g} (ring of {ring.bits} bits, base {self.base}, "
+                f"{what} holds a value at index {_first(large)} whose magnitude is not below the "
+                f"encoding's limit of {self.limit(ring):g} (ring of {ring.bits} bits, base {self.base}, "
                 f"precision {self.precision_fractional}). Scale it down, lower "
                 "precision_fractional, or use the 64-bit ring"
             )
@@ -104,9 +113,15 @@ class FixedPoint:
 
 def check_integers(values: np.ndarray, ring: Ring, what: str) -> None:
     """Raise EncodingError if concrete integers leave the ring's range of 2^(bits-2)."""
-    largest = max(abs(int(values.max())), abs(int(values.min())))
-    if largest >= ring.bound:
+    large = (values >= ring.bound) | (values <= -ring.bound)
+    if large.any():
         raise EncodingError(
-            f"{what} holds an integer of magnitude {largest}, not below 2^{ring.bits - 2}, the "
-            f"limit of the ring of {ring.bits} bits. Use smaller values or the 64-bit ring"
+            f"{what} holds an integer at index {_first(large)} whose magnitude is not below "
+            f"2^{ring.bits - 2}, the limit of the ring of {ring.bits} bits. Use smaller "
+            "values or the 64-bit ring"
         )
+
+
+def _first(bad: np.ndarray) -> tuple[int, ...]:
+    """The index of the first element that is true."""
+    return tuple(int(i) for i in np.argwhere(bad)[0])

@@ -16,6 +16,7 @@ import numpy as np
 
 from jsmpc._src import kernels
 from jsmpc._src.errors import KeyFormatError
+from jsmpc._src.jaxprs import tracing
 
 Array = jax.Array
 
@@ -23,7 +24,22 @@ _ITERATION, _PURPOSE = 1, 2  # draws have 0
 
 
 def random_key() -> Array:
-    """A fresh key: 256 bits from the operating system's entropy, uint32[8]."""
+    """A fresh key: 256 bits from the operating system's entropy, uint32[8].
+
+    Raises:
+      KeyFormatError: inside of a transformation (`jit`, `vmap`, `scan`, …), where one draw would
+        be a constant for all runs and all elements.
+
+    Example:
+      >>> import jsmpc
+      >>> jsmpc.random_key().shape
+      (8,)
+    """
+    if tracing.transformed():
+        raise KeyFormatError(
+            "random_key() inside of a transformation (jit, vmap, scan, grad, secure) would be one "
+            "constant key for every run. Call it outside and pass the key as an argument"
+        )
     return jnp.asarray(np.frombuffer(secrets.token_bytes(32), np.uint32))
 
 
@@ -46,7 +62,7 @@ def as_key(key: Any) -> Array:
             return jnp.asarray(key)
         if key.shape == (2,):
             return _stretch(jnp.asarray(key))
-    found = f"{key.dtype}{list(key.shape)}" if hasattr(key, "shape") else type(key).__name__
+    found = f"{key.dtype}{list(key.shape)}" if hasattr(key, "dtype") else type(key).__name__
     raise KeyFormatError(
         f"not a key: {found}. Pass jsmpc.random_key(), or a single jax.random.key(seed) "
         "for a reproducible run; split or index an array of keys first"
@@ -66,7 +82,7 @@ def _nonce(low: Any, high: Any, use: int) -> Array:
 
 
 def derive(key: Array, purpose: str, index: Any = 0) -> Array:
-    """A key for one purpose: uint32[8] from a uint32[8] and a name."""
+    """A key for one purpose: uint32[..., 8] from a uint32[..., 8] and a name."""
     digest = hashlib.sha256(purpose.encode()).digest()
     low, high = np.frombuffer(digest[:8], np.uint32).tolist()
     base = _first_words(key, _nonce(low, high, _PURPOSE))
@@ -74,12 +90,13 @@ def derive(key: Array, purpose: str, index: Any = 0) -> Array:
 
 
 def iterate(key: Array, site: int, index: Any) -> Array:
-    """A key for iteration `index` (may be traced) of the loop at `site`: uint32[8]."""
+    """A key for iteration `index` (may be traced) of the loop at `site`: as `derive`."""
     return _first_words(key, _nonce(site, index, _ITERATION))
 
 
 def _first_words(key: Array, nonce: Array) -> Array:
-    return kernels.keystream(key, nonce, 1)[:8, 0]
+    nonces = jnp.broadcast_to(nonce, (*key.shape[:-1], 3))
+    return kernels.keystream(key, nonces, 1)[..., :8, 0]
 
 
 def draw(key: Array, number: int, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -1,0 +1,51 @@
+"""A secure function with one party a device: its arrays placed, its program mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh as Devices
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jsmpc._src import kernels
+from jsmpc._src.api.arguments import is_words
+from jsmpc._src.network.mesh import Mesh
+from jsmpc._src.network.network import AXIS
+from jsmpc._src.protocols.base import Protocol
+
+_PARTY, _EVERYONE = PartitionSpec(AXIS), PartitionSpec()
+
+
+def placed(devices: Devices, protocol: Protocol, seeds: Any, corrections: Any) -> tuple[Any, Any]:
+    """Each party's material on its own device: seeds for all, corrections for party 0."""
+
+    def for_party_0(x: jax.Array) -> jax.Array:
+        return jnp.concatenate([x[None], jnp.zeros((protocol.size - 1, *x.shape), x.dtype)])
+
+    material = protocol.placed(seeds[0]), jax.tree.map(for_party_0, corrections)
+    return jax.device_put(material, NamedSharding(devices, _PARTY))
+
+
+def _specs(tree: Any) -> Any:
+    return jax.tree.map(lambda x: _PARTY if is_words(x) else _EVERYONE, tree, is_leaf=is_words)
+
+
+def mapped(
+    devices: Devices, parties: int, run: Callable[..., Any], leaves: Any, results: Any
+) -> Callable[..., Any]:
+    """A program of a network, seeds, corrections and leaves, over the devices of the parties."""
+    network = Mesh(parties)
+
+    def party(seeds: Any, corrections: Any, leaves: Any) -> Any:
+        return run(network, seeds, jax.tree.map(lambda x: x[0], corrections), leaves)
+
+    return jax.shard_map(
+        kernels.optimize(party),
+        mesh=devices,
+        in_specs=(_PARTY, _PARTY, _specs(leaves)),
+        out_specs=_specs(results),
+        check_vma=False,
+    )
