@@ -155,7 +155,7 @@ def test_reveal_to_one_party_inside_a_function():
 
 def test_vmap_over_the_party_axis():
     square = jsmpc.secure(lambda x: x * x)
-    with pytest.raises(ValueError, match=r"vmap got inconsistent sizes.*axes start at 1"):
+    with pytest.raises(ValueError, match=r"(?s)vmap got inconsistent sizes.*axes start at 1"):
         jax.vmap(square, in_axes=(None, 0))(KEY, shared())
 
 

@@ -263,3 +263,14 @@ def test_plots_the_error_against_depth():
     assert {"error", "overflow", "underflow", "failed", "one ulp"} <= set(labels)
     assert ax.get_xlabel() and ax.get_ylabel() and ax.get_yscale() == "log"
     assert found.plot(ax) is ax
+
+
+@pytest.mark.parametrize(
+    "x", [np.float32([1.0, np.nan]), np.float32([-1.0, 4.0])], ids=["in", "made"]
+)
+def test_nan_does_not_fit(x):
+    found = jsmpc.diagnose(lambda v: jnp.log(v) * 2)(x)
+    first = "input" if np.isnan(x).any() else "log"
+    assert found.first_nan.primitive == first and found.first_nan.trouble
+    assert f"NaN begins at {first}" in found.verdict and "Fits" not in str(found)
+    assert jsmpc.diagnose(lambda v: jnp.log(v) * 2)(np.abs(np.nan_to_num(x) + 3)).first_nan is None

@@ -129,13 +129,15 @@ def _leaf(name: str, path: Any, x: Any) -> Any:
     if isinstance(x, jax.ShapeDtypeStruct):
         return x
     try:
+        if isinstance(x, str | bytes):  # of which JAX makes dtypes
+            raise TypeError
         array = x if isinstance(x, jax.Array) else jnp.asarray(x)
-    except TypeError as error:
+    except (TypeError, ValueError):
         where = jax.tree_util.keystr(path[1:])
         raise TypeError(
             f"an argument of {name} ({where}) is neither an array nor a share but of type "
             f"{type(x).__name__}. Name it in static_argnums or static_argnames, or close over it"
-        ) from error
+        ) from None
     return fresh.without_tangent(array)
 
 

@@ -23,7 +23,8 @@ def key_of(key: Any) -> Array:
       KeyFormatError: for something that is no key, and for a key that is a constant of the program
         being written (`jit`, `scan`, …), which would use the same masks in every run.
     """
-    found = prf.as_key(compat.consumed(key))
+    found = prf.as_key(key)
+    compat.consume(key)
     if tracing.from_outside(key):
         raise KeyFormatError(
             "the key is a constant of a jitted function or of a loop's body: every run would use "
@@ -62,12 +63,13 @@ def _batched(program: Callable[..., list[Array]]) -> Callable[..., list[Array]]:
 
     @function.def_vmap
     def rule(size: int, in_batched: Any, key: Array, *leaves: Array) -> Any:
-        if not in_batched[0]:
-            root = prf.derive(key, "vmap")
-            indices = jnp.arange(size, dtype=jnp.uint32)
-            key = jax.vmap(lambda i: prf.iterate(root, 0, i))(indices)
-        axes = (0, *(0 if b else None for b in in_batched[1:]))
-        arrays = _batched(jax.vmap(program, in_axes=axes))(key, *leaves)
+        with jax.enable_x64(True):  # JAX may come here after the caller has left
+            if not in_batched[0]:
+                root = prf.derive(key, "vmap")
+                indices = jnp.arange(size, dtype=jnp.uint32)
+                key = jax.vmap(lambda i: prf.iterate(root, 0, i))(indices)
+            axes = (0, *(0 if b else None for b in in_batched[1:]))
+            arrays = _batched(jax.vmap(program, in_axes=axes))(key, *leaves)
         return arrays, [True] * len(arrays)
 
     return function

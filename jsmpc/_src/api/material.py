@@ -109,17 +109,22 @@ class Material:
                 "the words of the material are not those that were dealt: they were computed on, "
                 "or cut by JAX's 32-bit mode. Copy and store material whole (pickle, copy)"
             )
-        if any(map(tracing.is_traced, jax.tree.leaves(self))) or tracing.transformed():
-            raise MaterialError(
-                "online inside of a transformation (jit, vmap, scan, grad) would use the material "
-                "in every run and for every element. Call it outside: it is compiled by itself"
-            )
+        refuse_transformation("online")
         if self._number.value in _SPENT:
             raise MaterialError(
                 "the material has been used: used twice, its masks would disclose differences of "
                 "secrets. Call .offline again with a new key"
             )
         _SPENT.add(self._number.value)
+
+
+def refuse_transformation(phase: str) -> None:
+    """Raise MaterialError where one material would be made or used in many runs."""
+    if tracing.transformed():
+        raise MaterialError(
+            f"{phase} inside of a transformation (jit, vmap, scan, grad) would have one material "
+            "for every run and every element. Call it outside: it is compiled by itself"
+        )
 
 
 def _restored(words: Any, plan: Plan, protocol: Protocol, number: bytes) -> Material:

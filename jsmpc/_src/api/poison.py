@@ -28,11 +28,9 @@ def _word(dtype: Any) -> Any:
 
 
 def is_poisoned(x: Any) -> Any:
-    """Whether the first element of a share is poisoned in every component: bool[]."""
-    if x.size == 0:
-        return np.zeros((), bool)
-    first = [c[(slice(None), *[0] * x.ndim)] for c in x.components]
-    return jnp.all(jnp.asarray([(row == _word(row.dtype)).all() for row in first]))
+    """Whether some element of a share is poisoned in every component: bool[]."""
+    marked = [jnp.all(c == _word(c.dtype), axis=0) for c in x.components]
+    return jnp.any(jnp.all(jnp.stack(marked), axis=0))
 
 
 def poisoned_where(bad: Any, words: Any) -> Any:

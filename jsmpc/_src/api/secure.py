@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src import kernels
-from jsmpc._src.api import arguments, fresh, on_mesh, poison, serialization
+from jsmpc._src.api import arguments, fresh, material, on_mesh, poison, serialization
 from jsmpc._src.api.arguments import Call, Static, Words, is_words
 from jsmpc._src.api.brief import brief
 from jsmpc._src.api.material import Material
 from jsmpc._src.api.share import Share
-from jsmpc._src.errors import EncodingError, MaterialError, SecretError
+from jsmpc._src.errors import EncodingError, JsmpcError, MaterialError, SecretError
 from jsmpc._src.interpreter import rules  # noqa: F401 (registers the rules)
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
@@ -174,8 +174,12 @@ class SecureFunction(Generic[P, R]):
 
         Returns:
           material for one call of `online`.
+
+        Raises:
+          MaterialError: inside of a transformation (`jit`, `vmap`, …).
         """
         key = fresh.key_of(key)
+        material.refuse_transformation("offline")
         call, leaves, _ = self._flatten(args, kwargs)
         return self._offline(key, call, leaves)
 
@@ -242,7 +246,9 @@ class SecureFunction(Generic[P, R]):
         with jax.enable_x64(call.user_x64):
             try:
                 return make(*args, **kwargs)
-            except _NEEDS_VALUE as error:
+            except Exception as error:
+                if isinstance(error, JsmpcError) or not lines.needs_value(error):
+                    raise
                 raise SecretError(_explained(self.__name__, error)) from None
 
     def _evaluate(self, call: Call, ctx: Context, leaves: list[Any]) -> Any:
@@ -304,13 +310,13 @@ class SecureFunction(Generic[P, R]):
             seeds, corrections = self._deal(call.protocol, plan, key)
         return Material(seeds, corrections, plan, call.protocol)
 
-    def _online(self, material: Material, call: Call, leaves: list[Any]) -> Any:
-        material.spend(self._plan(call, leaves), call.protocol)
+    def _online(self, given: Material, call: Call, leaves: list[Any]) -> Any:
+        given.spend(self._plan(call, leaves), call.protocol)
         with jax.enable_x64(True):
-            dealt = material.seeds, material.corrections
+            dealt = given.seeds, given.corrections
             if self._mesh is not None:
                 dealt = on_mesh.placed(self._mesh, call.protocol, *dealt)
-            return _raised(*self._run_online(call, material.plan, *dealt, leaves))
+            return _raised(*self._run_online(call, given.plan, *dealt, leaves))
 
     def _resume(
         self, call: Call, plan: dealing.Plan, seeds: Any, corrections: Any, leaves: Any
@@ -330,13 +336,6 @@ class SecureFunction(Generic[P, R]):
 
 
 _KEY = jax.ShapeDtypeStruct((8,), np.uint32)
-_NEEDS_VALUE = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerBoolConversionError,
-    jax.errors.TracerIntegerConversionError,
-    jax.errors.NonConcreteBooleanIndexError,
-)
 
 
 def _dealt(protocol: Protocol, plan: dealing.Plan, key: Array) -> Any:

@@ -90,10 +90,10 @@ def _plain(leaf: Any, protocol: Protocol, name: str) -> Array:
     else:
         try:
             array = jnp.asarray(leaf)
-        except OverflowError as error:
-            raise EncodingError(_too_wide(name)) from error
-        except (TypeError, ValueError) as error:
-            raise EncodingError(f"{name} is no array of numbers: {type(leaf).__name__}") from error
+        except OverflowError:
+            raise EncodingError(_too_wide(name)) from None
+        except (TypeError, ValueError):
+            raise EncodingError(f"{name} is no array of numbers: {type(leaf).__name__}") from None
         if (
             jnp.issubdtype(array.dtype, jnp.integer)
             and (np.asarray(array) != np.asarray(leaf)).any()

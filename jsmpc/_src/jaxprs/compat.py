@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from jax import lax
 from jax._src import ad_checkpoint, config
-from jax.experimental.key_reuse import _core as key_reuse
 from jax.extend.core import Literal
 
 checkpoint_name_p: Any = ad_checkpoint.name_p
@@ -55,12 +54,11 @@ def x64_enabled() -> bool:
     return bool(jax.config.read("jax_enable_x64"))
 
 
-def consumed(key: Any) -> Any:
-    """A key, marked as used for JAX's check of keys' reuse where that is on."""
+def consume(key: Any) -> None:
+    """Marks a key as used for JAX's check of keys' reuse, where that is on."""
     checked = config.debug_key_reuse.value and isinstance(key, jax.Array)
     if checked and jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return jax.jit(key_reuse.consume)(key)
-    return key
+        jax.random.bits(key)
 
 
 def frames_wanted() -> bool:

@@ -52,6 +52,21 @@ def of_error(error: BaseException) -> str:
     return f"{code.co_filename}:{users[-1].f_lineno} ({code.co_name})"
 
 
+_NEEDS_VALUE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
+def needs_value(error: Exception) -> bool:
+    """Whether JAX raised an error because a value was asked for that is not known."""
+    if isinstance(error, _NEEDS_VALUE):
+        return True
+    return isinstance(error, TypeError | IndexError | ValueError) and "Tracer(" in str(error)
+
+
 def arguments_named(error: Exception) -> str:
     """The arguments that JAX names in an error about a value that is not known; or nothing."""
     found = re.search(r"depends on the values? of the (arguments? [^\n]*)", str(error))

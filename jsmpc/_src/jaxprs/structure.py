@@ -96,3 +96,17 @@ def structure(eqn: Any) -> Call | Scan | While | Branches | None:
     if eqn.primitive in CALLS or eqn.primitive.name in _BATCHED_CALLS:
         return Call.of(eqn)
     return None
+
+
+def bodies(eqn: Any) -> list[Any]:
+    """All sub-programs of an equation."""
+    match structure(eqn):
+        case Call(body):
+            return [body]
+        case Scan() as loop:
+            return [loop.body]
+        case While() as loop:
+            return [loop.condition, loop.body]
+        case Branches(branches):
+            return list(branches)
+    return []

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jax.extend.core import Literal
+from jax.extend.core import Literal, Primitive
 
-from jsmpc._src.jaxprs import compat
+from jsmpc._src.jaxprs import compat, structure
 
 
 def evaluate(
@@ -37,3 +37,11 @@ def evaluate(
         results = apply(eqn, [read(v) for v in eqn.invars])
         env.update(zip(eqn.outvars, results, strict=True))
     return [read(v) for v in jaxpr.outvars]
+
+
+def contains(jaxpr: Any, primitive: Primitive) -> bool:
+    """Whether a primitive stands anywhere in a program, its sub-programs included."""
+    return any(
+        eqn.primitive is primitive or any(contains(b, primitive) for b in structure.bodies(eqn))
+        for eqn in compat.open_jaxpr(jaxpr)[0].eqns
+    )

@@ -105,8 +105,8 @@ class FixedPoint:
         if large.any():
             raise EncodingError(
                 f"{what} holds a value at index {_first(large)} whose magnitude is not below the "
-                f"encoding's limit of {self.limit(ring):g} (ring of {ring.bits} bits, base {self.base}, "
-                f"precision {self.precision_fractional}). Scale it down, lower "
+                f"encoding's limit of {self.limit(ring):g} (ring of {ring.bits} bits, base "
+                f"{self.base}, precision {self.precision_fractional}). Scale it down, lower "
                 "precision_fractional, or use the 64-bit ring"
             )
 

@@ -14,6 +14,8 @@ from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import is_known
 from jsmpc._src.interpreter.rules.selection import choose
 from jsmpc._src.interpreter.secret import is_secret
+from jsmpc._src.jaxprs import walk
+from jsmpc._src.jaxprs.reveal import reveal_p
 from jsmpc._src.jaxprs.secrecy import carries, secrecy
 from jsmpc._src.jaxprs.structure import CALLS, Call, Scan, While
 
@@ -93,5 +95,10 @@ def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) ->
 
         calls = [ev.ctx.optimize(run(i)) for i in range(len(branches))]
         return lax.switch(index, calls, list(operands))
+    if any(walk.contains(b, reveal_p) for b in branches):
+        raise ev.unsupported(
+            "a branch of a secret condition reveals a value, and would disclose it though it is "
+            "not taken: all branches run. Reveal what lax.cond returns, or the condition"
+        )
     results = [ev.enter(c).evaluate(b, operands) for c, b in zip(contexts, branches, strict=True)]
     return [choose(ev, index, cases) for cases in zip(*results, strict=True)]

@@ -142,6 +142,7 @@ class _Tally:
             self.lost,
             "overflow" in self.began,
             "underflow" in self.began,
+            "nan" in self.began,
             self.failed,
             "\n".join(notes),
             1 / smpc.encoding.scale if self.is_float else 1.0,
@@ -258,6 +259,8 @@ class Examiner(Evaluator):
         tally.is_float = True
         if not np.isfinite(exact).all():
             tally.note("NaN or infinity in plain JAX")
+        if np.isnan(exact).any():
+            tally.begins("nan")
         ulps = np.abs(exact[finite & (exact != 0)]) * self.smpc.encoding.scale
         if ulps.size:
             lost = float((ulps < 0.5).mean())

@@ -30,6 +30,7 @@ class Equation:
       lost: the share of the non-zero results that the encoding rounds to zero.
       overflow: whether the range is exceeded.
       underflow: whether a large share of the results is lost.
+      nan: whether some results are NaN in plain JAX, which no secret can be.
       failed: the name of the error that it raises under secrecy; empty if it raises none.
       note: what else is to be said: errors, warnings, in which iteration trouble begins.
       ulp: the encoding's unit in the last place; 1 for integers and booleans.
@@ -46,6 +47,7 @@ class Equation:
     lost: float
     overflow: bool
     underflow: bool
+    nan: bool
     failed: str
     note: str
     ulp: float
@@ -62,8 +64,8 @@ class Equation:
 
     @property
     def trouble(self) -> bool:
-        """Whether it fails, overflows or underflows."""
-        return bool(self.failed or self.overflow or self.underflow)
+        """Whether it fails, overflows, underflows or has no number as its result."""
+        return bool(self.failed or self.overflow or self.underflow or self.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +101,11 @@ class Diagnosis:
         return next((e for e in self.equations if e.underflow), None)
 
     @property
+    def first_nan(self) -> Equation | None:
+        """Where plain JAX has NaN first."""
+        return next((e for e in self.equations if e.nan), None)
+
+    @property
     def unsupported(self) -> list[Equation]:
         """All equations that cannot be computed on secrets."""
         return [e for e in self.equations if e.failed == UnsupportedError.__name__]
@@ -126,6 +133,11 @@ class Diagnosis:
         if failed:
             others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
             return f"Fails on secrets: {_where(failed[0])}{others}; see the notes."
+        if e := self.first_nan:
+            return (
+                f"NaN begins at {_where(e)}, and no secret can hold it: clean the input, e.g. with "
+                "jnp.nan_to_num, or keep the operation to its domain."
+            )
         if e := self.first_overflow:
             return (
                 f"Overflow begins at {_where(e)}, which uses {e.largest:.2g} times the range: "
@@ -197,7 +209,7 @@ def _short(line: str) -> str:
 
 
 def _row(e: Equation) -> tuple[str, ...]:
-    troubles = [n for n in ("overflow", "underflow") if getattr(e, n)]
+    troubles = [n for n in ("overflow", "underflow", "nan") if getattr(e, n)]
     smallest = "" if e.smallest is None else f"{e.smallest:.2g} ulp"
     return (
         str(e.index),
