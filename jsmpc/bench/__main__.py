@@ -16,6 +16,7 @@ from jsmpc.bench.limits import Limits
 from jsmpc.bench.measure import PHASES, PROTOCOLS, Row, Settings
 from jsmpc.bench.serving import Candidate
 from jsmpc.bench.workloads import WORKLOADS, Workload
+from jsmpc.examples import terminal
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,6 +100,10 @@ def _limits() -> Limits:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    return terminal.run(lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     workloads = _chosen(parser, options.workloads)
@@ -119,12 +124,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.limits:
         _say("measuring this machine's ceilings …")
         limits = _limits()
-    rows = []
-    for i, workload in enumerate(workloads, 1):
-        _say(f"[{i}/{len(workloads)}] {workload.name} … ", end="")
-        row = _measured(workload, settings, options)
-        _say(row.status if row.median is None else f"{row.median * 1e3:.4g} ms")
-        rows.append(row)
+    rows: list[Row] = []
+    interrupted = False
+    try:
+        for i, workload in enumerate(workloads, 1):
+            _say(f"[{i}/{len(workloads)}] {workload.name} … ", end="")
+            row = _measured(workload, settings, options)
+            _say(row.status if row.median is None else f"{row.median * 1e3:.4g} ms")
+            rows.append(row)
+    except KeyboardInterrupt:
+        _say("interrupted; what was measured until then:")
+        interrupted = True
 
     names = [peer.name for peer in options.peers]
     if options.json:
@@ -138,6 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if limits is not None:
             print(report.limits_text(limits), end="\n\n")
         print(report.table(rows, settings, limits, names))
+    if interrupted:
+        return terminal.INTERRUPTED
     return 1 if any(row.status == "failed" for row in rows) else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -204,7 +205,8 @@ class Remote:
     def __exit__(self, *_: Any) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):  # a request to a process that died
+                    pipe.close()
         self._process.terminate()
         self._process.wait()
         self._log.close()

@@ -1,18 +1,28 @@
-"""`python -m jsmpc`: train on MNIST in the clear, evaluate in secret; `train`: both in secret."""
+"""The command `jsmpc`, which is `python -m jsmpc`.
+
+By default it trains on MNIST in the clear and evaluates in secret; `jsmpc train` does both in
+secret; `jsmpc supported` lists what of JAX can be computed on secrets.
+"""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import math
+import platform
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import jax
 import optax
 
 import jsmpc
-from jsmpc.examples import mnist, training
+from jsmpc._src.interpreter import support
+from jsmpc._src.kernels import native
+from jsmpc.examples import mnist, terminal, training
 from jsmpc.examples.datasets.mnist import Mnist, load_mnist
 
 PROTOCOLS = ("replicated", "additive", "plain")
@@ -24,38 +34,59 @@ EPOCHS = {"mlp": 5, "lenet": 2}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with arguments (by default those of the process); the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    train = arguments[:1] == ["train"]
-    parser = make_training_parser() if train else make_parser()
-    options = parser.parse_args(arguments[train:])
+    # The report says how the kernels run; it need not be said twice.
+    logging.getLogger("jsmpc").addHandler(logging.NullHandler())
+    if arguments[:1] == ["supported"]:
+        return terminal.run(lambda: list_supported(arguments[1:]))
+    if arguments[:1] == ["train"]:
+        return terminal.run(lambda: on_mnist(make_training_parser(), run_training, arguments[1:]))
+    return terminal.run(lambda: on_mnist(make_parser(), run, arguments))
+
+
+def list_supported(arguments: Sequence[str]) -> int:
+    """`jsmpc supported`: print what of JAX can be computed on secrets, or write it into a file."""
+    parser = make_support_parser()
+    options = parser.parse_args(arguments)
+    if options.write is None:
+        print(jsmpc.supported())
+        return 0
+    try:
+        text = options.write.read_text()
+        options.write.write_text(support.written(text))
+    except (OSError, ValueError) as error:
+        parser.error(f"--write: {error}")
+    return 0
+
+
+def on_mnist(
+    parser: argparse.ArgumentParser, job: Callable[..., None], arguments: Sequence[str]
+) -> int:
+    """Run a job with the protocol and the images that the arguments name."""
+    options = parser.parse_args(arguments)
     try:
         protocol = make_protocol(options)
         data = load_mnist(options.data, download=options.download)
         count = image_count(options.images, data)
-        if train and (options.batch_size or 0) > len(data.x_train):
-            raise ValueError(
-                f"--batch-size: {options.batch_size:,} wanted, the training set has "
-                f"{len(data.x_train):,}"
-            )
+        check_batch_size(options.batch_size, data)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     try:
-        (run_training if train else run)(options, protocol, data, count)
+        job(options, protocol, data, count)
     except jsmpc.EncodingError as error:
         parser.error(str(error))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
     return 0
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m jsmpc",
+        prog="jsmpc",
         description="Train a 784-500-10 network on MNIST in the clear, then count its correct "
         "answers with weights, images, labels and predictions secret-shared.",
-        epilog="`python -m jsmpc train` trains in secret as well; see its --help.",
+        epilog="`jsmpc train` trains in secret as well, `jsmpc supported` lists what of JAX can be "
+        "computed on secrets; see their --help.",
     )
+    parser.add_argument("--version", action="version", version=version())
     add_protocol(parser)
     add = parser.add_argument_group("private evaluation").add_argument
     add("--batch-size", type=integer(1), default=50, metavar="N", help="images, default: 50")
@@ -74,9 +105,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def make_training_parser() -> argparse.ArgumentParser:
-    """The arguments of `python -m jsmpc train`."""
+    """The arguments of `jsmpc train`."""
     parser = argparse.ArgumentParser(
-        prog="python -m jsmpc train",
+        prog="jsmpc train",
         description="Train a network on MNIST with images, labels, weights and gradients "
         "secret-shared, and beside it in the clear from the same start on the same batches; then "
         "count the correct answers of both.",
@@ -106,6 +137,29 @@ def make_training_parser() -> argparse.ArgumentParser:
     add("--images", type=integer(1), metavar="N", help="test images to classify, default: all")
     add_data(parser)
     return parser
+
+
+def make_support_parser() -> argparse.ArgumentParser:
+    """The arguments of `jsmpc supported`."""
+    parser = argparse.ArgumentParser(
+        prog="jsmpc supported",
+        description="List the primitives of the installed JAX: what each costs on secrets, how "
+        "exact it is, or why it is refused.",
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="write the table between the markers of a Markdown file instead",
+    )
+    return parser
+
+
+def version() -> str:
+    """The versions that a report of a fault should name."""
+    python = platform.python_version()
+    versions = f"jsmpc {jsmpc.__version__}, JAX {jax.__version__}, Python {python}"
+    return f"{versions}; kernels: {kernels()}"
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:
@@ -219,6 +273,13 @@ def image_count(wanted: int | None, data: Mnist) -> int:
     return available if wanted is None else wanted
 
 
+def check_batch_size(wanted: int | None, data: Mnist) -> None:
+    """Raise ValueError for batches larger than the training set."""
+    available = len(data.x_train)
+    if (wanted or 0) > available:
+        raise ValueError(f"--batch-size: {wanted:,} wanted, the training set has {available:,}")
+
+
 def run(options: argparse.Namespace, protocol: jsmpc.Protocol, data: Mnist, count: int) -> None:
     """Train, evaluate in the clear and in secret, and print both."""
     images, labels = data.x_test[:count], data.y_test[:count]
@@ -230,6 +291,7 @@ def run(options: argparse.Namespace, protocol: jsmpc.Protocol, data: Mnist, coun
     )
     show("training", f"{time.perf_counter() - start:.1f} s, in the clear")
     show("protocol", describe(protocol))
+    show("kernels", kernels())
     plain = mnist.evaluate_plain(params, images, labels)
     private = mnist.evaluate_private(
         params, images, labels, protocol, batch_size=options.batch_size, progress=True
@@ -257,6 +319,7 @@ def run_training(
     show("data", describe_data(options, data, count))
     show("network", f"{options.model}; {steps:,} steps of SGD with {size} images each")
     show("protocol", describe(protocol))
+    show("kernels", kernels())
     plain = training.train(*setting, progress=True)
     private = training.train(*setting, protocol, reveal_losses=options.reveal_losses, progress=True)
     expected = mnist.evaluate_plain(plain.params, images, labels, model)
@@ -271,7 +334,8 @@ def run_training(
         last = min(20, steps)
         means = (f"{x.losses[-last:].mean():.4f}" for x in (plain, private) if x.losses is not None)
         show("loss", "plain {}, private {}".format(*means) + f"; mean of the last {last} steps")
-    show("a step", f"{private.per_step * 1e3:.1f} ms, after the first call")
+    if private.per_step is not None:
+        show("a step", f"{private.per_step * 1e3:.1f} ms, after the first call")
     show("first call", f"{private.first_call:.1f} s, tracing and compiling included")
     show("sharing", f"{private.sharing:.1f} s for weights, images and labels")
     revealed = "the number of correct answers in all, once, at the end"
@@ -305,6 +369,12 @@ def describe(protocol: jsmpc.Protocol) -> str:
         f"{type(protocol).__name__} ({parties}), {protocol.bits}-bit ring, "
         f"{encoding.precision_fractional} {digits} behind the point"
     )
+
+
+def kernels() -> str:
+    """One line on what computes: the native kernels, or why not."""
+    reason = native.why_unavailable()
+    return "native" if reason is None else f"XLA alone, more slowly: {reason}"
 
 
 def answers(correct: int, total: int) -> str:

@@ -130,7 +130,7 @@ class Training(NamedTuple):
       seconds: in all, compiling and sharing included.
       first_call: seconds of the first call, tracing and compiling included.
       per_step: seconds a step in the calls after it, all parties on this machine and sharing left
-        out; if there is but one call, seconds a step in that.
+        out; None where there was no other call.
       sharing: seconds spent on sharing weights, images and labels, in all.
     """
 
@@ -138,7 +138,7 @@ class Training(NamedTuple):
     losses: NDArray[np.float32] | None
     seconds: float
     first_call: float
-    per_step: float
+    per_step: float | None
     sharing: float
 
 
@@ -168,7 +168,8 @@ def train(
       order: the images of each step, from `schedule`; public, as are all shapes.
       protocol: whose parties compute; None trains in the clear.
       reveal_losses: whether everybody learns the loss of each step.
-      call_steps: steps a call at most; the largest number is taken that divides all steps.
+      call_steps: steps a call at most; the largest number is taken that divides all steps and
+        leaves a second call, which shows how long a step takes once everything is compiled.
       key: for reproducible shares and masks; by default fresh from the operating system. Every
         sharing and every call has a key of its own, derived from it.
       progress: whether to show a bar.
@@ -193,7 +194,8 @@ def train(
         return tree
 
     state = share("start", 0, (params, optimizer.init(params)))
-    size = max(n for n in range(1, call_steps + 1) if len(order) % n == 0)
+    most = min(call_steps, max(len(order) // 2, 1))
+    size = max(n for n in range(1, most + 1) if len(order) % n == 0)
     with tqdm(
         total=len(order),
         desc="training" if clear else "private training",
@@ -214,7 +216,7 @@ def train(
         losses=np.concatenate(losses) if losses else None,
         seconds=time.perf_counter() - begin,
         first_call=seconds[0],
-        per_step=float(np.mean(seconds[1:] or seconds)) / size,
+        per_step=float(np.mean(seconds[1:])) / size if seconds[1:] else None,
         sharing=sharing,
     )
 

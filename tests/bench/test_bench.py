@@ -6,6 +6,7 @@ import ast
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import pytest
 
 import jsmpc
 import jsmpc.bench
+from jsmpc.bench import __main__ as bench
 from jsmpc.bench import comparison, limits, measure, report
 from jsmpc.bench.__main__ import main
 from jsmpc.bench.measure import Local, Remote, Row, Settings
@@ -244,3 +246,23 @@ def test_what_is_unsupported_fails_nothing(
     assert main([BROKEN.name, MATMUL.name, "--in-process", "--repeat", "1", "--json", "-"]) == 1
     figures = json.loads(capsys.readouterr().out)
     assert [row["status"] for row in figures["rows"]] == ["failed", "ok"]
+
+
+def test_an_interrupted_run_shows_what_it_has(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for workload in (MATMUL, BROKEN):
+        monkeypatch.setitem(WORKLOADS, workload.name, workload)
+    measured = bench._measured
+
+    def interrupted(workload: Workload, *rest: Any) -> Row:
+        if workload is BROKEN:
+            raise KeyboardInterrupt
+        return measured(workload, *rest)
+
+    monkeypatch.setattr(bench, "_measured", interrupted)
+    names = [MATMUL.name, BROKEN.name]
+    assert main([*names, "--in-process", "--repeat", "1", "--json", "-"]) == 130
+    printed = capsys.readouterr()
+    assert [row["workload"] for row in json.loads(printed.out)["rows"]] == [MATMUL.name]
+    assert "interrupted" in printed.err

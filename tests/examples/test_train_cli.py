@@ -95,6 +95,17 @@ def test_private_training_is_plain_training(data: Mnist, protocol: jsmpc.Protoco
     assert private.seconds > private.first_call > private.per_step > 0 < private.sharing
 
 
+def test_the_first_call_is_no_step(data: Mnist) -> None:
+    params = training.initial_params(MODEL)
+
+    def trained(steps: int) -> training.Training:
+        return training.train(MODEL, SGD, params, data, training.schedule(40, 2, steps))
+
+    assert trained(1).per_step is None
+    some = trained(4)
+    assert some.per_step is not None and some.per_step < some.first_call / 2
+
+
 def test_losses_are_revealed_on_demand_only(data: Mnist, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("something is revealed")

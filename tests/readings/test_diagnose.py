@@ -261,7 +261,7 @@ def test_plots_the_error_against_depth():
     ax = found.plot()
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert {"error", "overflow", "underflow", "failed", "one ulp"} <= set(labels)
-    assert ax.get_xlabel() and ax.get_ylabel() and ax.get_yscale() == "log"
+    assert ax.get_xlabel() and ax.get_ylabel() and ax.get_yscale() == "symlog"
     assert found.plot(ax) is ax
 
 
@@ -274,3 +274,14 @@ def test_nan_does_not_fit(x):
     assert found.first_nan.primitive == first and found.first_nan.trouble
     assert f"NaN begins at {first}" in found.verdict and "Fits" not in str(found)
     assert jsmpc.diagnose(lambda v: jnp.log(v) * 2)(np.abs(np.nan_to_num(x) + 3)).first_nan is None
+
+
+def test_plots_no_error_as_zero():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    found = jsmpc.diagnose(lambda x: (x + x) * 0.3)(jnp.array([1.5, 2.0]))
+    line = found.plot().get_lines()[0]
+    heights = [e.max_error for e in found.equations]
+    assert line.get_ydata().tolist() == heights and min(heights) == 0 < max(heights)
+    zero, (low, high) = 0.0, line.axes.get_ylim()
+    assert low <= zero < high

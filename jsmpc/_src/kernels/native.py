@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ import jax
 import jax.numpy as jnp
 
 Array = jax.Array
+
+_log = logging.getLogger("jsmpc")
 
 _TARGETS = (
     "jsmpc_keystream",
@@ -33,7 +36,10 @@ def why_unavailable() -> str | None:
     try:
         library = _library()
         if library is None:
-            return "jsmpc was installed without its native kernels (no C++ compiler at build time?)"
+            return (
+                "jsmpc was installed without its native kernels (there was no C++ compiler, or "
+                "JSMPC_NO_NATIVE was set)"
+            )
         for peak in _PEAKS:
             function = getattr(library, peak)
             function.argtypes, function.restype = [ctypes.c_int, ctypes.c_double], ctypes.c_double
@@ -45,9 +51,13 @@ def why_unavailable() -> str | None:
     return None
 
 
+@functools.cache
 def available() -> bool:
-    """Whether the native kernels can be used."""
-    return why_unavailable() is None
+    """Whether the native kernels can be used; the log says once why they cannot."""
+    reason = why_unavailable()
+    if reason is not None:
+        _log.warning("%s; XLA alone computes the same, more slowly", reason)
+    return reason is None
 
 
 def keystream(key: Array, nonce: Array, blocks: int) -> Array:

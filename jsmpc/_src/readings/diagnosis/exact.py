@@ -97,10 +97,10 @@ def largest(x: Any) -> float:
 def exactly(eqn: Any, operands: list[Any]) -> list[Any]:
     """The results of an equation in 64-bit floating point where JAX has it."""
     params = {k: wider(p) if isinstance(p, np.dtype) else p for k, p in eqn.params.items()}
-    wide = eqn.replace(params=params)
+    wider_eqn = eqn.replace(params=params)
     shapes = [v.aval.shape for v in eqn.outvars]
     try:
-        out = compat.bind(wide, operands)
+        out = compat.bind(wider_eqn, operands)
         if [x.shape for x in out] == shapes:
             return [wide(host(x)) for x in out]
     except Exception:  # whatever JAX raises for a primitive that is not as polymorphic

@@ -153,9 +153,9 @@ class Diagnosis:
         if not self.equations:
             return f"{verdict}: nothing is secret."
         verdict += f", most is added at {_where(self.worst(1, 'added_error')[0])}."
-        largest = max((largest(x) for x in jax.tree.leaves(self.expected)), default=0.0)
-        if error > _LITTLE_ROOM * largest:
-            verdict += f" That is much beside a result of {largest:.2g}: {refine} the input{wider}."
+        size = max((largest(x) for x in jax.tree.leaves(self.expected)), default=0.0)
+        if error > _LITTLE_ROOM * size:
+            verdict += f" That is much beside a result of {size:.2g}: {refine} the input{wider}."
         return verdict
 
     def __str__(self) -> str:
@@ -177,25 +177,25 @@ class Diagnosis:
         return "\n".join(lines)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the errors against the program's depth; returns the (Matplotlib) axes."""
+        """Draw the errors against the program's depth; returns the (Matplotlib) axes.
+
+        The scale is logarithmic above a tenth of an ulp, and linear below it down to zero.
+        """
         import matplotlib.pyplot as plt
 
         ax = plt.subplots()[1] if ax is None else ax
-        floor = self.ulp / 10
         depth = [e.index for e in self.equations]
-
-        def visible(by: str) -> list[float]:
-            return [max(getattr(e, by), floor) for e in self.equations]
-
-        ax.plot(depth, visible("max_error"), label="error")
-        ax.plot(depth, visible("added_error"), ".", label="added by the equation")
+        ax.plot(depth, [e.max_error for e in self.equations], label="error")
+        added = [e.added_error for e in self.equations]
+        ax.plot(depth, added, ".", label="added by the equation")
         for kind, marker in (("overflow", "^"), ("underflow", "v"), ("failed", "x")):
             marked = [e for e in self.equations if getattr(e, kind)]
             if marked:
-                heights = [max(e.max_error, floor) for e in marked]
+                heights = [e.max_error for e in marked]
                 ax.plot([e.index for e in marked], heights, marker, linestyle="none", label=kind)
         ax.axhline(self.ulp, color="gray", linestyle=":", label="one ulp")
-        ax.set(yscale="log", xlabel="equation, in program order", ylabel="largest absolute error")
+        ax.set_yscale("symlog", linthresh=self.ulp / 10)
+        ax.set(xlabel="equation, in program order", ylabel="largest absolute error")
         ax.legend()
         return ax
 
