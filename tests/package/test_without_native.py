@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -81,37 +82,47 @@ def outcome(package: Path, elsewhere: Path) -> dict[str, Any]:
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout)
+    found = json.loads(run.stdout) | {"notices": run.stderr.count("without its native kernels")}
     assert Path(found["package"]) == package.resolve()
     assert found["error"] < 1e-3 and found["consistent"]
     return found
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which the package was installed without its extension."""
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the package is built from, without what was built before."""
     try:
-        version = importlib.metadata.version("scikit-build-core")
+        importlib.metadata.version("scikit-build-core")
     except importlib.metadata.PackageNotFoundError:
-        version = "0"
-    if version == "0" or not (CHECKOUT / "pyproject.toml").is_file():
-        pytest.skip("needs the sources and scikit-build-core")
-    folder = tmp_path_factory.mktemp("without_native")
-    source, target = folder / "source", folder / "target"
-    source.mkdir()
+        pytest.skip("needs scikit-build-core")
+    if not (CHECKOUT / "pyproject.toml").is_file():
+        pytest.skip("needs the sources")
+    folder = tmp_path_factory.mktemp("sources")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, source)
-    shutil.copytree(CHECKOUT / "jsmpc", source / "jsmpc", ignore=LEFT_OUT)
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
-    pip = subprocess.run(
-        [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source)],
-        env=os.environ | {"JSMPC_NO_NATIVE": "1"},
+        shutil.copy(CHECKOUT / name, folder)
+    shutil.copytree(CHECKOUT / "jsmpc", folder / "jsmpc", ignore=LEFT_OUT)
+    return folder
+
+
+def pip(*arguments: str | Path, **environment: str) -> None:
+    """Run pip without a network, in an environment with some variables more."""
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *map(str, arguments), *offline],
+        env=os.environ | environment,
         capture_output=True,
         text=True,
     )
-    if "No module named pip" in pip.stderr:
+    if "No module named pip" in done.stderr:
         pytest.skip("needs pip")
-    assert pip.returncode == 0, pip.stderr
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the package was installed without its extension."""
+    target = tmp_path_factory.mktemp("without_native")
+    pip("install", "--target", target, sources, JSMPC_NO_NATIVE="1")
     return target
 
 
@@ -123,11 +134,22 @@ def without(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def test_the_package_works_without_native_kernels(without: dict[str, Any]) -> None:
     assert without["available"] is False
     assert "without its native kernels" in without["reason"]
+    assert without["notices"] == 1
+
+
+def test_without_a_compiler_the_wheel_has_everything_else(sources: Path, tmp_path: Path) -> None:
+    pip("wheel", "--wheel-dir", tmp_path, sources, CXX=shutil.which("false") or "false")
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    sources_in_it = {p.relative_to(sources).as_posix() for p in sources.glob("jsmpc/**/*.py")}
+    assert sources_in_it | {"jsmpc/py.typed"} <= set(names)
+    assert not any(name.endswith((".so", ".cc", ".h", "CMakeLists.txt")) for name in names)
 
 
 def test_native_kernels_compute_the_same_words(without: dict[str, Any], tmp_path: Path) -> None:
     if not native.available():
         pytest.skip(str(native.why_unavailable()))
     having = outcome(Path(native.__file__).parents[3], tmp_path)
-    assert having["available"] is True
+    assert having["available"] is True and having["notices"] == 0
     assert having["words"] == without["words"]
