@@ -1,4 +1,44 @@
-"""Secure multi-party computation as a JAX function transformation."""
+"""Secure multi-party computation as a JAX function transformation.
+
+Example:
+  A function of two secret arrays, in plain JAX. `reveal` inside says what becomes known; in plain
+  JAX it is the identity.
+
+  >>> import jax, jax.numpy as jnp, jsmpc
+  >>> def correlation(x, y):
+  ...     x, y = x - x.mean(), y - y.mean()
+  ...     return jsmpc.reveal((x * y).mean() / jnp.sqrt((x * x).mean() * (y * y).mean()))
+
+  Each owner shares an array among three parties. A `Share` can be stored, sent and computed on; it
+  never shows its value.
+
+  >>> smpc = jsmpc.Replicated3(parties=("alice", "bob", "carol"))
+  >>> x = jsmpc.share(jsmpc.random_key(), jnp.array([1.0, 2.0, 3.0, 4.0]), smpc)
+  >>> y = jsmpc.share(jsmpc.random_key(), jnp.array([2.0, 1.0, 4.0, 3.0]), smpc)
+  >>> x
+  Share(float32[4], Replicated3, alice, bob, carol)
+
+  The secure function is the same function; its first argument is a fresh key.
+
+  >>> secure_correlation = jsmpc.secure(correlation)
+  >>> print(f"{secure_correlation(jsmpc.random_key(), x, y):.3f}")
+  0.600
+
+  What is not revealed inside stays a share, until its owners disclose it.
+
+  >>> mean = jsmpc.secure(lambda x: x.mean())
+  >>> jsmpc.reveal(mean(jsmpc.random_key(), x), to="alice")
+  Array(2.5, dtype=float32)
+
+  A `SecureFunction` has an offline phase, which needs no inputs but their shapes and makes the
+  `Material` of one online phase; and it counts its messages before it runs.
+
+  >>> material = mean.offline(jsmpc.random_key(), x)
+  >>> jsmpc.reveal(mean.online(material, x))
+  Array(2.5, dtype=float32)
+  >>> mean.cost(x).rounds
+  2
+"""
 
 from jsmpc._src.api.diagnose import diagnose
 from jsmpc._src.api.material import Material

@@ -2,32 +2,109 @@
 
 
 class JsmpcError(Exception):
-    """Base of every error that jsmpc raises on purpose."""
+    """Base of every error that jsmpc raises on purpose.
+
+    Example:
+      One clause is enough to tell them from all others.
+
+      >>> import jsmpc
+      >>> try:
+      ...     jsmpc.share("no key", 1.0, jsmpc.Replicated3())
+      ... except jsmpc.JsmpcError as error:
+      ...     print(type(error).__name__)
+      KeyFormatError
+    """
 
 
 class EncodingError(JsmpcError, ValueError):
-    """A value that the fixed-point encoding cannot hold: NaN, infinite or out of range."""
+    """A value that the fixed-point encoding cannot hold: NaN, infinite or out of range.
+
+    Example:
+      >>> import jsmpc
+      >>> jsmpc.share(jsmpc.random_key(), float("nan"), jsmpc.Replicated3())
+      Traceback (most recent call last):
+          ...
+      jsmpc.EncodingError: the value holds NaN, which no fixed-point number stands for. …
+    """
 
 
 class KeyFormatError(JsmpcError, TypeError):
-    """Something that is not a key was passed as one."""
+    """Something that is not a key was passed as one.
+
+    Example:
+      >>> import jsmpc
+      >>> jsmpc.share(42, 1.0, jsmpc.Replicated3())
+      Traceback (most recent call last):
+          ...
+      jsmpc.KeyFormatError: not a key: int. Pass jsmpc.random_key(), …
+    """
 
 
 class ProtocolError(JsmpcError, ValueError):
-    """Shares of two protocols, rings or encodings, or the wrong number of parties."""
+    """Shares of two protocols, rings or encodings, or the wrong number of parties.
+
+    Example:
+      >>> import jsmpc
+      >>> jsmpc.Replicated3(parties=("alice", "bob"))
+      Traceback (most recent call last):
+          ...
+      jsmpc.ProtocolError: replicated sharing needs exactly 3 parties, not 2
+    """
 
 
 class MaterialError(JsmpcError, ValueError):
-    """Offline material of another function, of other shapes, or used twice."""
+    """Offline material of another function, of other shapes, or used twice.
+
+    Example:
+      >>> import jsmpc
+      >>> x = jsmpc.share(jsmpc.random_key(), 3.0, jsmpc.Additive())
+      >>> square = jsmpc.secure(lambda x: x * x)
+      >>> material = square.offline(jsmpc.random_key(), x)
+      >>> print(f"{jsmpc.reveal(square.online(material, x)):.3f}")
+      9.000
+      >>> square.online(material, x)
+      Traceback (most recent call last):
+          ...
+      jsmpc.MaterialError: the material has been used: …
+    """
 
 
 class UnsupportedError(JsmpcError, NotImplementedError):
-    """A JAX primitive, or a use of one, that cannot be computed on secrets."""
+    """A JAX primitive, or a use of one, that cannot be computed on secrets.
+
+    Example:
+      >>> import jax.numpy as jnp, jsmpc
+      >>> x = jsmpc.share(jsmpc.random_key(), jnp.ones(4), jsmpc.Replicated3())
+      >>> jsmpc.secure(jnp.fft.fft)(jsmpc.random_key(), x)
+      Traceback (most recent call last):
+          ...
+      jsmpc.UnsupportedError: fft at …: complex numbers have no encoding. …
+    """
 
 
 class SecretError(JsmpcError, TypeError):
-    """A secret used as if it were public: as a Python bool, a number or a NumPy array."""
+    """A secret used as if it were public: as a Python bool, a number or a NumPy array.
+
+    Example:
+      >>> import jsmpc
+      >>> x = jsmpc.share(jsmpc.random_key(), 1.0, jsmpc.Replicated3())
+      >>> if x:
+      ...     print("x is not zero")
+      Traceback (most recent call last):
+          ...
+      jsmpc.SecretError: a secret cannot be used as a Python bool: …
+    """
 
 
 class EncodingWarning(UserWarning):
-    """A public constant that the fixed-point encoding rounds to zero."""
+    """A public constant that the fixed-point encoding rounds to zero.
+
+    Example:
+      >>> import warnings, jsmpc
+      >>> x = jsmpc.share(jsmpc.random_key(), 1.0, jsmpc.Replicated3())
+      >>> with warnings.catch_warnings(record=True) as caught:
+      ...     warnings.simplefilter("always")
+      ...     y = jsmpc.secure(lambda x: x + 1e-8)(jsmpc.random_key(), x)
+      >>> caught[0].category.__name__
+      'EncodingWarning'
+    """

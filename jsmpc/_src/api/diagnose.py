@@ -44,6 +44,12 @@ def diagnose(
       SecretError: for a `Share` among the arguments: the values themselves are needed.
 
     Guarantee: none; everything is computed in the clear where it is called.
+
+    Example:
+      >>> import jax.numpy as jnp, jsmpc
+      >>> found = jsmpc.diagnose(lambda x: 1.0 / (x * x))(jnp.array([0.5, 0.001]))
+      >>> found.first_underflow.primitive, found.first_overflow
+      ('mul', None)
     """
     protocol = Replicated3() if protocol is None else protocol
     smpc = Plain(bits=protocol.bits, encoding=protocol.encoding)

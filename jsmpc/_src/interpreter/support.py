@@ -83,6 +83,11 @@ def supported() -> SupportTable:
 
     Returns:
       a list of `Support` records that prints as a table; `.markdown()` is the README's.
+
+    Example:
+      >>> import jsmpc
+      >>> {record.primitive: record.cost for record in jsmpc.supported()}["dot_general"]
+      'product'
     """
     known = {p.name: Support(p.name, "unsupported") for p in _primitives()}
     known |= {p.name: Support(p.name, "refused", reason=why) for p, why in REFUSED.items()}

@@ -49,6 +49,14 @@ class Additive(Protocol):
 
     Raises:
       ProtocolError: for fewer than two parties, names that repeat, or a dealer among the parties.
+
+    Example:
+      >>> import jsmpc
+      >>> smpc = jsmpc.Additive(parties=("bob", "alice"), dealer="james")
+      >>> x = jsmpc.share(jsmpc.random_key(), 21, smpc)
+      >>> double = jsmpc.secure(lambda x: x + x)
+      >>> jsmpc.reveal(double(jsmpc.random_key(), x), to="bob")
+      Array(42, dtype=int32)
     """
 
     parties: tuple[str, ...] = ("party0", "party1")

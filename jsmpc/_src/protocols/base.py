@@ -37,6 +37,12 @@ class Protocol:
       parties: the parties' names, in the order of their ranks.
       bits: the ring's width, 32 or 64.
       encoding: how numbers become ring elements.
+
+    Example:
+      >>> import jsmpc
+      >>> smpc: jsmpc.Protocol = jsmpc.Replicated3(parties=("alice", "bob", "carol"), bits=32)
+      >>> smpc.size, smpc.bits, smpc.rank("bob"), smpc.encoding.precision_fractional
+      (3, 32, 1, 10)
     """
 
     parties: tuple[str, ...] = ()

@@ -23,6 +23,14 @@ class Plain(Protocol):
     """Fixed-point arithmetic in the clear, by one party.
 
     Guarantee: none; it hides nothing. Cost: no message. Truncation rounds to the nearest.
+
+    Example:
+      What fixed-point arithmetic alone does to a number, here with three decimal digits.
+
+      >>> import jsmpc
+      >>> decimal = jsmpc.Plain(encoding=jsmpc.FixedPoint(base=10, precision_fractional=3))
+      >>> jsmpc.reveal(jsmpc.share(jsmpc.random_key(), 0.12345, decimal))
+      Array(0.123, dtype=float32)
     """
 
     parties: tuple[str, ...] = ("nobody",)

@@ -34,6 +34,13 @@ class Replicated3(Protocol):
 
     Raises:
       ProtocolError: unless there are exactly three parties with different names.
+
+    Example:
+      >>> import jax.numpy as jnp, jsmpc
+      >>> smpc = jsmpc.Replicated3(parties=("alice", "bob", "carol"))
+      >>> x = jsmpc.share(jsmpc.random_key(), jnp.array([3, 1, 2]), smpc)
+      >>> jsmpc.reveal(jsmpc.secure(jnp.argmax)(jsmpc.random_key(), x))
+      Array(0, dtype=int32)
     """
 
     parties: tuple[str, ...] = ("party0", "party1", "party2")

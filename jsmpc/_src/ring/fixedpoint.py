@@ -26,6 +26,13 @@ class FixedPoint:
       precision_fractional: how many digits (base 10) or bits (base 2) lie behind the point.
         By default 18 bits in the 64-bit ring, 10 bits in the 32-bit ring, 3 digits in base 10:
         at precision 2 in base 10, 0.123 is the integer 12.
+
+    Example:
+      >>> import jsmpc
+      >>> hundredths = jsmpc.FixedPoint(base=10, precision_fractional=2)
+      >>> smpc = jsmpc.Additive(encoding=hundredths)
+      >>> jsmpc.reveal(jsmpc.share(jsmpc.random_key(), 0.123, smpc))
+      Array(0.12, dtype=float32)
     """
 
     base: int = 2

@@ -31,9 +31,12 @@ def random_key() -> Array:
         be a constant for all runs and all elements.
 
     Example:
+      Every use takes a key of its own.
+
       >>> import jsmpc
-      >>> jsmpc.random_key().shape
-      (8,)
+      >>> key, other = jsmpc.random_key(), jsmpc.random_key()
+      >>> key.shape, key.dtype, bool((key == other).all())
+      ((8,), dtype('uint32'), False)
     """
     if tracing.transformed():
         raise KeyFormatError(

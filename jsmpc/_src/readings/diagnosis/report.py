@@ -77,6 +77,12 @@ class Diagnosis:
       bits, base, precision_fractional: the ring and the encoding.
       result: what `jsmpc.secure` would reveal, up to the truncation's last unit.
       expected: the same in 64-bit floating point.
+
+    Example:
+      >>> import jax.numpy as jnp, jsmpc
+      >>> found = jsmpc.diagnose(lambda x: x * x)(jnp.array([1.5, 20000.0]))
+      >>> found.first_overflow.primitive, found.first_underflow, found.unsupported
+      ('mul', None, [])
     """
 
     equations: tuple[Equation, ...]
