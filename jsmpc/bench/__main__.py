@@ -19,7 +19,8 @@ from jsmpc.bench.workloads import WORKLOADS, Workload
 from jsmpc.examples import terminal
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m jsmpc.bench",
         description="Measure secure computations on inputs that are shared already, each workload "
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(arguments)
     workloads = _chosen(parser, options.workloads)
     if options.list:

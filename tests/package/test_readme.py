@@ -1,0 +1,96 @@
+"""The README's snippets run as pasted, in order; its commands, links and names exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jsmpc
+from jsmpc.bench.__main__ import make_parser as bench_parser
+from jsmpc.examples import cli
+
+CHECKOUT = Path(__file__).parents[2]
+README = CHECKOUT / "README.md"
+TEXT = README.read_text()
+PARSERS = {
+    ("jsmpc", "train"): cli.make_training_parser,
+    ("jsmpc", "supported"): cli.make_support_parser,
+    ("jsmpc",): cli.make_parser,
+    ("jsmpc.bench",): bench_parser,
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.M | re.S)
+
+
+def test_python_snippets_run_in_order() -> None:
+    namespace: dict[str, Any] = {}
+    assert len(blocks("python")) >= 5
+    for number, block in enumerate(blocks("python"), 1):
+        exec(compile(block, f"README, snippet {number}", "exec"), namespace)
+    logits = namespace["logits"]
+    assert repr(logits) == "Share(float32[8, 3], Replicated3, alice, bob, carol)"
+    expected = namespace["model"].apply(namespace["params"], namespace["images"])
+    assert abs(jsmpc.reveal(logits) - expected).max() < 1e-3
+    moved = namespace["trained"]["params"]["layers_0"]["kernel"]
+    assert abs(moved - namespace["params"]["params"]["layers_0"]["kernel"]).max() > 1e-3
+
+
+def commands() -> Iterator[list[str]]:
+    """The words of every command in a block of shell."""
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            for command in line.split("&&"):
+                yield shlex.split(command, comments=True)
+
+
+def test_shell_snippets_are_commands_that_exist() -> None:
+    extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    seen = []
+    for program, *rest in commands():
+        match Path(program).name, rest:
+            case "python3", ["-m", "venv", ".venv"]:
+                pass
+            case "pip", ["install", "-q", "-e", target]:
+                wanted = re.fullmatch(r"\.(?:\[(.*)\])?", target)
+                assert wanted is not None
+                names = set(filter(None, (wanted[1] or "").split(",")))
+                assert names <= set(extras["optional-dependencies"])
+            case "python", ["-m", "pytest"]:
+                pass
+            case "python", ["-m", *words]:
+                seen.append(parsed(words))
+            case _:
+                pytest.fail(f"no test knows the command {program} {rest}")
+    assert {("jsmpc",), ("jsmpc", "train")} <= set(seen)
+
+
+def parsed(words: list[str]) -> tuple[str, ...]:
+    """Which of the commands this is; its arguments are parsed."""
+    command = next(c for c in PARSERS if tuple(words[: len(c)]) == c)
+    PARSERS[command]().parse_args(words[len(command) :])
+    return command
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [README, *(CHECKOUT / ".github").glob("*.md"), *CHECKOUT.glob("notebooks/*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if not target.startswith("https://") and (CHECKOUT / ".github").is_dir():
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_names_exist() -> None:
+    code = " ".join([*re.findall(r"`([^`\n]+)`", TEXT), *blocks("python")])
+    for name in set(re.findall(r"\bjsmpc\.([a-zA-Z]\w*)\b", code)) - {"bench", "examples"}:
+        assert name in jsmpc.__all__, name
+    arguments = set(re.findall(r"`(--[a-z-]+)", TEXT))
+    helps = "".join(make().format_help() for make in PARSERS.values())
+    assert arguments <= set(re.findall(r"--[a-z-]+", helps))
