@@ -24,7 +24,7 @@ from jsmpc.examples.datasets.mnist import Mnist, normalize
 
 Array = jax.Array
 Params = Any  # the pytree that Flax makes
-State = tuple[Params, optax.OptState]
+State = tuple[Params, Any]  # with what the optimizer keeps
 Batch = tuple[Any, Any]  # images and one-hot labels
 Step = Callable[[State, Batch], tuple[State, Array]]
 

@@ -95,7 +95,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
         importlib.metadata.version("scikit-build-core")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("needs scikit-build-core")
-    if not (CHECKOUT / "pyproject.toml").is_file():
+    if not ((CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "jsmpc").is_dir()):
         pytest.skip("needs the sources")
     folder = tmp_path_factory.mktemp("sources")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
