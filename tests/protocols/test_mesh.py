@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_protocols as programs
 from jax.sharding import AxisType
 
 import jsmpc
+import programs
 from harness import SECRET, A, At, B, Runner, mixed, protocol, split, words
 from jsmpc._src.functions import comparison, division, exponential
 from jsmpc._src.network.network import AXIS
@@ -25,12 +24,6 @@ BITS = 64
 
 def mesh_of(parties: int) -> jax.sharding.Mesh:
     return jax.make_mesh((parties,), (AXIS,), axis_types=(AxisType.Auto,))
-
-
-@pytest.fixture
-def x64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 def products_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any) -> Any:
