@@ -1,8 +1,5 @@
 """What each party sees of a run, and whether that could tell it anything.
 
-A simulated program is evaluated equation by equation; the value of every message is recorded
-with who received it, and every keystream with its key and nonce.
-
 The checks: all bits of what a party sees are uniform, whatever the secret, and any two of them,
 and any one of them and a bit of the secret, are independent. They are made twice: with all
 randomness fresh, and with that of the corrupt parties fixed, as a mask that its receiver can
@@ -12,8 +9,6 @@ compute is no mask.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,135 +17,16 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal
 
 import jsmpc
 from harness import A, B, key, split
 from jsmpc._src import kernels
-from jsmpc._src.jaxprs import compat
-from jsmpc._src.kernels import stream
-from jsmpc._src.network.messages import message_p
 from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
-
-# --- Evaluation ----------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Message:
-    """One message; `round` counts the online messages that wait for one another, from 1.
-
-    What is sent to several parties is one value: `origin` is the number of its first message.
-    """
-
-    source: int | str
-    target: int
-    phase: str
-    value: Any
-    round: int
-    origin: int
-
-
-@dataclasses.dataclass
-class Recorder:
-    """Evaluates jaxprs, loops unrolled, and writes down messages and keystreams."""
-
-    messages: list[Message] = dataclasses.field(default_factory=list)
-    keystreams: list[tuple[Any, Any]] = dataclasses.field(default_factory=list)
-
-    def run(self, closed: Any, args: Sequence[Any]) -> list[Any]:
-        return [value for value, _ in self._evaluate(closed, [(x, 0) for x in args])]
-
-    def _evaluate(self, jaxpr: Any, args: Sequence[tuple[Any, int]]) -> list[tuple[Any, int]]:
-        """Values come with the round after which they are known."""
-        jaxpr, consts = compat.open_jaxpr(jaxpr)
-        env: dict[Any, tuple[Any, int]] = {}
-        env.update(zip(jaxpr.constvars, [(c, 0) for c in consts], strict=True))
-        env.update(zip(jaxpr.invars, args, strict=True))
-
-        def read(v: Any) -> tuple[Any, int]:
-            return (compat.literal_value(v), 0) if isinstance(v, Literal) else env[v]
-
-        for eqn in jaxpr.eqns:
-            out = self._equation(eqn, [read(v) for v in eqn.invars])
-            env.update(zip(eqn.outvars, out, strict=True))
-        return [read(v) for v in jaxpr.outvars]
-
-    def _equation(self, eqn: Any, args: list[tuple[Any, int]]) -> list[tuple[Any, int]]:
-        name, params = eqn.primitive.name, eqn.params
-        values = [v for v, _ in args]
-        latest = max((r for _, r in args), default=0)
-        if eqn.primitive is message_p:
-            after = latest + (params["phase"] == "online")
-            route = (params["source"], params["target"], params["phase"])
-            number = len(self.messages)
-            same = [m.origin for m in self.messages if m.value is values[0]]
-            self.messages.append(Message(*route, values[0], after, [*same, number][0]))
-            return [(values[0], after)]
-        if eqn.primitive is stream.keystream_p:
-            self.keystreams.append((values[0], values[1]))
-        if eqn.primitive is stream.draw_p:
-            self.keystreams.append((values[0], stream.nonce_of(params["number"])))
-        if name == "scan":
-            return self._scan(params, args)
-        if name == "while":
-            return self._while(params, args)
-        if name == "cond":
-            return self._evaluate(params["branches"][int(values[0])], args[1:])
-        inner = params.get("jaxpr") or params.get("call_jaxpr") or params.get("call")
-        if inner is not None:
-            return self._evaluate(inner, args)
-        return [(x, latest) for x in compat.bind(eqn, values)]
-
-    # Iterations run one after another: each begins when the one before has ended.
-
-    def _scan(self, params: Any, args: list[Any]) -> list[Any]:
-        consts, carried = compat.scan_counts(params)
-        values, now = [v for v, _ in args], max((r for _, r in args), default=0)
-        head, carry = values[:consts], values[consts : consts + carried]
-        xs, rows = values[consts + carried :], []
-        steps = range(params["length"])
-        for i in reversed(steps) if params["reverse"] else steps:
-            operands = [*head, *carry, *(x[i] for x in xs)]
-            out, now = self._iteration(params["jaxpr"], operands, now)
-            carry = out[:carried]
-            rows.append(out[carried:])
-        if params["reverse"]:
-            rows.reverse()
-        return [(v, now) for v in (*carry, *(jnp.stack(c) for c in zip(*rows, strict=True)))]
-
-    def _while(self, params: Any, args: list[Any]) -> list[Any]:
-        n, m = params["cond_nconsts"], params["body_nconsts"]
-        values, now = [v for v, _ in args], max((r for _, r in args), default=0)
-        test, head, carry = values[:n], values[n : n + m], values[n + m :]
-        while True:
-            (going,), now = self._iteration(params["cond_jaxpr"], [*test, *carry], now)
-            if not going:
-                return [(v, now) for v in carry]
-            carry, now = self._iteration(params["body_jaxpr"], [*head, *carry], now)
-
-    def _iteration(self, jaxpr: Any, values: list[Any], now: int) -> tuple[list[Any], int]:
-        out = self._evaluate(jaxpr, [(v, now) for v in values])
-        return [v for v, _ in out], max((r for _, r in out), default=now)
-
-
-def record(f: Callable[..., Any], *args: Any) -> tuple[Recorder, Any]:
-    """A run of a function of a simulated network, in the 64-bit mode; loops are not fused."""
-    with jax.enable_x64(True), mock.patch.object(kernels, "optimize", lambda f: f):
-        closed, shape = jax.make_jaxpr(f, return_shape=True)(*args)
-        recorder = Recorder()
-        out = recorder.run(closed, jax.tree.leaves(args))
-        return recorder, jax.tree.unflatten(jax.tree.structure(shape), out)
-
-
-def record_secure(secure: Any, key: Any, *args: Any) -> Recorder:
-    """A run of a secure function, both phases in one program."""
-    signature, leaves = secure._flatten(args, {})[:2]
-    return record(functools.partial(secure._program, signature), prf.as_key(key), leaves)[0]
-
+from recording import Recorder
 
 # --- Views ---------------------------------------------------------------------------------------
 

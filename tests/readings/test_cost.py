@@ -31,7 +31,7 @@ from jsmpc._src.readings.cost import measure
 from jsmpc._src.ring import bilinear
 from jsmpc._src.ring.groups import BOOLEAN
 from jsmpc._src.runtime.context import Context
-from views import Recorder, record_secure
+from recording import Recorder, record_secure
 
 # --- cost() against the messages of a run --------------------------------------------------------
 
