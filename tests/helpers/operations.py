@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import jsmpc
 from harness import A, B
-from jsmpc._src.functions import circuits, comparison, exponential
+from jsmpc._src.functions import comparison, exponential
 from jsmpc._src.ring import bilinear
 from jsmpc._src.runtime.context import Context
 
@@ -43,13 +43,13 @@ OPERATIONS: dict[str, tuple[tuple[type, ...], Callable[..., list[Any]]]] = {
     "truncate decimal": ((A,), lambda smpc, ctx, x: [smpc.truncate(ctx, x, 1000)]),
     "and_bb": ((B, B), lambda smpc, ctx, p, q: [smpc.and_bb(ctx, p, q)]),
     "or_bb": ((B, B), lambda smpc, ctx, p, q: [smpc.or_bb(ctx, p, q)]),
-    "msb": ((A,), lambda smpc, ctx, x: [circuits.msb(smpc, ctx, x)]),
-    "signs": ((A,), lambda smpc, ctx, x: circuits.signs(smpc, ctx, x, 0, 5, -7)),
+    "msb": ((A,), lambda smpc, ctx, x: [smpc.msb(ctx, x)]),
+    "signs": ((A,), lambda smpc, ctx, x: smpc.msbs(ctx, x, (0, 5, -7))),
     "exponential": ((A,), lambda smpc, ctx, x: [exponential.power(smpc, ctx, x)]),
-    "is_zero": ((A,), lambda smpc, ctx, x: [circuits.is_zero(smpc, ctx, x)]),
-    "relu": ((A,), lambda smpc, ctx, x: [comparison.relu(smpc, ctx, x)]),
+    "is_zero": ((A,), lambda smpc, ctx, x: [smpc.is_zero(ctx, x)]),
+    "relu": ((A,), lambda smpc, ctx, x: [smpc.relu(ctx, x)]),
     "largest": ((A, A), _largest),
-    "a2b": ((A,), lambda smpc, ctx, x: [circuits.a2b(smpc, ctx, x)]),
+    "a2b": ((A,), lambda smpc, ctx, x: [smpc.a2b(ctx, x)]),
     "b2a": ((B,), lambda smpc, ctx, p: [smpc.b2a(ctx, p)]),
     "mul_ba": ((B, A), lambda smpc, ctx, p, x: [smpc.mul_ba(ctx, p, x)]),
 }

@@ -63,7 +63,7 @@ def elementwise_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any, p: A
     public = jnp.arange(COUNT, dtype=smpc.ring.dtype) * smpc.ring.constant(0x9E3779B97F4A7C15)
     bit = p & np.uint8(1)
     pair = x.map(lambda a, b: jnp.stack([a, b]), y)
-    sign = circuits.msb(smpc, ctx, pair)
+    sign = smpc.msb(ctx, pair)
     return {
         "add": A(x + y),
         "subtract": A(x - y),
@@ -114,14 +114,14 @@ def elementwise(name: str, bits: int) -> dict[str, np.ndarray]:
 
 def comparison_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any, p: Any) -> Any:
     bit = p & np.uint8(1)
-    below = circuits.signs(smpc, ctx, x, *OFFSETS)
+    below = smpc.msbs(ctx, x, OFFSETS)
     return {
         "signs": B(below[0].map(lambda *bits: jnp.stack(bits), *below[1:])),
-        "is_zero": B(circuits.is_zero(smpc, ctx, x)),
-        "less": B(comparison.less(smpc, ctx, x, y)),
-        "equal": B(comparison.equal(smpc, ctx, x, y)),
+        "is_zero": B(smpc.is_zero(ctx, x)),
+        "less": B(smpc.less(ctx, x, y)),
+        "equal": B(smpc.equal(ctx, x, y)),
         "select": A(comparison.select(smpc, ctx, bit, x, y)),
-        "relu": A(comparison.relu(smpc, ctx, x)),
+        "relu": A(smpc.relu(ctx, x)),
         "maximum": A(comparison.maximum(smpc, ctx, x, y)),
         "minimum": A(comparison.minimum(smpc, ctx, x, y)),
         "absolute": A(comparison.absolute(smpc, ctx, x)),
@@ -141,7 +141,7 @@ def comparison_operands(bits: int) -> tuple[np.ndarray, ...]:
 
 
 def conversions_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, q: Any) -> Any:
-    return {"a2b": B(circuits.a2b(smpc, ctx, x)), "b2a_words": A(circuits.b2a_words(smpc, ctx, q))}
+    return {"a2b": B(smpc.a2b(ctx, x)), "b2a_words": A(circuits.b2a_words(smpc, ctx, q))}
 
 
 def rounding_program(smpc: jsmpc.Protocol, ctx: Context, x: Any) -> Any:

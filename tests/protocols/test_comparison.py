@@ -10,7 +10,7 @@ import pytest
 
 import jsmpc
 from harness import BITS, A, B, Runner, protocol, words
-from jsmpc._src.functions import circuits, comparison
+from jsmpc._src.functions import comparison
 from jsmpc._src.ring import blocks as bit_tables
 from jsmpc._src.runtime.context import Context
 from programs import (
@@ -107,9 +107,9 @@ def test_carries_for_chosen_addends(bits: int) -> None:
 
     def program(ctx: Context, x: Any) -> Any:
         return {
-            "msb": B(circuits.msb(smpc, ctx, x)),
-            "is_zero": B(circuits.is_zero(smpc, ctx, x)),
-            "a2b": B(circuits.a2b(smpc, ctx, x)),
+            "msb": B(smpc.msb(ctx, x)),
+            "is_zero": B(smpc.is_zero(ctx, x)),
+            "a2b": B(smpc.a2b(ctx, x)),
         }
 
     run = Runner(smpc, program)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from harness import A, B, Runner, protocol, signed, words
-from jsmpc._src.functions import circuits
 from jsmpc._src.runtime.context import Context
 from programs import (
     COUNT,
@@ -86,9 +85,9 @@ def test_scalars_to_four_dimensions(name: str, bits: int) -> None:
     def program(ctx: Context, *xs: Any) -> Any:
         out: dict[str, Any] = {}
         for i, x in enumerate(xs):
-            sign = circuits.msb(smpc, ctx, x)
+            sign = smpc.msb(ctx, x)
             out[f"sign{i}"] = B(sign)
-            out[f"equal{i}"] = B(circuits.is_zero(smpc, ctx, x - x))
+            out[f"equal{i}"] = B(smpc.is_zero(ctx, x - x))
             out[f"times{i}"] = A(smpc.mul_ba(ctx, sign, x))
             out[f"square{i}"] = A(smpc.square(ctx, x, 1000))
         return out

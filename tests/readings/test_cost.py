@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 from typing import Any
 from unittest import mock
 
@@ -16,8 +17,6 @@ from jax import lax
 import jsmpc
 from harness import BITS, SECRET, key, protocol
 from jsmpc._src.functions import (
-    circuits,
-    comparison,
     division,
     exponential,
     floating,
@@ -27,6 +26,7 @@ from jsmpc._src.functions import (
 )
 from jsmpc._src.network.messages import message_p
 from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.protocols import circuits
 from jsmpc._src.readings.cost import measure
 from jsmpc._src.ring import bilinear
 from jsmpc._src.ring.groups import BOOLEAN
@@ -173,8 +173,13 @@ REPLICATED: dict[str, Any] = {
     "open_to 0": (lambda s, c, x: s.open_to(c, x, 0), "w", 1, (0, 0, 1)),
     "b2a": (lambda s, c, p: s.b2a(c, p), "b", 2, (1, 1, 1)),
     "mul_ba": (lambda s, c, p, x: s.mul_ba(c, p, x), "bw", 2, (3, 1, 1)),
-    "carry_words": (lambda s, c, x: s.carry_words(c, x), "w", 2, (2, 1, 1)),
-    "carry_leaves": (lambda s, c, x: s.carry_leaves(c, x), "w", 2, ("15/4 + b", "1/2", "1/2")),
+    "generate_propagate": (lambda s, c, x: s.generate_propagate(c, x), "w", 2, (2, 1, 1)),
+    "generate_propagate_blocks": (
+        lambda s, c, x: s.generate_propagate_blocks(c, x, (0,)),
+        "w",
+        2,
+        ("15/4 + b", "1/2", "1/2"),
+    ),
 }
 
 # operation: (function, operands, rounds, words of each of two parties, words of the dealer);
@@ -187,8 +192,14 @@ ADDITIVE: dict[str, Any] = {
     "open": (lambda s, c, x: s.open(c, x), "w", 1, 1, 0),
     "b2a": (lambda s, c, p: s.b2a(c, p), "b", 1, "b", 1),
     "mul_ba": (lambda s, c, p, x: s.mul_ba(c, p, x), "bw", 1, "1 + b", 2),
-    "carry_leaves": (lambda s, c, x: s.carry_leaves(c, x), "w", 1, 1, "15/4 + b"),
-    "carry_words": (lambda s, c, x: s.carry_words(c, x), "w", 1, 1, 1),
+    "generate_propagate_blocks": (
+        lambda s, c, x: s.generate_propagate_blocks(c, x, (0,)),
+        "w",
+        1,
+        1,
+        "15/4 + b",
+    ),
+    "generate_propagate": (lambda s, c, x: s.generate_propagate(c, x), "w", 1, 1, 1),
 }
 
 
@@ -230,10 +241,10 @@ def test_opening_to_one_party_takes_a_word_from_each_other(bits: int) -> None:
 
 
 ROUNDS = {  # by the rounds that the leaves and a multiplication by a bit take, and the levels
-    "msb": (circuits.msb, lambda leaves, levels: leaves + levels),
-    "is_zero": (circuits.is_zero, lambda leaves, levels: leaves + levels),
-    "relu": (comparison.relu, lambda leaves, levels: 2 * leaves + levels),
-    "a2b": (circuits.a2b, lambda leaves, levels: leaves + levels + 2),
+    "msb": (lambda s, c, x: s.msb(c, x), lambda leaves, levels: leaves + levels),
+    "is_zero": (lambda s, c, x: s.is_zero(c, x), lambda leaves, levels: leaves + levels),
+    "relu": (lambda s, c, x: s.relu(c, x), lambda leaves, levels: 2 * leaves + levels),
+    "a2b": (lambda s, c, x: s.a2b(c, x), lambda leaves, levels: leaves + levels + 2),
 }
 
 
@@ -250,9 +261,13 @@ def test_rounds_are_logarithmic(function: str, name: str, bits: int) -> None:
 @pytest.mark.parametrize("bits", BITS)
 def test_the_words_of_the_carry_tree_shrink(bits: int) -> None:
     """Each level sends both halves of a pair of words of half the width, the last a byte."""
-    _, tree, _ = measured("replicated3", bits, circuits.carry, f"uint{bits // 2}")
+
+    def carry(s: Any, c: Any, gp: Any) -> Any:
+        return circuits.carry_out(functools.partial(s.and_bb, c), gp, bits // 4)
+
+    _, tree, _ = measured("replicated3", bits, carry, f"uint{bits // 2}")
     assert [w * bits / 8 for w in tree] == [{32: 1 + 1 + 1, 64: 2 + 1 + 1 + 1}[bits]] * 3
-    _, relu, _ = measured("replicated3", bits, comparison.relu, f"uint{bits}")
+    _, relu, _ = measured("replicated3", bits, lambda s, c, x: s.relu(c, x), f"uint{bits}")
     assert sum(relu) / 3 * bits / 8 <= {32: 18, 64: 32}[bits]
 
 

@@ -1,4 +1,4 @@
-"""Comparison, selection and extremes of shared values."""
+"""Selection and extremes of shared values."""
 
 from __future__ import annotations
 
@@ -10,19 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsmpc._src.functions import circuits
 from jsmpc._src.protocols.base import Protocol, Shared
 from jsmpc._src.runtime.context import Context
-
-
-def less(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
-    """[x < y], a Boolean share, for |x - y| < 2^(k-1)."""
-    return circuits.msb(smpc, ctx, x - y)
-
-
-def equal(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
-    """[x = y], a Boolean share."""
-    return circuits.is_zero(smpc, ctx, x - y)
 
 
 def select(smpc: Protocol, ctx: Context, b: Shared, x: Shared, y: Shared) -> Shared:
@@ -30,30 +19,24 @@ def select(smpc: Protocol, ctx: Context, b: Shared, x: Shared, y: Shared) -> Sha
     return y + smpc.mul_ba(ctx, b, x - y)
 
 
-def relu(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
-    """[max(x, 0)]."""
-    positive = smpc.not_b(ctx, circuits.msb(smpc, ctx, x))
-    return smpc.mul_ba(ctx, positive, x)
-
-
 def maximum(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
     """[max(x, y)]."""
-    return y + relu(smpc, ctx, x - y)
+    return y + smpc.relu(ctx, x - y)
 
 
 def minimum(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
     """[min(x, y)]."""
-    return x - relu(smpc, ctx, x - y)
+    return x - smpc.relu(ctx, x - y)
 
 
 def absolute(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
     """[|x|]."""
-    return x - _twice(smpc.mul_ba(ctx, circuits.msb(smpc, ctx, x), x))
+    return x - _twice(smpc.mul_ba(ctx, smpc.msb(ctx, x), x))
 
 
 def copy_sign(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
     """[x] where y >= 0, [-x] where y < 0."""
-    return x - _twice(smpc.mul_ba(ctx, circuits.msb(smpc, ctx, y), x))
+    return x - _twice(smpc.mul_ba(ctx, smpc.msb(ctx, y), x))
 
 
 def _twice(x: Shared) -> Shared:
@@ -96,7 +79,7 @@ def argument_of_largest(smpc: Protocol, ctx: Context, x: Shared) -> tuple[Shared
     both = x.map(lambda a, b: jnp.stack([a, b], 1), index)
 
     def match(left: Shared, right: Shared) -> Shared:
-        bit = less(smpc, ctx, left.map(lambda a: a[:, 0]), right.map(lambda a: a[:, 0]))
+        bit = smpc.less(ctx, left.map(lambda a: a[:, 0]), right.map(lambda a: a[:, 0]))
         bits = bit.map(lambda a: jnp.broadcast_to(a[:, None], left.shape))
         return select(smpc, ctx, bits, right, left)
 

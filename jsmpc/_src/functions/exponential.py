@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from jsmpc._src.functions import circuits, comparison
+from jsmpc._src.functions import comparison
 from jsmpc._src.functions.floating import (
     Floating,
     assemble,
@@ -66,7 +66,7 @@ def exponential(smpc: Protocol, ctx: Context, x: Shared, rate: float, scale: flo
     offset = math.log2(scale)
     lowest = max((-2 - offset) / rate, -ring.bound)
     highest = min((ring.bits - 2 - offset) / rate, ring.bound - 1)
-    under, inside = circuits.signs(smpc, ctx, x, -lowest, -math.floor(highest))
+    under, inside = smpc.msbs(ctx, x, (round(-lowest), -math.floor(highest)))
     over = smpc.not_b(ctx, inside)
     one = 1 << fraction_bits(ring)
     t = rescale(smpc, ctx, x, rate * one, max(-lowest, highest))
@@ -86,11 +86,11 @@ def decay(smpc: Protocol, ctx: Context, x: Shared, rate: float) -> tuple[Shared,
     ring, f = smpc.ring, fraction_bits(smpc.ring)
     half = ring.bits // 2
     farthest = (f + 1) / rate
-    near = circuits.msb(smpc, ctx, x - public(smpc, ctx, farthest, x))
+    near = smpc.msb(ctx, x - public(smpc, ctx, farthest, x))
     t = rescale(smpc, ctx, x, rate * (1 << f), farthest)
     negative, q = _power_of_fraction(smpc, ctx, -t)
     exponent = negative + public(smpc, ctx, half - 1, x)
-    e = circuits.a2b(smpc, ctx, exponent.astype(np.uint8))
+    e = smpc.a2b(ctx, exponent.astype(np.uint8))
     bits = [smpc.b2a(ctx, bit_of(e, j)) for j in range(half.bit_length() - 1)]
     scaled = smpc.mul_aa(ctx, q, power_of_two(smpc, ctx, bits), 1 << (half - 1))
     return smpc.mul_ba(ctx, near, scaled), near
@@ -131,7 +131,7 @@ def _representable(
     """[t + offset] with F fractional bits; whether 2^that is over or under the range."""
     one = 1 << fraction_bits(smpc.ring)
     t = t + public(smpc, ctx, offset * one, t)
-    under, inside = circuits.signs(smpc, ctx, t, 2 * one, -(smpc.bits - 2) * one)
+    under, inside = smpc.msbs(ctx, t, (2 * one, -(smpc.bits - 2) * one))
     return t, smpc.not_b(ctx, inside), under
 
 
@@ -171,7 +171,7 @@ def power_of(smpc: Protocol, ctx: Context, x: Shared, y: Shared, scale: int) -> 
     logarithm = _binary_logarithm(smpc, ctx, base) - public(smpc, ctx, math.log2(scale) * one, x)
     t = smpc.mul_aa(ctx, y, logarithm, scale)
     t, over, under = _representable(smpc, ctx, t, math.log2(scale))
-    vanishes = smpc.and_bb(ctx, base.zero, circuits.msb(smpc, ctx, -y))
+    vanishes = smpc.and_bb(ctx, base.zero, smpc.msb(ctx, -y))
     return power(smpc, ctx, t, over, smpc.or_bb(ctx, under, vanishes))
 
 

@@ -130,7 +130,7 @@ def normalize_positive(smpc: Protocol, ctx: Context, x: Shared) -> Floating:
 
 def _bits_below(smpc: Protocol, ctx: Context, x: Shared) -> tuple[Shared, Shared]:
     """The bits of x - 1, and its sign bit [x <= 0]."""
-    bits = circuits.a2b(smpc, ctx, x - public(smpc, ctx, 1, x))
+    bits = smpc.a2b(ctx, x - public(smpc, ctx, 1, x))
     return bits, bit_of(bits, smpc.bits - 1)
 
 
@@ -189,7 +189,7 @@ def assemble(
     ring, f = smpc.ring, fraction_bits(smpc.ring)
     half = ring.bits // 2
     low = half.bit_length() - 1
-    e = circuits.a2b(smpc, ctx, (exponent + public(smpc, ctx, 1, exponent)).astype(np.uint8))
+    e = smpc.a2b(ctx, (exponent + public(smpc, ctx, 1, exponent)).astype(np.uint8))
     bit = [bit_of(e, j) for j in range(8)]
 
     high = bit[low + 1]

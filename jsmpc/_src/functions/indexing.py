@@ -18,7 +18,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jsmpc._src.functions import circuits
 from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Protocol, Shared
 from jsmpc._src.ring import bilinear, blocks
@@ -46,7 +45,7 @@ def decode(
     if width == 1:
         planes = [low_bit(x)]
     else:
-        word = circuits.a2b(smpc, ctx, x.astype(blocks.word_type(width)))
+        word = smpc.a2b(ctx, x.astype(blocks.word_type(width)))
         planes = [low_bit(word >> i) for i in range(width)]
     return _decoder(smpc, ctx, planes, count, enable)
 
@@ -83,7 +82,7 @@ def one_hot(smpc: Protocol, ctx: Context, x: Shared, count: int, clip: bool) -> 
     """
     last = jnp.broadcast_to(smpc.ring.constant(count - 1), x.shape)
     sides = x.map(lambda w, v: jnp.stack([w, v]), smpc.add_ap(ctx, -x, last))
-    below, above = circuits.msb(smpc, ctx, sides).maps(lambda b: (b[0], b[1]))
+    below, above = smpc.msb(ctx, sides).maps(lambda b: (b[0], b[1]))
     hot = decode(smpc, ctx, x, count, smpc.not_b(ctx, below ^ above))
     if clip:
         hot = hot ^ below.map(

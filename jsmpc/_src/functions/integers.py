@@ -24,7 +24,7 @@ def word(smpc: Protocol, ctx: Context, x: Shared, width: int) -> Shared:
 
     Cost: 2 + log2(width) rounds.
     """
-    return circuits.a2b(smpc, ctx, x.astype(blocks.word_type(min(width, smpc.bits))))
+    return smpc.a2b(ctx, x.astype(blocks.word_type(min(width, smpc.bits))))
 
 
 def count_ones(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
@@ -57,9 +57,9 @@ def shift(smpc: Protocol, ctx: Context, x: Shared, amount: Shared, kind: str) ->
     width = 8 * x.dtype.itemsize
     last = jnp.broadcast_to(smpc.ring.constant(width - 1), amount.shape)
     sides = amount.map(lambda w, v: jnp.stack([w, v]), smpc.add_ap(ctx, -amount, last))
-    below, above = circuits.msb(smpc, ctx, sides).maps(lambda b: (b[0], b[1]))
+    below, above = smpc.msb(ctx, sides).maps(lambda b: (b[0], b[1]))
     outside = below ^ above
-    binary = circuits.a2b(smpc, ctx, amount.astype(np.uint8))
+    binary = smpc.a2b(ctx, amount.astype(np.uint8))
     for i in range(width.bit_length() - 1):
         bit = smpc.or_bb(ctx, (binary >> i) & np.uint8(1), outside)
         shifted = x.map(lambda w, i=i: shift_word(w, 1 << i, kind))
@@ -77,13 +77,13 @@ def divide(smpc: Protocol, ctx: Context, x: Shared, y: Shared, width: int) -> tu
 
     Cost: `width` times a comparison and a product: 8 rounds each in replicated sharing.
     """
-    binary = circuits.a2b(smpc, ctx, x.astype(blocks.word_type(width)))
+    binary = smpc.a2b(ctx, x.astype(blocks.word_type(width)))
     planes = smpc.b2a(ctx, binary.map(lambda w: blocks.to_planes(w)[..., :width]))
     rows = planes.map(lambda p: jnp.moveaxis(p, -1, 0))
 
     def step(ctx: Context, rest: Shared, row: Shared) -> tuple[Shared, Shared]:
         rest = rest + rest + row
-        bit = smpc.not_b(ctx, circuits.msb(smpc, ctx, rest - y))
+        bit = smpc.not_b(ctx, smpc.msb(ctx, rest - y))
         return rest - smpc.mul_ba(ctx, bit, y), bit
 
     zero = x.map(jnp.zeros_like)
@@ -104,7 +104,7 @@ def truncated(
     Cost: as `divide`.
     """
     both = x.map(lambda a, b: jnp.stack([a, b]), y)
-    signs = circuits.msb(smpc, ctx, both)
+    signs = smpc.msb(ctx, both)
     negative = smpc.mul_ba(ctx, signs, both)
     magnitudes = both - negative - negative
     dividend, divisor = magnitudes.maps(lambda m: (m[0], m[1]))
@@ -113,4 +113,4 @@ def truncated(
     results = quotient.map(lambda a, b: jnp.stack([a, b]), rest)
     negative = smpc.mul_ba(ctx, flips, results)
     quotient, rest = (results - negative - negative).maps(lambda r: (r[0], r[1]))
-    return quotient, rest, circuits.is_zero(smpc, ctx, y)
+    return quotient, rest, smpc.is_zero(ctx, y)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from jsmpc._src.functions import circuits, indexing
+from jsmpc._src.functions import indexing
 from jsmpc._src.protocols.base import Protocol, Shared
 from jsmpc._src.runtime.context import Context
 
@@ -13,12 +13,12 @@ def floor(smpc: Protocol, ctx: Context, x: Shared, divisor: int) -> Shared:
     """[floor(x / divisor)], exact: `truncate` may be one too high, which its remainder shows."""
     quotient = smpc.truncate(ctx, x, divisor)
     remainder = x - quotient * smpc.ring.constant(divisor)
-    return quotient - smpc.b2a(ctx, circuits.msb(smpc, ctx, remainder))
+    return quotient - smpc.b2a(ctx, smpc.msb(ctx, remainder))
 
 
 def toward_zero(smpc: Protocol, ctx: Context, x: Shared, divisor: int) -> Shared:
     """[x / divisor] without its fractional part, exact: floor of the magnitude, signed."""
-    sign = circuits.msb(smpc, ctx, x)
+    sign = smpc.msb(ctx, x)
     negative = smpc.mul_ba(ctx, sign, x)
     magnitude = floor(smpc, ctx, x - negative - negative, divisor)
     negative = smpc.mul_ba(ctx, sign, magnitude)
@@ -39,7 +39,7 @@ def nearest(smpc: Protocol, ctx: Context, x: Shared, divisor: int, even: bool) -
     twice = (x - below * d) * smpc.ring.constant(2)
     excess = smpc.add_ap(ctx, twice, jnp.broadcast_to(-d, x.shape))
     tests = excess.map(lambda e, f: jnp.stack([-e, e, f]), below)
-    over, under, negative = circuits.msb(smpc, ctx, tests).maps(lambda b: (b[0], b[1], b[2]))
+    over, under, negative = smpc.msb(ctx, tests).maps(lambda b: (b[0], b[1], b[2]))
     up = indexing.low_bit(below) if even else smpc.not_b(ctx, negative)
     tie = smpc.not_b(ctx, under ^ over)
     return below + smpc.b2a(ctx, over ^ smpc.and_bb(ctx, tie, up))

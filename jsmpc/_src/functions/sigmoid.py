@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jsmpc._src.functions import circuits
 from jsmpc._src.functions.division import reciprocal_of_mantissa
 from jsmpc._src.functions.exponential import decay, logarithm
 from jsmpc._src.functions.polynomial import evaluate, fit, fit_odd, fraction_bits, public, rescale
@@ -33,7 +32,7 @@ class _Logistic:
 
 def _logistic(smpc: Protocol, ctx: Context, x: Shared, rate: float) -> _Logistic:
     one = 1 << fraction_bits(smpc.ring)
-    negative = circuits.msb(smpc, ctx, x)
+    negative = smpc.msb(ctx, x)
     magnitude = x - (smpc.mul_ba(ctx, negative, x) << 1)
     unit = public(smpc, ctx, one, x)
     t, near = decay(smpc, ctx, magnitude, rate)
@@ -112,7 +111,7 @@ def gelu_tanh_gate(t: np.ndarray) -> np.ndarray:
 
 def _beyond(smpc: Protocol, ctx: Context, x: Shared, end: float) -> tuple[Shared, Shared]:
     """[x >= end], [x < -end]."""
-    less, below = circuits.signs(smpc, ctx, x, -end, end)
+    less, below = smpc.msbs(ctx, x, (round(-end), round(end)))
     return smpc.not_b(ctx, less), below
 
 

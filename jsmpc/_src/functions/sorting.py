@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc._src.functions import circuits, indexing
+from jsmpc._src.functions import indexing
 from jsmpc._src.protocols.base import Array, Protocol, Shared
 from jsmpc._src.ring.bilinear import dot_general
 from jsmpc._src.runtime.context import Context
@@ -66,7 +66,7 @@ def precedes(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
     """
     columns = x.shape[1]
     both = (x - y).map(lambda d: jnp.concatenate([d, -d[:, :-1]], 1) if columns > 1 else d)
-    signs = circuits.msb(smpc, ctx, both)
+    signs = smpc.msb(ctx, both)
     result = signs.map(lambda s: s[:, columns - 1])
     for i in reversed(range(columns - 1)):
         less = signs.map(lambda s, i=i: s[:, i])

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from jsmpc._src.functions import circuits, comparison
 from jsmpc._src.functions.division import divide
 from jsmpc._src.functions.polynomial import fit_odd, fraction_bits, public, rescale
 from jsmpc._src.functions.sigmoid import odd_polynomial
@@ -32,7 +31,7 @@ def sine(
     whole = 1 << ring.bits
     angle = x * ring.constant(round(whole / (2 * math.pi * unit)))
     angle = angle + public(smpc, ctx, turns * whole, x)
-    far = circuits.msb(smpc, ctx, angle + public(smpc, ctx, whole // 4, x))
+    far = smpc.msb(ctx, angle + public(smpc, ctx, whole // 4, x))
     reflected = public(smpc, ctx, whole // 2, x) - (angle << 1)
     angle = angle + smpc.mul_ba(ctx, far, reflected)
     t = smpc.truncate(ctx, angle, 1 << (ring.bits - 2 - f))
@@ -57,10 +56,10 @@ def arc_tangent(smpc: Protocol, ctx: Context, y: Shared, x: Shared, scale: float
     Cost: 71 rounds, 1144 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
-    left, down = (circuits.msb(smpc, ctx, v) for v in (x, y))
+    left, down = (smpc.msb(ctx, v) for v in (x, y))
     width = x - (smpc.mul_ba(ctx, left, x) << 1)
     height = y - (smpc.mul_ba(ctx, down, y) << 1)
-    steep = comparison.less(smpc, ctx, width, height)
+    steep = smpc.less(ctx, width, height)
     swap = smpc.mul_ba(ctx, steep, height - width)
     t = divide(smpc, ctx, height - swap, width + swap, 1 << f)
     angle = odd_polynomial(smpc, ctx, fit_odd(np.arctan, 9), t)

@@ -161,7 +161,7 @@ def at_largest(smpc: Protocol, ctx: Context, x: Shared, y: Shared, windows: Wind
     x, y = x.map(windows.padded, _least(smpc, ctx)), y.map(lambda a: windows.padded(a, _zero(a)))
 
     def match(left: Shared, right: Shared) -> Shared:
-        larger = comparison.less(smpc, ctx, *(v.map(lambda a: a[:, 0]) for v in (left, right)))
+        larger = smpc.less(ctx, *(v.map(lambda a: a[:, 0]) for v in (left, right)))
         bits = larger.map(lambda b: jnp.broadcast_to(b[:, None], left.shape))
         return comparison.select(smpc, ctx, bits, right, left)
 
@@ -188,7 +188,7 @@ def to_largest(smpc: Protocol, ctx: Context, x: Shared, source: Shared, windows:
         shape = padded.shape
         while len(players) > 1:
             left, right, rest = _neighbours(players)
-            bits = comparison.less(smpc, ctx, left, right)
+            bits = smpc.less(ctx, left, right)
             rounds.append(bits)
             final = axis == windows.axes[-1] and len(players) == 2
             winners = left if final else comparison.select(smpc, ctx, bits, right, left)

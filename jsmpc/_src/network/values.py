@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-V = TypeVar("V", bound="_PerParty")
+V = TypeVar("V", bound="PerParty")
 
 
-class _PerParty:
+class PerParty:
     """Arrays of one shape, one for each place that this program hosts; acts elementwise."""
 
     def __init__(self, values: Iterable[Any]):
@@ -24,11 +24,9 @@ class _PerParty:
 
     def map(self: V, f: Callable[..., Any], *others: Any) -> V:
         """The same local computation at every place; other operands public or per-party."""
-        columns = [
-            o.values if isinstance(o, _PerParty) else (o,) * len(self.values) for o in others
-        ]
+        columns = [o.values if isinstance(o, PerParty) else (o,) * len(self.values) for o in others]
         for other in others:
-            if isinstance(other, _PerParty) and type(other) is not type(self):
+            if isinstance(other, PerParty) and type(other) is not type(self):
                 raise TypeError(f"{type(self).__name__} combined with {type(other).__name__}")
         return type(self)(
             None if value is None or any(v is None for v in rest) else f(value, *rest)
@@ -86,7 +84,7 @@ class _PerParty:
 
 
 @jax.tree_util.register_pytree_node_class
-class Local(_PerParty):
+class Local(PerParty):
     """A value that each party holds by itself: one array a hosted party."""
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
@@ -98,7 +96,7 @@ class Local(_PerParty):
 
 
 @jax.tree_util.register_pytree_node_class
-class Replica(_PerParty):
+class Replica(PerParty):
     """Components 0, 1, … of which party i holds the i-th, its own, and the next.
 
     The simulation keeps each component once, although two parties hold it; on the mesh a device

@@ -157,8 +157,8 @@ class Additive(Protocol):
         y = q0 + clear * q1
         return ctx.network.at(0, y + public, y)
 
-    def carry_leaves(
-        self, ctx: Context, x: Local, offsets: Sequence[int] = (0,)
+    def generate_propagate_blocks(
+        self, ctx: Context, x: Local, offsets: Sequence[int]
     ) -> list[tuple[Local, Local]]:
         """x = u + v by a masked opening.
 
@@ -176,8 +176,8 @@ class Additive(Protocol):
 
         return [leaves(v + self.ring.constant(c)) for c in offsets]
 
-    def equality_leaves(self, ctx: Context, x: Local) -> Local:
-        """Like `carry_leaves`: u = -v in a block where u + ~(-v) = 15."""
+    def propagate_blocks(self, ctx: Context, x: Local) -> Local:
+        """Like `generate_propagate_blocks`: u = -v in a block where u + ~(-v) = 15."""
         v, table, _ = self._split(ctx, x, shift=0)
         return self._select(ctx, table, v - self.ring.constant(1))
 
@@ -189,7 +189,7 @@ class Additive(Protocol):
         leaves, constant = v.maps(lambda w, *t: blocks.select(t, w), *table)
         return ctx.network.at(0, leaves ^ constant, leaves)
 
-    def carry_words(self, ctx: Context, x: Local) -> tuple[Local, Local]:
+    def generate_propagate(self, ctx: Context, x: Local) -> tuple[Local, Local]:
         """x = u + v with u's bits dealt and v = x - u opened. 1 round, n-1 words a party."""
         u, u_bits = ctx.deal(BitMask(x.shape, x.dtype))
         v = self._open(ctx, x - u)

@@ -8,6 +8,7 @@ Operand kinds are part of the names: `a` arithmetic shares, `b` Boolean shares, 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -18,6 +19,8 @@ import numpy as np
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local
+from jsmpc._src.protocols import circuits
+from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import AND, MULTIPLY, Bilinear
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.ring.groups import ARITHMETIC, Group
@@ -187,10 +190,54 @@ class Protocol:
         """[x / divisor], signed, off by less than one for every |x| <= 2^(k-2), always."""
         raise NotImplementedError
 
-    # Conversions.
+    # Comparison and conversion. A protocol may compute any of these in a way of its own; here they
+    # are circuits over `and_bb`, whose first words a protocol makes from its shares.
 
-    def carry_leaves(
-        self, ctx: Context, x: Shared, offsets: Sequence[int] = (0,)
+    def msbs(self, ctx: Context, x: Shared, offsets: Sequence[int]) -> list[Shared]:
+        """[sign bit of x + c] in `uint8`, for each public offset c.
+
+        The sign of u + v is the top bits of u and v, xored with the carry into the top position,
+        which is the carry out of 2u + 2v.
+
+        Cost: that of `generate_propagate_blocks`, and log2(k/4) rounds.
+        """
+        carry = functools.partial(circuits.carry_out, functools.partial(self.and_bb, ctx))
+        pairs = self.generate_propagate_blocks(ctx, x, offsets)
+        return [top ^ carry(gp, blocks.count(self.bits)) for gp, top in pairs]
+
+    def msb(self, ctx: Context, x: Shared) -> Shared:
+        """[sign bit of x] in `uint8`; see `msbs`."""
+        return self.msbs(ctx, x, (0,))[0]
+
+    def less(self, ctx: Context, x: Shared, y: Shared) -> Shared:
+        """[x < y] in `uint8`, for |x - y| < 2^(k-1)."""
+        return self.msb(ctx, x - y)
+
+    def is_zero(self, ctx: Context, x: Shared) -> Shared:
+        """[x = 0] in `uint8`: every block of u + (v - 1) propagates, for x = u + v."""
+        both = functools.partial(self.and_bb, ctx)
+        return circuits.all_set(both, self.propagate_blocks(ctx, x), blocks.count(self.bits))
+
+    def equal(self, ctx: Context, x: Shared, y: Shared) -> Shared:
+        """[x = y] in `uint8`."""
+        return self.is_zero(ctx, x - y)
+
+    def relu(self, ctx: Context, x: Shared) -> Shared:
+        """[max(x, 0)]."""
+        return self.mul_ba(ctx, self.not_b(ctx, self.msb(ctx, x)), x)
+
+    def a2b(self, ctx: Context, x: Shared) -> Shared:
+        """[x] shared by xor, from x = u + v shared by addition, by a parallel-prefix adder.
+
+        Words narrower than the ring's are the lowest bits of a value: cast the shares first.
+
+        Cost: that of `generate_propagate`, and log2(width) rounds with 2 products of words each.
+        """
+        generate, propagate = self.generate_propagate(ctx, x)
+        return circuits.add(functools.partial(self.and_bb, ctx), generate, propagate)
+
+    def generate_propagate_blocks(
+        self, ctx: Context, x: Shared, offsets: Sequence[int]
     ) -> list[tuple[Shared, Shared]]:
         """Boolean shares of what the signs of x + c = u + v follow from, for public offsets c.
 
@@ -201,13 +248,13 @@ class Protocol:
         """
         raise NotImplementedError
 
-    def equality_leaves(self, ctx: Context, x: Shared) -> Shared:
-        """Boolean shares of a word whose lower half tells for each block of x = u + v whether
-        u equals -v there."""
+    def propagate_blocks(self, ctx: Context, x: Shared) -> Shared:
+        """Boolean shares of a word whose lower half tells for each block of u + (v - 1) whether it
+        propagates a carry, for x = u + v: whether u equals -v there."""
         raise NotImplementedError
 
-    def carry_words(self, ctx: Context, x: Shared) -> tuple[Shared, Shared]:
-        """[u & v], [u ^ v] for x = u + v, Boolean shares of whole words."""
+    def generate_propagate(self, ctx: Context, x: Shared) -> tuple[Shared, Shared]:
+        """[g] = [u & v], [p] = [u ^ v] for x = u + v, Boolean shares of whole words."""
         raise NotImplementedError
 
     def b2a(self, ctx: Context, b: Shared) -> Shared:
@@ -216,7 +263,7 @@ class Protocol:
 
     def mul_ba(self, ctx: Context, b: Shared, x: Shared) -> Shared:
         """[b·x] for a bit b shared by xor and x shared by addition, of one shape."""
-        raise NotImplementedError
+        return self.mul_aa(ctx, self.b2a(ctx, b), x)
 
     # Disclosure.
 

@@ -57,13 +57,13 @@ class Plain(Protocol):
         shifted = x + self.ring.constant(offset * divisor + divisor // 2)
         return shifted.map(lambda w: divide(w, divisor)) - self.ring.constant(offset)
 
-    def carry_leaves(
-        self, ctx: Context, x: Local, offsets: Sequence[int] = (0,)
+    def generate_propagate_blocks(
+        self, ctx: Context, x: Local, offsets: Sequence[int]
     ) -> list[tuple[Local, Local]]:
         sums = [x + self.ring.constant(c) for c in offsets]
         return [(self._select(s << 1, x ^ x), s.map(self.ring.top_bit)) for s in sums]
 
-    def equality_leaves(self, ctx: Context, x: Local) -> Local:
+    def propagate_blocks(self, ctx: Context, x: Local) -> Local:
         return self._select(x, (x ^ x) - self.ring.constant(1))
 
     def _select(self, u: Local, v: Local) -> Local:
@@ -71,7 +71,7 @@ class Plain(Protocol):
         leaves, constant = v.maps(lambda w, *t: blocks.select(t, w), *table)
         return leaves ^ constant
 
-    def carry_words(self, ctx: Context, x: Local) -> tuple[Local, Local]:
+    def generate_propagate(self, ctx: Context, x: Local) -> tuple[Local, Local]:
         return x ^ x, x
 
     def b2a(self, ctx: Context, b: Local) -> Local:

@@ -218,8 +218,8 @@ class Replicated3(Protocol):
         sent = net.send(secret.map(group.subtract, net.next(mask)), {0: 2})
         return net.by_rank(None, net.own(mask), sent)
 
-    def carry_leaves(
-        self, ctx: Context, x: Replica, offsets: Sequence[int] = (0,)
+    def generate_propagate_blocks(
+        self, ctx: Context, x: Replica, offsets: Sequence[int]
     ) -> list[tuple[Replica, Replica]]:
         """x = u + v with u known to party 0 and v known to parties 1 and 2.
 
@@ -239,8 +239,8 @@ class Replicated3(Protocol):
         signs = self._share_bits(ctx, u.map(self.ring.top_bit), *tops)
         return list(zip(shared, signs, strict=True))
 
-    def equality_leaves(self, ctx: Context, x: Replica) -> Replica:
-        """Like `carry_leaves`: u = -v in a block where u + ~(-v) = 15."""
+    def propagate_blocks(self, ctx: Context, x: Replica) -> Replica:
+        """Like `generate_propagate_blocks`: u = -v in a block where u + ~(-v) = 15."""
         u, v = self._addends(ctx, x)
         leaves = self._select(ctx, self._thresholds(ctx, u), v - self.ring.constant(1))
         return self._reshare_pair(ctx, leaves, first=1, group=BOOLEAN)
@@ -269,7 +269,7 @@ class Replicated3(Protocol):
             for v in values
         ]
 
-    def carry_words(self, ctx: Context, x: Replica) -> tuple[Replica, Replica]:
+    def generate_propagate(self, ctx: Context, x: Replica) -> tuple[Replica, Replica]:
         """[u ^ v] from a word of party 0, and [u & v] by parties 1 and 2 from their shares of u.
 
         Cost: 2 rounds; 2 words from party 0, a word from 1 and from 2.

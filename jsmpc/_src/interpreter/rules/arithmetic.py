@@ -100,6 +100,8 @@ def mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     x, y = aligned(x, y)
     if not is_secret(x):
         x, y = y, x
+    if x is y:
+        return square(ev, x)
     if is_secret(y):
         divisor = ev.divisor(x.dtype)
         return Secret(ev.smpc.mul_aa(ev.ctx, x.value, y.value, divisor), x.dtype)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc._src.functions import circuits, comparison
+from jsmpc._src.functions import comparison
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import aligned, constant
@@ -65,7 +65,7 @@ def _not_less(ev: Evaluator, x: Any, y: Any) -> Any:
 def _less_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
     if x.dtype == BOOL:
         return Secret(ev.smpc.and_bb(ev.ctx, ev.smpc.not_b(ev.ctx, x.value), y.value), BOOL)
-    return Secret(comparison.less(ev.smpc, ev.ctx, x.value, y.value), BOOL)
+    return Secret(ev.smpc.less(ev.ctx, x.value, y.value), BOOL)
 
 
 @rule(lax.lt_p, *compat.primitives("lt_to"), cost="comparison")
@@ -106,7 +106,7 @@ def _eq(ev: Evaluator, x: Any, y: Any) -> Any:
 def _equal_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
     if x.dtype == BOOL:
         return invert(ev, Secret(x.value ^ y.value, BOOL))
-    return Secret(comparison.equal(ev.smpc, ev.ctx, x.value, y.value), BOOL)
+    return Secret(ev.smpc.equal(ev.ctx, x.value, y.value), BOOL)
 
 
 @rule(lax.is_finite_p, cost="local")
@@ -156,7 +156,7 @@ def _abs(ev: Evaluator, x: Secret) -> Secret:
 def _sign(ev: Evaluator, x: Secret) -> Secret:
     smpc, ctx = ev.smpc, ev.ctx
     negative = x.value.map(lambda a: jnp.stack([a, -a]))
-    bits = smpc.b2a(ctx, circuits.msb(smpc, ctx, negative))
+    bits = smpc.b2a(ctx, smpc.msb(ctx, negative))
     value = bits.map(lambda b: b[1] - b[0])
     factor = ev.divisor(x.dtype) or 1
     return Secret(value * smpc.ring.constant(factor), x.dtype)

@@ -20,7 +20,7 @@ def _convert(ev: Evaluator, x: Secret, *, new_dtype: Any, **_: Any) -> Secret:
 
 def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
     """A secret in another dtype, as `x.astype(dtype)`."""
-    from jsmpc._src.functions import circuits, rounding
+    from jsmpc._src.functions import rounding
 
     smpc, ctx = ev.smpc, ev.ctx
     kinds = [_kind(d) for d in (x.dtype, dtype)]
@@ -29,7 +29,7 @@ def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
     if kinds[0] == kinds[1]:
         return Secret(x.value, dtype)
     if kinds[1] == "bool":
-        return Secret(smpc.not_b(ctx, circuits.is_zero(smpc, ctx, x.value)), dtype)
+        return Secret(smpc.not_b(ctx, smpc.is_zero(ctx, x.value)), dtype)
     if kinds[0] == "bool":
         x = Secret(smpc.b2a(ctx, x.value), np.dtype(np.int32))
     if kinds[1] == "int":

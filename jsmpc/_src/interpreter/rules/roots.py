@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc._src.functions import circuits, comparison, exponential, roots
+from jsmpc._src.functions import comparison, exponential, roots
 from jsmpc._src.interpreter.bounds import ONE_ULP
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.registry import rule, unary
@@ -88,7 +88,7 @@ def _to_public_powers(ev: Evaluator, x: Secret, y: Any) -> Secret:
     smpc, ctx = ev.smpc, ev.ctx
     whole = (y == jnp.round(y)).astype(np.uint8)
     odd = (y % 2 == 1).astype(np.uint8)
-    negative = circuits.msb(smpc, ctx, x.value)
+    negative = smpc.msb(ctx, x.value)
     base = comparison.select(smpc, ctx, negative & whole, -x.value, x.value)
     exponent = ev.secret(y, Secret(base, y.dtype)).value
     value = exponential.power_of(smpc, ctx, base, exponent, ev.scale)
