@@ -20,7 +20,6 @@ import numpy as np
 
 from jsmpc._src import kernels
 from jsmpc._src.kernels import native, pure
-from jsmpc._src.runtime import prf
 from jsmpc.bench.measure import Row, Settings, timed
 from jsmpc.bench.workloads import Workload
 
@@ -124,7 +123,7 @@ def _keystreams() -> dict[str, float]:
 
 
 def _draw(key: jax.Array, _: jax.Array, blocks: int) -> jax.Array:
-    return prf.draw(key, 0, (8 * blocks,), np.uint64)
+    return kernels.draw(key, 0, (8 * blocks,), np.uint64)
 
 
 def _pure_keystream(key: jax.Array, nonce: jax.Array, blocks: int) -> jax.Array:

@@ -20,7 +20,7 @@ from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime.context import Context
-from jsmpc._src.runtime.dealing import Planner, Supplied, offline
+from jsmpc._src.runtime.dealing import Planner, Supplied, by_party, offline
 
 BITS = (32, 64)
 MAKERS: dict[str, Callable[[int], Protocol]] = {
@@ -143,13 +143,10 @@ class Runner:
             operands = (smpc.unpack(simulated, (s,)) for s in stacked)
             return self._pack(simulated, self.f(ctx, *operands))
 
-        def party_program(key: Any, corrections: Any, stacked: Any) -> Any:
-            corrections = jax.tree.map(lambda x: x[0], corrections)
-            ctx = Context(net, smpc.setup(net, key), Supplied(planner.plan(), corrections))
+        def party_program(key: Any, sent: Any, stacked: Any) -> Any:
+            sent = jax.tree.map(lambda x: x[0], sent)
+            ctx = Context(net, smpc.setup(net, key), Supplied(planner.plan(), sent))
             return self._pack(net, self.f(ctx, *(smpc.unpack(net, s) for s in stacked)))
-
-        def to_party_0(x: Any) -> Any:
-            return jnp.concatenate([x[None], jnp.zeros((n - 1, *x.shape), x.dtype)])
 
         def run(key: Any, *stacked: Any) -> Any:
             dealt = offline(simulated, smpc.setup(simulated, key), planner.plan())
@@ -161,7 +158,7 @@ class Runner:
                 check_vma=False,
             )
             placed = [smpc.placed(s) for s in stacked]
-            return sharded(key, jax.tree.map(to_party_0, dealt), placed)
+            return sharded(key, by_party(dealt), placed)
 
         with jax.enable_x64(True):
             jax.eval_shape(plan, key(seed), *shares)

@@ -34,7 +34,7 @@ from recording import Recorder
 @contextlib.contextmanager
 def known_seeds_draw_zero() -> Iterator[None]:
     """A seed of zeros draws zeros: randomness that is known may as well be none."""
-    draw, iterate = prf.draw, prf.iterate
+    draw, iterate = kernels.draw, prf.iterate
 
     def masked(result: Any, key: Any) -> Any:
         return jnp.where((key == 0).all(), jnp.zeros_like(result), result)
@@ -45,7 +45,10 @@ def known_seeds_draw_zero() -> Iterator[None]:
     def quiet_iterate(key: Any, *args: Any) -> Any:
         return masked(iterate(key, *args), key)
 
-    with mock.patch.multiple(prf, draw=quiet_draw, iterate=quiet_iterate):
+    with (
+        mock.patch.object(kernels, "draw", quiet_draw),
+        mock.patch.object(prf, "iterate", quiet_iterate),
+    ):
         yield
 
 

@@ -10,7 +10,6 @@ import pytest
 from jsmpc._src import kernels
 from jsmpc._src.kernels import native, stream
 from jsmpc._src.kernels.fusion import grouped, region
-from jsmpc._src.runtime import prf
 
 KEY = np.arange(8, dtype=np.uint32)
 needs_native = pytest.mark.skipif(not native.available(), reason="no native kernels")
@@ -23,15 +22,15 @@ def test_native_draws_equal_pure_draws(dtype):
     with jax.enable_x64(True):
         for number, size in enumerate(sizes):
             params = {"number": number, "shape": (size,), "dtype": np.dtype(dtype)}
-            ours = prf.draw(jnp.asarray(KEY), number, (size,), dtype)
+            ours = kernels.draw(jnp.asarray(KEY), number, (size,), dtype)
             assert ours.dtype == dtype
             np.testing.assert_array_equal(ours, stream._pure_draw(jnp.asarray(KEY), **params))
 
 
 def _every_operation(key, x, y, narrow):
     """Two regions around a matrix product, with views, constants, slices and conversions."""
-    a = prf.draw(key, 0, x.shape, np.uint64)
-    b = prf.draw(key, 1, narrow.shape, np.uint16)
+    a = kernels.draw(key, 0, x.shape, np.uint64)
+    b = kernels.draw(key, 1, narrow.shape, np.uint16)
     s = (x + a) * y - (x ^ y) + np.uint64(5)
     s = (s & np.uint64(0xFFFF_FFFF_FFFF)) | (y << np.uint64(3)) ^ (s >> np.uint64(7))
     t = (narrow ^ b).astype(jnp.uint8).reshape(-1) ^ np.uint8(3)
@@ -87,7 +86,7 @@ def test_a_chain_of_gates_is_one_program():
 
     def chain(key, x):
         for number in range(20):
-            x = (x ^ prf.draw(key, number, x.shape, np.uint64)) * (x + np.uint64(number))
+            x = (x ^ kernels.draw(key, number, x.shape, np.uint64)) * (x + np.uint64(number))
         return x
 
     with jax.enable_x64(True):

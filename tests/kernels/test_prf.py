@@ -84,14 +84,14 @@ def test_a_draw_is_the_keystream_of_its_number_in_tiles():
     key = _words(ASCENDING)
     blocks = np.asarray(kernels.keystream(key, jnp.asarray(stream.nonce_of(5)), 32))
     tiles = blocks.reshape(16, 2, 16).transpose(1, 0, 2).reshape(-1)
-    np.testing.assert_array_equal(prf.draw(key, 5, (512,), np.uint32), tiles)
+    np.testing.assert_array_equal(kernels.draw(key, 5, (512,), np.uint32), tiles)
 
 
 def test_draws_keys_and_purposes_differ():
     key = _words(ASCENDING)
     others = [prf.derive(key, "share"), prf.derive(key, "dealer"), prf.derive(key, "dealer", 1)]
     others += [prf.iterate(key, site, index) for site in (0, 1) for index in (0, 1)]
-    draws = [prf.draw(k, n, (8,), np.uint32) for k in (key, *others) for n in (0, 1, 2**32)]
+    draws = [kernels.draw(k, n, (8,), np.uint32) for k in (key, *others) for n in (0, 1, 2**32)]
     seen = {tuple(np.asarray(x).tolist()) for x in (*others, *draws)}
     assert len(seen) == len(others) + len(draws)
 

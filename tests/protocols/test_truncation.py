@@ -14,7 +14,7 @@ from harness import SECRET, A, mixed, protocol, signed, words
 from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.network.values import Local
 from jsmpc._src.runtime.context import Context
-from jsmpc._src.runtime.correlations import TruncationPair
+from jsmpc._src.runtime.correlations import TruncationMask
 from programs import (
     each,
     each_secret,
@@ -135,11 +135,11 @@ class ChosenMask(Context):
 
     mask: Any
 
-    def draw(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def draw(self, shape: tuple[int, ...], dtype: Any, group: Any = None) -> Any:
         return self.seeds.map(lambda _: jnp.zeros(shape, dtype))
 
     def deal(self, correlation: Any) -> tuple[Local, ...]:
-        assert isinstance(correlation, TruncationPair)
+        assert isinstance(correlation, TruncationMask)
         values = (self.mask, *correlation.derive(self.mask))
         others = [jnp.zeros(v.shape, v.dtype) for v in values]
         return tuple(

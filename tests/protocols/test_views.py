@@ -14,12 +14,13 @@ from jax import lax
 
 import jsmpc
 from harness import SECRET, A, key, protocol
+from jsmpc._src import kernels
 from jsmpc._src.api import sharing
 from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.ring.groups import ARITHMETIC, Group
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
-from jsmpc._src.runtime.correlations import CarryMask
+from jsmpc._src.runtime.correlations import ThresholdMask
 from operations import OPERATIONS
 from recording import Recorder, record, record_secure
 from views import Observed, leaks
@@ -111,7 +112,7 @@ class UnmaskedComparison(jsmpc.Additive):
     """A comparison opens x itself."""
 
     def _split(self, ctx: Context, x: Local, shift: int) -> tuple[Local, list[Local], Local]:
-        _, *table, top = ctx.deal(CarryMask(x.shape, x.dtype, shift))
+        _, *table, top = ctx.deal(ThresholdMask(x.shape, x.dtype, shift))
         return self._open(ctx, x), table, top
 
 
@@ -123,14 +124,14 @@ class OneMaskForAll(Context):
 
 
 def test_a_zero_mask_of_a_triple_is_found() -> None:
-    draw = prf.draw
+    draw = kernels.draw
 
     def first_draw_is_zero(key: Any, number: int, shape: Any, dtype: Any) -> Any:
         result = draw(key, number, shape, dtype)
         return jnp.zeros_like(result) if number == 0 else result
 
     for operation in ("mul_aa", "truncate", "msb"):
-        with mock.patch.object(prf, "draw", first_draw_is_zero):
+        with mock.patch.object(kernels, "draw", first_draw_is_zero):
             observed = observe(protocol("additive2", 64), operation)
             kinds = OPERATIONS[operation][0]
             assert leaks(observed, kinds, 64)

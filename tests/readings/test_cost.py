@@ -119,6 +119,15 @@ def test_bytes_are_attributed_to_the_users_lines() -> None:
     assert compare > square
 
 
+def test_a_product_of_a_value_with_itself_is_a_square() -> None:
+    share = jsmpc.share(key(1), np.ones(3, np.float32), jsmpc.Additive())
+    own, square, product = (
+        jsmpc.secure(f).cost(*[share] * count)
+        for f, count in ((lambda x: x * x, 1), (jnp.square, 1), (jnp.multiply, 2))
+    )
+    assert own.bytes_sent == square.bytes_sent < product.bytes_sent
+
+
 def test_the_setup_and_the_key_cost_nothing_online() -> None:
     smpc = jsmpc.Replicated3()
     cost = jsmpc.secure(jnp.negative).cost(jsmpc.share(key(1), np.ones(3, np.float32), smpc))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh as Devices
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -15,17 +14,14 @@ from jsmpc._src.api.arguments import is_words
 from jsmpc._src.network.mesh import Mesh
 from jsmpc._src.network.network import AXIS
 from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.runtime import dealing
 
 _PARTY, _EVERYONE = PartitionSpec(AXIS), PartitionSpec()
 
 
 def placed(devices: Devices, protocol: Protocol, seeds: Any, corrections: Any) -> tuple[Any, Any]:
-    """Each party's material on its own device: seeds for all, corrections for party 0."""
-
-    def for_party_0(x: jax.Array) -> jax.Array:
-        return jnp.concatenate([x[None], jnp.zeros((protocol.size - 1, *x.shape), x.dtype)])
-
-    material = protocol.placed(seeds[0]), jax.tree.map(for_party_0, corrections)
+    """Each party's material on its own device: its seeds, and what the dealer sent it."""
+    material = protocol.placed(seeds[0]), dealing.by_party(corrections)
     return jax.device_put(material, NamedSharding(devices, _PARTY))
 
 

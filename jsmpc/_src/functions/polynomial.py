@@ -82,17 +82,17 @@ def evaluate(smpc: Protocol, ctx: Context, coefficients: Sequence[float], w: Sha
     one = 1 << f
     unit = public(smpc, ctx, one, w)
 
-    def double(x: Shared, y: Shared) -> Shared:
-        return smpc.mul_aa(ctx, x, y, one // 2)
+    def double(x: Shared) -> Shared:
+        return smpc.square(ctx, x, one // 2) - unit
 
     powers = {1: w}
     if len(coefficients) > 2:
-        powers[2] = double(w, w) - unit
+        powers[2] = double(w)
     if len(coefficients) > 3:
-        powers[3] = double(powers[2], w) - w
+        powers[3] = smpc.mul_aa(ctx, powers[2], w, one // 2) - w
     m = _BABY_STEPS if len(coefficients) >= 2 * _BABY_STEPS else len(coefficients)
     while m < len(coefficients):
-        powers[m] = double(powers[m // 2], powers[m // 2]) - unit
+        powers[m] = double(powers[m // 2])
         m *= 2
 
     def reduce(c: Any, divisor: int | None) -> Shared:

@@ -35,7 +35,7 @@ class Mesh(Network):
     def only(self, rank: int, value: Any) -> Local:
         return Local([value])
 
-    def deliver(self, correction: Any) -> Any:
+    def deliver(self, x: Local) -> Local:
         raise NotImplementedError("on a mesh the dealer deals before: use offline and online")
 
     def at(self, rank: int, value: Local, otherwise: Local) -> Local:

@@ -51,8 +51,8 @@ class Network(abc.ABC):
     # Messages.
 
     @abc.abstractmethod
-    def deliver(self, correction: Any) -> Any:
-        """The dealer's message to party 0."""
+    def deliver(self, x: Local) -> Local:
+        """The dealer's messages: to each party its value, to none where that is absent."""
 
     @abc.abstractmethod
     def send(self, x: Local, routes: Mapping[int, int]) -> Local:

@@ -29,8 +29,10 @@ class Simulated(Network):
     def only(self, rank: int, value: Any) -> Local:
         return Local(value if i == rank else None for i in range(self.parties))
 
-    def deliver(self, correction: Any) -> Any:
-        return self._message(correction, "dealer", 0)
+    def deliver(self, x: Local) -> Local:
+        return Local(
+            None if v is None else self._message(v, "dealer", i) for i, v in enumerate(x.values)
+        )
 
     def at(self, rank: int, value: Local, otherwise: Local) -> Local:
         return self.by_rank(*(value if i == rank else otherwise for i in range(self.parties)))

@@ -18,19 +18,19 @@ from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local
 from jsmpc._src.protocols.base import Array, Protocol
 from jsmpc._src.ring import blocks
-from jsmpc._src.ring.bilinear import AND, Bilinear
+from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.division import public_quotient
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.correlations import (
     BitMask,
-    CarryMask,
     Dabit,
     DabitProduct,
     SquarePair,
+    ThresholdMask,
     Triple,
-    TruncationPair,
+    TruncationMask,
 )
 
 
@@ -120,9 +120,7 @@ class Additive(Protocol):
         Cost: 1 round (2 with a divisor), n-1 times the size of x and of y a party. The dealer
         sends the size of z.
         """
-        if x is y and f.name == "multiply":
-            return self._finish(ctx, self._square(ctx, x), divisor, addend)
-        group = BOOLEAN if f == AND else ARITHMETIC
+        group = f.group
         a, b, c = ctx.deal(Triple(f, x.shape, y.shape, x.dtype))
         d = self._open(ctx, x.map(group.subtract, a), group)
         e = self._open(ctx, y.map(group.subtract, b), group)
@@ -133,11 +131,15 @@ class Additive(Protocol):
         z = c.map(lambda c, *v: group.add(c, f((v[0], v[1]), (v[2], v[3]))), d, right, left, e)
         return self._finish(ctx, z, divisor, addend)
 
-    def _square(self, ctx: Context, x: Local) -> Local:
-        """[x²] = [a²] + 2d·[a] + d² with d = x - a opened. 1 round, the size of x a party."""
+    def square(self, ctx: Context, x: Local, divisor: int | None = None) -> Local:
+        """[x²] = [a²] + 2d·[a] + d² with d = x - a opened and [a], [a²] dealt.
+
+        Cost: 1 round (2 with a divisor), n-1 words a party. The dealer sends a word.
+        """
         a, aa = ctx.deal(SquarePair(x.shape, x.dtype))
         d = self._open(ctx, x - a)
-        return aa + d * a + ctx.network.at(0, d * (a + d), d * a)
+        z = aa + d * a + ctx.network.at(0, d * (a + d), d * a)
+        return self._finish(ctx, z, divisor)
 
     def truncate(self, ctx: Context, x: Local, divisor: int) -> Local:
         """[x / divisor] by a masked opening.
@@ -150,7 +152,7 @@ class Additive(Protocol):
         Off by less than one unit for every |x| <= 2^(k-2), with certainty.
         Cost: 1 round, n-1 words a party. The dealer sends 2 words.
         """
-        r, q0, q1 = ctx.deal(TruncationPair(x.shape, x.dtype, divisor))
+        r, q0, q1 = ctx.deal(TruncationMask(x.shape, x.dtype, divisor))
         c = self._open(ctx, self.add_ap(ctx, x, self.ring.constant(self.ring.bound)) + r)
         clear = c.map(lambda w: (self.ring.top_bit(w) ^ np.uint8(1)).astype(w.dtype))
         public = c.map(lambda w: public_quotient(w, divisor, self.ring.bound))
@@ -182,7 +184,7 @@ class Additive(Protocol):
         return self._select(ctx, table, v - self.ring.constant(1))
 
     def _split(self, ctx: Context, x: Local, shift: int) -> tuple[Local, list[Local], Local]:
-        u, *table, top = ctx.deal(CarryMask(x.shape, x.dtype, shift))
+        u, *table, top = ctx.deal(ThresholdMask(x.shape, x.dtype, shift))
         return self._open(ctx, x - u), table, top
 
     def _select(self, ctx: Context, table: list[Local], v: Local) -> Local:

@@ -106,7 +106,7 @@ class Protocol:
         Guarantee: all but one of them are uniform and independent of `words`.
         """
         masks = [
-            prf.draw(prf.iterate(key, 0, i), 0, words.shape, words.dtype)
+            group.draw(prf.iterate(key, 0, i), 0, words.shape, words.dtype)
             for i in range(1, self.size)
         ]
         return [group.subtract(words, group.sum(masks)) if masks else words, *masks]
@@ -157,7 +157,7 @@ class Protocol:
         raise NotImplementedError
 
     def _finish(
-        self, ctx: Context, z: Shared, divisor: int | None, addend: Shared | None
+        self, ctx: Context, z: Shared, divisor: int | None, addend: Shared | None = None
     ) -> Shared:
         """The rest of a product, where its shares are ordinary ones before the division."""
         z = z if addend is None else z + addend

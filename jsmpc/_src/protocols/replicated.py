@@ -18,7 +18,7 @@ from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Array, Protocol
 from jsmpc._src.ring import blocks
-from jsmpc._src.ring.bilinear import AND, Bilinear
+from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.division import public_quotient, quotients
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime import prf
@@ -91,15 +91,18 @@ class Replicated3(Protocol):
     def _reshare(self, ctx: Context, z: Local, group: Group = ARITHMETIC) -> Replica:
         """From one summand a party (Araki et al., section 2.2).
 
-        1. Party i computes z_i + F(k_i) - F(k_{i+1}); the masks of all three cancel.
+        1. Party i adds its summand of a pseudorandom sharing of zero to z_i.
         2. It sends the result to party i - 1.
 
         Cost: 1 round, a word a party.
         """
-        mask = ctx.draw(z.shape, z.dtype)
-        own, next_ = ctx.network.own(mask), ctx.network.next(mask)
-        masked = z.map(lambda w, a, b: group.subtract(group.add(w, a), b), own, next_)
+        masked = z.map(group.add, self._przs(ctx, z.shape, z.dtype, group))
         return ctx.network.replicate(masked)
+
+    def _przs(self, ctx: Context, shape: tuple[int, ...], dtype: Any, group: Group) -> Local:
+        """Summands of 0, uniform but for their sum: F(k_i) - F(k_{i+1}) at party i. Local."""
+        mask = ctx.draw(shape, dtype)
+        return ctx.network.own(mask).map(group.subtract, ctx.network.next(mask))
 
     def _reshare_pair(
         self, ctx: Context, z: Local, first: int, group: Group = ARITHMETIC
@@ -144,8 +147,7 @@ class Replicated3(Protocol):
 
         Cost: 1 round, a word a party; with a divisor as `truncate`.
         """
-        group = BOOLEAN if f == AND else ARITHMETIC
-        net = ctx.network
+        net, group = ctx.network, f.group
 
         def summand(x0: Array, x1: Array, y0: Array, y1: Array) -> Array:
             if x0.size < y0.size:

@@ -1,8 +1,4 @@
-"""The rings Z_2^32 and Z_2^64: unsigned words with wrap-around arithmetic.
-
-Everything here works on ordinary arrays of `uint32` or `uint64` and is to be called under
-`jax.enable_x64(True)`, which `jsmpc.secure` and `jsmpc.share` take care of.
-"""
+"""The products of the ring: maps of two operands that are linear in each."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jsmpc._src import kernels
+from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 
 Array = jax.Array
 
@@ -24,10 +21,15 @@ class Bilinear:
 
     Called with pairs, it returns the sum of their products, so that a kernel may accumulate.
     The parameters identify the map: equal names and parameters compute the same thing.
+
+    Attributes:
+      name, parameters: which map.
+      group: in whose operation it is linear.
     """
 
     name: str
     parameters: tuple[Any, ...] = ()
+    group: Group = ARITHMETIC
 
     def __call__(self, *pairs: tuple[Array, Array]) -> Array:
         return _PRODUCTS[self.name](pairs, *self.parameters)
@@ -89,7 +91,7 @@ _PRODUCTS: dict[str, Callable[..., Array]] = {
 }
 
 MULTIPLY = Bilinear("multiply")
-AND = Bilinear("and")
+AND = Bilinear("and", group=BOOLEAN)
 
 
 def dot_general(dimension_numbers: Any) -> Bilinear:

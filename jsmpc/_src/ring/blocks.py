@@ -85,7 +85,7 @@ def select(table: Sequence[Array], v: Array) -> tuple[Array, Array]:
 
     Returns:
       a word of twice the width, [u + v >= 16] of all blocks above [u + v = 15]: T_{16-v} with
-      T_16 = 0, and T_{15-v} ^ T_{16-v} with T_0 = 0; and a correction, as T_0 is 1. The first
+      T_16 = 0, and T_{15-v} ^ T_{16-v} with T_0 = 0; and a constant, as T_0 is 1. The first
       is linear over xor in the table, so that it may be computed on shares of it; the second is
       added once.
     """

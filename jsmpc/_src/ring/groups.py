@@ -1,4 +1,4 @@
-"""The two groups that shares are drawn from: words under addition, words under xor."""
+"""The groups that shares are drawn from: words under addition, under xor, modulo an odd number."""
 
 from __future__ import annotations
 
@@ -8,18 +8,75 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsmpc._src import kernels
+
+Array = jax.Array
+
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """A group operation on words and its inverse."""
+    """A group of words: its operation, the inverse, and uniform elements.
+
+    Attributes:
+      name: equal names are equal groups.
+      add, subtract: the operation and its inverse, elementwise.
+    """
 
     name: str
-    add: Callable[[Any, Any], Any]
-    subtract: Callable[[Any, Any], Any]
+    add: Callable[[Any, Any], Any] = dataclasses.field(compare=False)
+    subtract: Callable[[Any, Any], Any] = dataclasses.field(compare=False)
 
     def sum(self, terms: Iterable[Any]) -> Any:
         return functools.reduce(self.add, terms)
 
+    def draw(self, key: Array, number: int, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Uniform elements: the `number`-th draw under a key. All words of the type are elements.
+
+        Args:
+          key: uint32[8].
+          number: which draw; a number must not be drawn twice under one key.
+          shape, dtype: of the result; `uint8`, `uint16`, `uint32` or `uint64`.
+        """
+        return kernels.draw(key, number, shape, dtype)
+
 
 ARITHMETIC = Group("arithmetic", operator.add, operator.sub)
 BOOLEAN = Group("boolean", operator.xor, operator.xor)
+
+
+@dataclasses.dataclass(frozen=True)
+class Residues(Group):
+    """The integers modulo `modulus`, as words from 0 to modulus - 1; see `modulo`."""
+
+    modulus: int = 0
+
+    def draw(self, key: Array, number: int, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Elements of a statistical distance below 2^-40 from uniform ones."""
+        words = kernels.draw(key, number, shape, np.uint64)
+        return (words % np.uint64(self.modulus)).astype(dtype)
+
+
+def modulo(modulus: int) -> Residues:
+    """The group Z_modulus, in any words that hold its elements: Z_67, Z_{2^64 - 1}, …
+
+    Raises:
+      ValueError: if 64 random bits modulo it are farther than 2^-40 from uniform.
+    """
+    rest = (1 << 64) % modulus if 1 < modulus < 1 << 64 else None
+    if rest is None or rest * (modulus - rest) > modulus << 24:
+        raise ValueError(f"64 random bits are not uniform modulo {modulus}")
+
+    def add(x: Array, y: Array) -> Array:
+        m = np.asarray(modulus, x.dtype)
+        total = x + y  # if it wraps, it is less than x
+        return jnp.where((total < x) | (total >= m), total - m, total)
+
+    def subtract(x: Array, y: Array) -> Array:
+        difference = x - y
+        return jnp.where(x < y, difference + np.asarray(modulus, x.dtype), difference)
+
+    return Residues(f"modulo {modulus}", add, subtract, modulus)

@@ -1,4 +1,4 @@
-"""One run of a protocol: its network, its seeds, and where dealt randomness comes from.
+"""One run of a protocol: its network, its seeds, and where correlated randomness comes from.
 
 Draws are numbered. A run numbers them in the order in which the program is traced, each
 iteration of a loop has seeds of its own, and so no draw is ever made twice.
@@ -16,9 +16,10 @@ from jax import lax
 
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local
+from jsmpc._src.ring.groups import ARITHMETIC, Group
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.correlations import Correlation
-from jsmpc._src.runtime.dealing import Dealer, expand
+from jsmpc._src.runtime.dealing import Dealer
 
 Array = jax.Array
 
@@ -52,24 +53,17 @@ class Context:
         self._drawn += count
         return self._drawn - count
 
-    def draw(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Uniform words under each seed; those who share a seed draw the same."""
+    def draw(self, shape: tuple[int, ...], dtype: Any, group: Group = ARITHMETIC) -> Any:
+        """Uniform elements of a group under each seed; those who share a seed draw the same."""
         number = self._number()
-        return self.seeds.map(lambda seed: prf.draw(seed, number, shape, dtype))
+        return self.seeds.map(lambda seed: group.draw(seed, number, shape, dtype))
 
     def deal(self, correlation: Correlation) -> tuple[Local, ...]:
-        """The parties' shares of a correlation's uniform and derived values."""
-        uniform = len(correlation.uniform)
-        number = self._number(uniform + len(correlation.derived))
-        draws = expand(self.network, self.seeds, number, correlation)
-        corrections = self._dealer.corrections(self.network, number, correlation, draws)
-        derived = [
-            self.network.by_rank(
-                self.network.only(0, correction), *[share] * (self.network.parties - 1)
-            )
-            for correction, share in zip(corrections, draws[uniform:], strict=True)
-        ]
-        return (*draws[:uniform], *derived)
+        """What each party gets of a correlation, dealt once."""
+        number = self._number(correlation.draws)
+        expanded = correlation.expand(self.network, self.seeds, number)
+        sent = self._dealer.deal(self.network, number, correlation, expanded)
+        return correlation.assemble(self.network, expanded, sent)
 
     def _enter(self, number: int, index: Any, dealer: Dealer) -> Context:
         seeds = self.seeds.map(lambda seed: prf.iterate(seed, number, index))

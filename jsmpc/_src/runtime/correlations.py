@@ -1,8 +1,10 @@
-"""What a dealer hands out: correlated randomness, known to no party, used once.
+"""Correlated randomness: what a dealer hands out, known to no party, used once.
 
-A correlation is a list of uniform values and of values derived from them. Every party expands
-its shares from a seed that it has in common with the dealer; only party 0's share of a derived
-value does not follow from a seed: it is a *correction*, and all that the dealer has to send.
+A correlation says itself how it is dealt: what each party expands from the seed that it has in
+common with the dealer, what the dealer sends besides, and what a party makes of both. By default
+it is a list of uniform values and of values derived from them, in additive shares that every party
+expands from its seed; only party 0's share of a derived value does not follow from a seed, and is
+all that the dealer has to send.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src.network.network import Network
+from jsmpc._src.network.values import Local
 from jsmpc._src.ring import blocks
-from jsmpc._src.ring.bilinear import AND, Bilinear
+from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.division import quotients
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 
@@ -30,21 +34,77 @@ class Words:
     dtype: np.dtype[Any]
     group: Group = ARITHMETIC
 
+    def draw(self, key: Array, number: int) -> Array:
+        return self.group.draw(key, number, self.shape, self.dtype)
+
 
 @dataclasses.dataclass(frozen=True)
 class Correlation:
-    """Base: `uniform` and `derived` name the shared values, `derive` is what the dealer does."""
+    """Base of what is dealt; equal parameters are equal correlations.
+
+    A kind of additive shares defines `uniform`, `derived` and `derive`. Others (keys of function
+    secret sharing, authenticated values) define the methods below `draws` instead.
+    """
+
+    # Additive shares.
 
     @property
     def uniform(self) -> tuple[Words, ...]:
+        """The values that are uniform."""
         raise NotImplementedError
 
     @property
     def derived(self) -> tuple[Words, ...]:
+        """The values that follow from the uniform ones."""
         raise NotImplementedError
 
     def derive(self, *uniform: Array) -> tuple[Array, ...]:
+        """The derived values; the dealer's work."""
         raise NotImplementedError
+
+    # How it is dealt.
+
+    @property
+    def draws(self) -> int:
+        """How many numbers of draws it takes."""
+        return len(self.uniform) + len(self.derived)
+
+    def expand(self, network: Network, seeds: Local, number: int) -> list[Local]:
+        """What parties make of their seeds, by the draws from `number`: all but the derived values'
+        shares at party 0."""
+        others = network.by_rank(None, *[seeds] * (network.parties - 1))
+        holders = [seeds] * len(self.uniform) + [others] * len(self.derived)
+        words = (*self.uniform, *self.derived)
+        return [
+            keys.map(lambda key, w=w, n=n: w.draw(key, n))
+            for n, (keys, w) in enumerate(zip(holders, words, strict=True), number)
+        ]
+
+    def deal(self, network: Network, expanded: list[Local]) -> tuple[Local, ...]:
+        """What the dealer, who knows everyone's expansions, sends to whom: party 0's shares of the
+        derived values, each the difference to the others' sum."""
+        count = len(self.uniform)
+        values = self.derive(
+            *(w.group.sum(x.values) for w, x in zip(self.uniform, expanded, strict=False))
+        )
+        return tuple(
+            network.deliver(network.only(0, w.group.subtract(value, w.group.sum(x.values[1:]))))
+            for w, value, x in zip(self.derived, values, expanded[count:], strict=True)
+        )
+
+    def blank(self, network: Network) -> tuple[Local, ...]:
+        """Zeros in the form of what `deal` returns, for a program that is only planned."""
+        return tuple(network.only(0, jnp.zeros(w.shape, w.dtype)) for w in self.derived)
+
+    def assemble(
+        self, network: Network, expanded: list[Local], sent: tuple[Local, ...]
+    ) -> tuple[Local, ...]:
+        """The parties' shares, from what they expanded and what they were sent."""
+        count, rest = len(self.uniform), network.parties - 1
+        return (
+            *expanded[:count],
+            *(network.by_rank(s, *[x] * rest) for s, x in zip(sent, expanded[count:], strict=True)),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +118,7 @@ class Triple(Correlation):
 
     @property
     def group(self) -> Group:
-        return BOOLEAN if self.product == AND else ARITHMETIC
+        return self.product.group
 
     @property
     def uniform(self) -> tuple[Words, ...]:
@@ -96,7 +156,7 @@ class SquarePair(Correlation):
 
 
 @dataclasses.dataclass(frozen=True)
-class TruncationPair(Correlation):
+class TruncationMask(Correlation):
     """[r], [q0], [q1] for a masked division: see `quotients`."""
 
     shape: tuple[int, ...]
@@ -117,7 +177,7 @@ class TruncationPair(Correlation):
 
 
 @dataclasses.dataclass(frozen=True)
-class CarryMask(Correlation):
+class ThresholdMask(Correlation):
     """[u], the thresholds of the blocks of u shifted left by `shift`, and u's top bit.
 
     The thresholds and the bit are Boolean shares; see `ring.blocks`.

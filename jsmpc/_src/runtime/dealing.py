@@ -1,4 +1,8 @@
-"""How correlated randomness reaches the parties: dealt on the spot, planned, or dealt before."""
+"""How correlated randomness reaches the parties: dealt on the spot, planned, or dealt before.
+
+What the dealer sends is one per-party value or several for each correlation; what is in them, the
+correlation knows.
+"""
 
 from __future__ import annotations
 
@@ -52,11 +56,11 @@ Plan = tuple[Any, ...]
 class Dealer:
     """Deals in the same program, at the place where the material is used."""
 
-    def corrections(
-        self, network: Network, number: int, correlation: Correlation, draws: list[Local]
-    ) -> Any:
-        offline = network.during("offline")
-        return tuple(offline.deliver(c) for c in correct(correlation, draws))
+    def deal(
+        self, network: Network, number: int, correlation: Correlation, expanded: list[Local]
+    ) -> tuple[Local, ...]:
+        """What the dealer sends of a correlation at draw `number`."""
+        return correlation.deal(network.during("offline"), expanded)
 
     def scan(self, number: int, length: int) -> tuple[Any, Callable[[Any], Any]]:
         return (), lambda _: self
@@ -74,11 +78,11 @@ class Planner(Dealer):
     def __init__(self) -> None:
         self.entries: list[Any] = []
 
-    def corrections(
-        self, network: Network, number: int, correlation: Correlation, draws: list[Local]
-    ) -> Any:
+    def deal(
+        self, network: Network, number: int, correlation: Correlation, expanded: list[Local]
+    ) -> tuple[Local, ...]:
         self.entries.append(Dealt(number, correlation))
-        return tuple(jnp.zeros(w.shape, w.dtype) for w in correlation.derived)
+        return correlation.blank(network)
 
     def scan(self, number: int, length: int) -> tuple[Any, Callable[[Any], Any]]:
         inner = Planner()
@@ -117,8 +121,8 @@ class Planner(Dealer):
 class Supplied(Dealer):
     """Hands out what the offline phase dealt, in the order of the plan."""
 
-    def __init__(self, plan: Plan, corrections: Any):
-        self.remaining = list(zip(plan, corrections, strict=True))
+    def __init__(self, plan: Plan, sent: Any):
+        self.remaining = list(zip(plan, sent, strict=True))
 
     def _take(self, kind: Any, number: int) -> tuple[Any, Any]:
         if (
@@ -129,9 +133,9 @@ class Supplied(Dealer):
             raise MaterialError("the offline material does not belong to this function")
         return self.remaining.pop(0)
 
-    def corrections(
-        self, network: Network, number: int, correlation: Correlation, draws: list[Local]
-    ) -> Any:
+    def deal(
+        self, network: Network, number: int, correlation: Correlation, expanded: list[Local]
+    ) -> tuple[Local, ...]:
         entry, material = self._take(Dealt, number)
         if entry.correlation != correlation:
             raise MaterialError("the offline material does not belong to this function")
@@ -149,39 +153,16 @@ class Supplied(Dealer):
         return Planner().unbounded()
 
 
-def expand(network: Network, seeds: Local, number: int, correlation: Correlation) -> list[Local]:
-    """All that follows from the seeds: the uniform shares, and the derived ones but party 0's."""
-    others = network.by_rank(None, *[seeds] * (network.parties - 1))
-    holders = [seeds] * len(correlation.uniform) + [others] * len(correlation.derived)
-    words = (*correlation.uniform, *correlation.derived)
-    return [
-        keys.map(lambda key, i=i, w=w: prf.draw(key, number + i, w.shape, w.dtype))
-        for i, (keys, w) in enumerate(zip(holders, words, strict=True))
-    ]
-
-
-def correct(correlation: Correlation, draws: list[Local]) -> list[Array]:
-    """The dealer's work: party 0's shares of the derived values, from everyone's expansions."""
-    uniform, derived = correlation.uniform, correlation.derived
-    values = correlation.derive(
-        *(w.group.sum(d.values) for w, d in zip(uniform, draws, strict=False))
-    )
-    return [
-        w.group.subtract(value, w.group.sum(d.values[1:]))
-        for w, value, d in zip(derived, values, draws[len(uniform) :], strict=True)
-    ]
-
-
 def offline(network: Simulated, seeds: Local, plan: Plan) -> Any:
-    """The dealer's whole work for a plan: the corrections of each entry.
+    """The dealer's whole work for a plan: what it sends for each entry.
 
-    Those of a loop are stacked along a leading axis, an iteration a row.
+    What it sends for a loop is stacked along a leading axis, an iteration a row.
     """
     result: list[Any] = []
     for entry in plan:
         if isinstance(entry, Dealt):
-            draws = expand(network, seeds, entry.number, entry.correlation)
-            result.append(tuple(network.deliver(c) for c in correct(entry.correlation, draws)))
+            expanded = entry.correlation.expand(network, seeds, entry.number)
+            result.append(entry.correlation.deal(network, expanded))
         elif isinstance(entry, Looped):
 
             def iteration(index: Any, entry: Looped = entry) -> Any:
@@ -193,3 +174,16 @@ def offline(network: Simulated, seeds: Local, plan: Plan) -> Any:
             inner = seeds.map(lambda seed: prf.iterate(seed, entry.number, 0))
             result.append(offline(network, inner, entry.body))
     return tuple(result)
+
+
+def by_party(sent: Any) -> Any:
+    """What the dealer sent, for a mesh: stacked with a row for every party, zeros where it is none.
+
+    Each value becomes a `Local` of one array, of whose rows each device takes its own.
+    """
+
+    def stacked(x: Local) -> Local:
+        blank = jnp.zeros_like(x.example)
+        return Local([jnp.stack([blank if v is None else v for v in x.values])])
+
+    return jax.tree.map(stacked, sent, is_leaf=lambda x: isinstance(x, Local))

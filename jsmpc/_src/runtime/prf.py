@@ -1,7 +1,8 @@
-"""Keys and pseudorandom draws: ChaCha20 (RFC 8439) under 256-bit keys.
+"""Keys: ChaCha20 (RFC 8439) under 256-bit keys.
 
-A draw is the keystream of a key under a 96-bit nonce that nothing else uses. The nonce's third
-word separates the uses: draws, keys derived for loop iterations, keys derived for a purpose.
+A draw, of a `ring.groups.Group`, is the keystream of a key under a 96-bit nonce that nothing else
+uses. The nonce's third word separates the uses: draws, keys derived for loop iterations, keys
+derived for a purpose.
 """
 
 from __future__ import annotations
@@ -100,14 +101,3 @@ def iterate(key: Array, site: int, index: Any) -> Array:
 def _first_words(key: Array, nonce: Array) -> Array:
     nonces = jnp.broadcast_to(nonce, (*key.shape[:-1], 3))
     return kernels.keystream(key, nonces, 1)[..., :8, 0]
-
-
-def draw(key: Array, number: int, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Uniform words: the `number`-th draw under a key.
-
-    Args:
-      key: uint32[8].
-      number: which draw; a number must not be drawn twice under one key.
-      shape, dtype: of the result; `uint8`, `uint16`, `uint32` or `uint64`.
-    """
-    return kernels.draw(key, number, shape, dtype)
