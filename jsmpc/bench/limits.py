@@ -154,7 +154,7 @@ def ring_operations(workload: Workload, settings: Settings) -> int:
     """Multiplies and adds of the local products: two a party, and one of the dealer's."""
     protocol = settings.make()
     products = 1 if protocol.size == 1 else 2 * protocol.size
-    dealt = 1 if protocol.has_dealer and settings.phase == "both" else 0
+    dealt = 1 if protocol.dealer and settings.phase == "both" else 0
     return 2 * (products + dealt) * workload.multiply_adds
 
 

@@ -46,7 +46,7 @@ class Settings:
         if self.protocol == "additive":
             names = tuple(f"party{i}" for i in range(self.parties or 2))
             return jsmpc.Additive(parties=names, bits=self.bits)
-        fixed = {"replicated": jsmpc.Replicated3, "plain": jsmpc.Plain}[self.protocol]
+        fixed: Any = {"replicated": jsmpc.Replicated3, "plain": jsmpc.Plain}[self.protocol]
         protocol: jsmpc.Protocol = fixed(bits=self.bits)
         if self.parties not in (None, protocol.size):
             raise jsmpc.ProtocolError(

@@ -119,8 +119,8 @@ def record(f: Callable[..., Any], *args: Any) -> tuple[Recorder, Any]:
 
 def words_of(args: Sequence[Any]) -> list[Any]:
     """The arrays of arguments, shares by their components: the inputs of a traced program."""
-    shares = [x for x in jax.tree.leaves(args, is_leaf=is_share)]
-    return [c for x in shares for c in (x.components if is_share(x) else (jnp.asarray(x),))]
+    leaves = jax.tree.leaves(args, is_leaf=is_share)
+    return [c for x in leaves for c in (x.components if is_share(x) else (jnp.asarray(x),))]
 
 
 def program_of(secure: Any, *args: Any) -> Callable[..., Any]:

@@ -18,11 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jsmpc
 from harness import A, B, key, split
 from jsmpc._src import kernels
 from jsmpc._src.network.simulated import Simulated
-from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
@@ -67,8 +65,7 @@ class Observed:
 
     def _direct(self, seeds: Any, *stacked: Any) -> Any:
         net = Simulated(self.smpc.size)
-        kind = Replica if isinstance(self.smpc.unpack(net, (seeds,)), Replica) else Local
-        ctx = Context(net, kind(list(seeds)))
+        ctx = Context(net, self.smpc.unpack(net, (seeds,)))
         with known_seeds_draw_zero():
             out = self.f(ctx, *(self.smpc.unpack(net, (s,)) for s in stacked))
         return [net.pack(x)[0] for x in out]
@@ -85,11 +82,6 @@ class Observed:
         with jax.enable_x64(True):
             messages, out = self._compiled(seeds, *stacked)
             return [np.asarray(m) for m in messages], [np.asarray(x) for x in out]
-
-
-def components(smpc: Protocol, party: int) -> tuple[int, ...]:
-    """The places of the stacked components, and of the seeds, that a party holds."""
-    return (party, (party + 1) % 3) if isinstance(smpc, jsmpc.Replicated3) else (party,)
 
 
 def seeds_of(smpc: Protocol, seed: int, known: Sequence[int] = ()) -> np.ndarray:
@@ -211,7 +203,7 @@ def leaks(
         shares = split(smpc, 50 + number, operands)
         messages, results = observed(seeds_of(smpc, 60 + number), *shares)
         for parties in coalitions:
-            held = sorted({c for party in parties for c in components(smpc, party)})
+            held = sorted({c for party in parties for c in smpc.holds(party)})
             what = f"parties {parties}, secret {pattern}"
             own = [s[c] for s in shares for c in held]
             seen = [*own, *_received(observed, messages, parties)]
@@ -256,5 +248,4 @@ def _moved(stacked: np.ndarray, held: Sequence[int], operand: A | B) -> np.ndarr
 
 def largest_coalitions(smpc: Protocol) -> list[tuple[int, ...]]:
     """The allowed sets of corrupt parties that are part of no other."""
-    corrupt = 1 if isinstance(smpc, jsmpc.Replicated3) else smpc.size - 1
-    return list(itertools.combinations(range(smpc.size), corrupt))
+    return list(itertools.combinations(range(smpc.size), smpc.corruptions))

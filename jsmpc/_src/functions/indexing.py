@@ -18,7 +18,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jsmpc._src.network.values import Local, Replica
+from jsmpc._src.network.values import PerParty
 from jsmpc._src.protocols.base import Protocol, Shared
 from jsmpc._src.ring import bilinear, blocks
 from jsmpc._src.ring.bilinear import MULTIPLY, Bilinear
@@ -100,17 +100,17 @@ def public_one_hot(smpc: Protocol, x: Any, count: int, clip: bool) -> Any:
 
 def _product(smpc: Protocol, ctx: Context, f: Bilinear, x: Any, y: Any) -> Any:
     """f(x, y), where each may be shared or public."""
-    if not isinstance(x, Local | Replica):
-        if not isinstance(y, Local | Replica):
+    if not isinstance(x, PerParty):
+        if not isinstance(y, PerParty):
             return f((x, y))
         return y.map(lambda w: f((x, w)))
-    if not isinstance(y, Local | Replica):
+    if not isinstance(y, PerParty):
         return x.map(lambda w: f((w, y)))
     return smpc.product(ctx, f, x, y)
 
 
 def _local(x: Any, f: Any) -> Any:
-    return x.map(f) if isinstance(x, Local | Replica) else f(x)
+    return x.map(f) if isinstance(x, PerParty) else f(x)
 
 
 def _windows(x: Any, axis: int, count: int) -> Any:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jsmpc._src.network.network import AXIS, Network
-from jsmpc._src.network.values import Local, Replica
+from jsmpc._src.network.values import Local, PerParty, Replica
 
 Array = jax.Array
 
@@ -66,7 +66,7 @@ class Mesh(Network):
     def pair(self, own: Local, next: Local) -> Replica:
         return Replica([own.example, next.example])
 
-    def pack(self, x: Local | Replica) -> tuple[Array, ...]:
+    def pack(self, x: PerParty) -> tuple[Array, ...]:
         return tuple(v[None] for v in x.values)
 
     def unpack_local(self, stacked: tuple[Array, ...]) -> Local:

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from jsmpc._src.network.values import Local, Replica
+from jsmpc._src.network.values import Local, PerParty, Replica
 
 AXIS = "party"
 
@@ -87,7 +87,7 @@ class Network(abc.ABC):
     # Between per-party values and arrays with the party on the leading axis.
 
     @abc.abstractmethod
-    def pack(self, x: Local | Replica) -> tuple[Any, ...]:
+    def pack(self, x: PerParty) -> tuple[Any, ...]:
         """Stacked arrays: in simulation one, on a mesh one for each component a party holds."""
 
     @abc.abstractmethod

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jsmpc._src.network.messages import held_p, message_p
 from jsmpc._src.network.network import Network
-from jsmpc._src.network.values import Local, Replica
+from jsmpc._src.network.values import Local, PerParty, Replica
 
 Array = jax.Array
 
@@ -84,7 +84,7 @@ class Simulated(Network):
             for o, n in zip(own.values, (next.values[-1], *next.values[:-1]), strict=True)
         )
 
-    def pack(self, x: Local | Replica) -> tuple[Array, ...]:
+    def pack(self, x: PerParty) -> tuple[Array, ...]:
         return (jnp.stack(x.values),)
 
     def unpack_local(self, stacked: tuple[Array, ...]) -> Local:

@@ -35,7 +35,7 @@ from jsmpc._src.runtime.correlations import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Additive(Protocol):
+class Additive(Protocol[Local]):
     """Additive sharing among n >= 2 parties with a dealer of correlated randomness.
 
     Guarantee: against semi-honest parties, up to n-1 of them together, nothing leaks but the
@@ -62,7 +62,6 @@ class Additive(Protocol):
     parties: tuple[str, ...] = ("party0", "party1")
     dealer: str = "dealer"
 
-    has_dealer: ClassVar[bool] = True
     references: ClassVar[tuple[str, ...]] = (
         "D. Beaver, Efficient multiparty protocols using circuit randomization, CRYPTO 1991",
         "I. Damgård et al., Multiparty computation from somewhat homomorphic encryption, "
@@ -81,6 +80,13 @@ class Additive(Protocol):
             raise ProtocolError(f"additive sharing needs at least 2 parties, not {self.size}")
         if self.dealer in self.parties:
             raise ProtocolError(f"the dealer {self.dealer!r} must not be one of the parties")
+
+    @property
+    def corruptions(self) -> int:
+        return self.size - 1
+
+    def unpack(self, network: Network, stacked: tuple[Array, ...]) -> Local:
+        return network.unpack_local(stacked)
 
     def setup(self, network: Network, key: Array) -> Local:
         """One seed for each party, in common with the dealer."""

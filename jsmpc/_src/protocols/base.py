@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ import numpy as np
 
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.network.network import Network
-from jsmpc._src.network.values import Local
+from jsmpc._src.network.values import Local, PerParty
 from jsmpc._src.protocols import circuits
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import AND, MULTIPLY, Bilinear
@@ -29,17 +29,23 @@ from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
 
 Array = jax.Array
-Shared = Any  # Local or Replica: the protocol's own kind of per-party value
+Shared = PerParty  # of functions that do not care which
+
+V = TypeVar("V", bound=PerParty)  # a protocol's own kind of per-party value
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
-    """Base of the protocols.
+class Protocol(Generic[V]):
+    """Base of the protocols, over their own kind of per-party value, `Local` or `Replica`.
 
     Attributes:
       parties: the parties' names, in the order of their ranks.
       bits: the ring's width, 32 or 64.
       encoding: how numbers become ring elements.
+      corruptions: how many parties may be corrupt together without learning anything.
+      dealer: the name of the dealer that the parties trust; None without one.
+      references: where the protocol was published.
+      arrays: of how many arrays a party's share is: 2 for a value and its MAC.
 
     Example:
       >>> import jsmpc
@@ -53,7 +59,7 @@ class Protocol:
     encoding: FixedPoint = FixedPoint()
 
     references: ClassVar[tuple[str, ...]] = ()
-    has_dealer: ClassVar[bool] = False
+    arrays: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if len(set(self.parties)) != len(self.parties):
@@ -70,6 +76,14 @@ class Protocol:
     def size(self) -> int:
         """The number of parties."""
         return len(self.parties)
+
+    @property
+    def corruptions(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def dealer(self) -> str | None:
+        return None
 
     def rank(self, party: str | int) -> int:
         """The rank of a party given by name or rank."""
@@ -100,8 +114,17 @@ class Protocol:
 
     # Sharing: what the owner of a value does, outside of the protocol.
 
-    def split(self, key: Array, words: Array, group: Group) -> list[Array]:
+    def establish(self, network: Network, key: Array) -> Any:
+        """What the parties keep beyond a call: shares of a MAC key, for instance. None by default.
+
+        One state is common to sharing, to all runs (`Context.state`) and to opening.
+        """
+        return None
+
+    def split(self, key: Array, words: Array, group: Group, state: Any = None) -> list[Any]:
         """Uniform words, one for each party, that sum to `words` in the group.
+
+        A protocol whose shares are of several arrays returns a tuple of them for each party.
 
         Guarantee: all but one of them are uniform and independent of `words`.
         """
@@ -115,27 +138,42 @@ class Protocol:
         """The seeds of a run, expanded from one key (in simulation) or the parties' own."""
         raise NotImplementedError
 
-    def unpack(self, network: Network, stacked: tuple[Array, ...]) -> Shared:
-        """Shares from arrays with the party on the leading axis; `network.pack` goes back."""
-        return network.unpack_local(stacked)
+    # Between per-party values and arrays with the party on the leading axis.
 
-    def placed(self, stacked: Array) -> tuple[Array, ...]:
-        """The components that each party holds on a mesh, from those of the simulation."""
-        return (stacked,)
+    def pack(self, network: Network, x: V) -> tuple[Array, ...]:
+        """Stacked arrays: in simulation `arrays`, on a mesh each component that a party holds."""
+        return network.pack(x)
+
+    def unpack(self, network: Network, stacked: tuple[Array, ...]) -> V:
+        """The inverse of `pack`, for shares and for seeds."""
+        raise NotImplementedError
+
+    def holds(self, rank: int) -> tuple[int, ...]:
+        """The rows of stacked arrays, of shares and of seeds, that a party holds."""
+        return (rank,)
+
+    def placed(self, *stacked: Array) -> tuple[Array, ...]:
+        """The components that each party holds on a mesh, from stacked arrays."""
+        columns = zip(*map(self.holds, range(self.size)), strict=True)
+        return tuple(x[np.asarray(rows)] for rows in columns for x in stacked)
+
+    def collected(self, components: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The inverse of `placed`; what is stacked already is left as it is."""
+        return components[: self.arrays]
 
     # Linear operations need no message: shares add, and scale by public words, by `+` and `*`.
 
-    def constant(self, ctx: Context, words: Any) -> Shared:
+    def constant(self, ctx: Context, words: Any) -> V:
         """Shares of public words (additive and Boolean alike)."""
         raise NotImplementedError
 
-    def add_ap(self, ctx: Context, x: Shared, words: Any) -> Shared:
+    def add_ap(self, ctx: Context, x: V, words: Any) -> V:
         return x + self.constant(ctx, words)
 
-    def xor_bp(self, ctx: Context, x: Shared, words: Any) -> Shared:
+    def xor_bp(self, ctx: Context, x: V, words: Any) -> V:
         return x ^ self.constant(ctx, words)
 
-    def not_b(self, ctx: Context, x: Shared) -> Shared:
+    def not_b(self, ctx: Context, x: V) -> V:
         """The complement of a shared bit."""
         return self.xor_bp(ctx, x, jnp.ones(x.shape, x.dtype))
 
@@ -145,20 +183,18 @@ class Protocol:
         self,
         ctx: Context,
         f: Bilinear,
-        x: Shared,
-        y: Shared,
+        x: V,
+        y: V,
         divisor: int | None = None,
-        addend: Shared | None = None,
-    ) -> Shared:
+        addend: V | None = None,
+    ) -> V:
         """[f(x, y) + addend], divided by a public divisor if one is given, as by `truncate`.
 
         The addend, of the result's shape, is free: it joins before the division.
         """
         raise NotImplementedError
 
-    def _finish(
-        self, ctx: Context, z: Shared, divisor: int | None, addend: Shared | None = None
-    ) -> Shared:
+    def _finish(self, ctx: Context, z: V, divisor: int | None, addend: V | None = None) -> V:
         """The rest of a product, where its shares are ordinary ones before the division."""
         z = z if addend is None else z + addend
         return z if divisor is None else self.truncate(ctx, z, divisor)
@@ -166,34 +202,34 @@ class Protocol:
     def mul_aa(
         self,
         ctx: Context,
-        x: Shared,
-        y: Shared,
+        x: V,
+        y: V,
         divisor: int | None = None,
-        addend: Shared | None = None,
-    ) -> Shared:
+        addend: V | None = None,
+    ) -> V:
         """[x·y + addend], elementwise; see `product`."""
         return self.product(ctx, MULTIPLY, x, y, divisor, addend)
 
-    def square(self, ctx: Context, x: Shared, divisor: int | None = None) -> Shared:
+    def square(self, ctx: Context, x: V, divisor: int | None = None) -> V:
         """[x²], elementwise; see `product`."""
         return self.product(ctx, MULTIPLY, x, x, divisor)
 
-    def and_bb(self, ctx: Context, x: Shared, y: Shared) -> Shared:
+    def and_bb(self, ctx: Context, x: V, y: V) -> V:
         """[x & y] of Boolean shares; see `product`."""
         return self.product(ctx, AND, x, y)
 
-    def or_bb(self, ctx: Context, x: Shared, y: Shared) -> Shared:
+    def or_bb(self, ctx: Context, x: V, y: V) -> V:
         """[x | y] of Boolean shares, as x ^ y ^ (x & y)."""
         return x ^ y ^ self.and_bb(ctx, x, y)
 
-    def truncate(self, ctx: Context, x: Shared, divisor: int) -> Shared:
+    def truncate(self, ctx: Context, x: V, divisor: int) -> V:
         """[x / divisor], signed, off by less than one for every |x| <= 2^(k-2), always."""
         raise NotImplementedError
 
     # Comparison and conversion. A protocol may compute any of these in a way of its own; here they
     # are circuits over `and_bb`, whose first words a protocol makes from its shares.
 
-    def msbs(self, ctx: Context, x: Shared, offsets: Sequence[int]) -> list[Shared]:
+    def msbs(self, ctx: Context, x: V, offsets: Sequence[int]) -> list[V]:
         """[sign bit of x + c] in `uint8`, for each public offset c.
 
         The sign of u + v is the top bits of u and v, xored with the carry into the top position,
@@ -205,28 +241,28 @@ class Protocol:
         pairs = self.generate_propagate_blocks(ctx, x, offsets)
         return [top ^ carry(gp, blocks.count(self.bits)) for gp, top in pairs]
 
-    def msb(self, ctx: Context, x: Shared) -> Shared:
+    def msb(self, ctx: Context, x: V) -> V:
         """[sign bit of x] in `uint8`; see `msbs`."""
         return self.msbs(ctx, x, (0,))[0]
 
-    def less(self, ctx: Context, x: Shared, y: Shared) -> Shared:
+    def less(self, ctx: Context, x: V, y: V) -> V:
         """[x < y] in `uint8`, for |x - y| < 2^(k-1)."""
         return self.msb(ctx, x - y)
 
-    def is_zero(self, ctx: Context, x: Shared) -> Shared:
+    def is_zero(self, ctx: Context, x: V) -> V:
         """[x = 0] in `uint8`: every block of u + (v - 1) propagates, for x = u + v."""
         both = functools.partial(self.and_bb, ctx)
         return circuits.all_set(both, self.propagate_blocks(ctx, x), blocks.count(self.bits))
 
-    def equal(self, ctx: Context, x: Shared, y: Shared) -> Shared:
+    def equal(self, ctx: Context, x: V, y: V) -> V:
         """[x = y] in `uint8`."""
         return self.is_zero(ctx, x - y)
 
-    def relu(self, ctx: Context, x: Shared) -> Shared:
+    def relu(self, ctx: Context, x: V) -> V:
         """[max(x, 0)]."""
         return self.mul_ba(ctx, self.not_b(ctx, self.msb(ctx, x)), x)
 
-    def a2b(self, ctx: Context, x: Shared) -> Shared:
+    def a2b(self, ctx: Context, x: V) -> V:
         """[x] shared by xor, from x = u + v shared by addition, by a parallel-prefix adder.
 
         Words narrower than the ring's are the lowest bits of a value: cast the shares first.
@@ -237,8 +273,8 @@ class Protocol:
         return circuits.add(functools.partial(self.and_bb, ctx), generate, propagate)
 
     def generate_propagate_blocks(
-        self, ctx: Context, x: Shared, offsets: Sequence[int]
-    ) -> list[tuple[Shared, Shared]]:
+        self, ctx: Context, x: V, offsets: Sequence[int]
+    ) -> list[tuple[V, V]]:
         """Boolean shares of what the signs of x + c = u + v follow from, for public offsets c.
 
         Returns, for each offset:
@@ -248,29 +284,29 @@ class Protocol:
         """
         raise NotImplementedError
 
-    def propagate_blocks(self, ctx: Context, x: Shared) -> Shared:
+    def propagate_blocks(self, ctx: Context, x: V) -> V:
         """Boolean shares of a word whose lower half tells for each block of u + (v - 1) whether it
         propagates a carry, for x = u + v: whether u equals -v there."""
         raise NotImplementedError
 
-    def generate_propagate(self, ctx: Context, x: Shared) -> tuple[Shared, Shared]:
+    def generate_propagate(self, ctx: Context, x: V) -> tuple[V, V]:
         """[g] = [u & v], [p] = [u ^ v] for x = u + v, Boolean shares of whole words."""
         raise NotImplementedError
 
-    def b2a(self, ctx: Context, b: Shared) -> Shared:
+    def b2a(self, ctx: Context, b: V) -> V:
         """[b] shared by addition, from a bit b shared by xor."""
         raise NotImplementedError
 
-    def mul_ba(self, ctx: Context, b: Shared, x: Shared) -> Shared:
+    def mul_ba(self, ctx: Context, b: V, x: V) -> V:
         """[b·x] for a bit b shared by xor and x shared by addition, of one shape."""
         return self.mul_aa(ctx, self.b2a(ctx, b), x)
 
     # Disclosure.
 
-    def open(self, ctx: Context, x: Shared, group: Group = ARITHMETIC) -> Array:
+    def open(self, ctx: Context, x: V, group: Group = ARITHMETIC) -> Array:
         """The value, known to every party."""
         raise NotImplementedError
 
-    def open_to(self, ctx: Context, x: Shared, rank: int, group: Group = ARITHMETIC) -> Local:
+    def open_to(self, ctx: Context, x: V, rank: int, group: Group = ARITHMETIC) -> Local:
         """The value, known to the party `rank` alone."""
         raise NotImplementedError

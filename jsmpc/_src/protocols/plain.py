@@ -19,7 +19,7 @@ from jsmpc._src.runtime.context import Context
 
 
 @dataclasses.dataclass(frozen=True)
-class Plain(Protocol):
+class Plain(Protocol[Local]):
     """Fixed-point arithmetic in the clear, by one party.
 
     Guarantee: none; it hides nothing. Cost: no message. Truncation rounds to the nearest.
@@ -34,6 +34,13 @@ class Plain(Protocol):
     """
 
     parties: tuple[str, ...] = ("nobody",)
+
+    @property
+    def corruptions(self) -> int:
+        return 0
+
+    def unpack(self, network: Network, stacked: tuple[Array, ...]) -> Local:
+        return network.unpack_local(stacked)
 
     def setup(self, network: Network, key: Array) -> Local:
         return network.hosted([key])

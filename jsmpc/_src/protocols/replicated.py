@@ -26,7 +26,7 @@ from jsmpc._src.runtime.context import Context
 
 
 @dataclasses.dataclass(frozen=True)
-class Replicated3(Protocol):
+class Replicated3(Protocol[Replica]):
     """Replicated secret sharing among three parties, without a dealer.
 
     Guarantee: against one semi-honest party nothing leaks but the program and all shapes. Two
@@ -58,6 +58,10 @@ class Replicated3(Protocol):
         if self.size != 3:
             raise ProtocolError(f"replicated sharing needs exactly 3 parties, not {self.size}")
 
+    @property
+    def corruptions(self) -> int:
+        return 1
+
     def setup(self, network: Network, key: Array) -> Replica:
         """Party i draws a seed k_i and sends it to party i - 1. 1 round, 32 bytes a party."""
         own = network.hosted([prf.derive(prf.iterate(key, 0, i), "own") for i in range(3)])
@@ -66,8 +70,8 @@ class Replicated3(Protocol):
     def unpack(self, network: Network, stacked: tuple[Array, ...]) -> Replica:
         return network.unpack_replica(stacked)
 
-    def placed(self, stacked: Array) -> tuple[Array, ...]:
-        return stacked, jnp.roll(stacked, -1, axis=0)
+    def holds(self, rank: int) -> tuple[int, ...]:
+        return rank, (rank + 1) % 3
 
     def constant(self, ctx: Context, words: Any) -> Replica:
         """Component 0 is the constant, the others are zero."""

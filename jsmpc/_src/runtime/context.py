@@ -31,6 +31,7 @@ class Context:
       network: the parties' network.
       seeds: the parties' keys, uint32[8] each: for a dealer protocol those shared with the
         dealer (Local), for replicated sharing those shared with a neighbour (Replica).
+      state: what the parties keep beyond a run; see `Protocol.establish`.
 
     The bodies of loops are transformed by `optimize`, e.g. `kernels.optimize`.
     """
@@ -41,11 +42,13 @@ class Context:
         seeds: Any,
         dealer: Dealer | None = None,
         optimize: Callable[[Any], Any] = lambda f: f,
+        state: Any = None,
     ):
         self.network = network
         self.seeds = seeds
         self._dealer = dealer or Dealer()
         self.optimize = optimize
+        self.state = state
         self._drawn = 0
 
     def _number(self, count: int = 1) -> int:
@@ -67,7 +70,7 @@ class Context:
 
     def _enter(self, number: int, index: Any, dealer: Dealer) -> Context:
         seeds = self.seeds.map(lambda seed: prf.iterate(seed, number, index))
-        return Context(self.network, seeds, dealer, self.optimize)
+        return Context(self.network, seeds, dealer, self.optimize, self.state)
 
     def scan(
         self,
