@@ -57,6 +57,11 @@ def test_wrong_parties():
     for names in (("a", "b"), ("a", "b", "c", "d")):
         with pytest.raises(jsmpc.ProtocolError, match="exactly 3"):
             jsmpc.Replicated3(parties=names)
+    for names in ((0, 1), ("bob", 1), ("bob", "")):
+        with pytest.raises(jsmpc.ProtocolError, match="names must be strings"):
+            jsmpc.Additive(parties=names)
+    with pytest.raises(jsmpc.ProtocolError, match="names must be strings"):
+        jsmpc.Replicated3(parties=(0, 1, 2))
     with pytest.raises(jsmpc.ProtocolError, match="at least 2"):
         jsmpc.Additive(parties=1)
     with pytest.raises(jsmpc.ProtocolError, match="differ"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
@@ -149,3 +150,19 @@ def test_material_in_transformations_or_with_words_cut_is_refused():
     with pytest.raises(jsmpc.MaterialError, match="cut by JAX's 32-bit mode"):
         square.online(jax.device_put(jax.device_get(material)), x)
     square.online(material, x)
+
+
+def test_of_many_threads_one_gets_the_material():
+    square, x = jsmpc.secure(lambda x: x * x), shared(PROTOCOLS[2])["x"]
+    material = square.offline(KEY, x)
+
+    def use(_):
+        try:
+            return square.online(material, x)
+        except jsmpc.MaterialError:
+            return None
+
+    with futures.ThreadPoolExecutor(8) as pool:
+        results = [r for r in pool.map(use, range(16)) if r is not None]
+    assert len(results) == 1
+    np.testing.assert_allclose(jsmpc.reveal(results[0]), X * X, atol=1e-4)

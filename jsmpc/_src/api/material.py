@@ -15,7 +15,7 @@ from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.runtime.dealing import Plan
 
 # The numbers of what has been used in this process: a copy read from disk is no other material.
-_SPENT: set[bytes] = set()
+_SPENT: dict[bytes, object] = {}
 
 
 class _Number:
@@ -110,12 +110,12 @@ class Material:
                 "or cut by JAX's 32-bit mode. Copy and store material whole (pickle, copy)"
             )
         refuse_transformation("online")
-        if self._number.value in _SPENT:
+        own = object()
+        if _SPENT.setdefault(self._number.value, own) is not own:  # one step, also among threads
             raise MaterialError(
                 "the material has been used: used twice, its masks would disclose differences of "
                 "secrets. Call .offline again with a new key"
             )
-        _SPENT.add(self._number.value)
 
 
 def refuse_transformation(phase: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +20,7 @@ from jsmpc._src.protocols.base import Array, Protocol
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.division import public_quotient
+from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
@@ -68,6 +69,16 @@ class Additive(Protocol[Local]):
         "CRYPTO 2012",
         "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020",
     )
+
+    if TYPE_CHECKING:  # what the generated one takes, and makes names of
+
+        def __init__(
+            self,
+            parties: int | Sequence[str] = ...,
+            bits: int = ...,
+            encoding: FixedPoint = ...,
+            dealer: str = ...,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         parties = self.parties

@@ -62,6 +62,11 @@ class Protocol(Generic[V]):
     arrays: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        if not all(isinstance(p, str) and p for p in self.parties):
+            raise ProtocolError(
+                f"the parties' names must be strings, not {self.parties!r}. Numbers are ranks: "
+                "jsmpc.reveal(x, to=0)"
+            )
         if len(set(self.parties)) != len(self.parties):
             raise ProtocolError(f"the parties' names must differ: {self.parties}")
         if not isinstance(self.encoding, FixedPoint):
