@@ -262,7 +262,7 @@ class SecureFunction(Generic[P, R]):
             if not is_secret(x):
                 return x
             value = x.value & np.uint8(1) if x.dtype == BOOL else x.value
-            return Words(network.pack(value), protocol, x.dtype)
+            return Words(protocol.pack(network, value), protocol, x.dtype)
 
         evaluator = Evaluator(protocol, ctx, unfit={})
         out = evaluator.evaluate(jaxpr, [load(x) for x in leaves])
@@ -280,7 +280,8 @@ class SecureFunction(Generic[P, R]):
         dealer: dealing.Dealer | None = None,
     ) -> Any:
         network = Simulated(call.protocol.size)
-        ctx = Context(network, call.protocol.setup(network, key), dealer, optimize)
+        seeds, state = call.protocol.setup(network, key), call.protocol.state
+        ctx = Context(network, seeds, dealer, optimize, state)
         return self._evaluate(call, ctx, leaves)
 
     def _simulate(self, call: Call, key: Array, leaves: list[Any]) -> Any:
@@ -324,7 +325,7 @@ class SecureFunction(Generic[P, R]):
         def run(network: Network, seeds: Any, corrections: Any, leaves: Any) -> Any:
             unpacked = call.protocol.unpack(network, seeds)
             dealt = dealing.Supplied(plan, corrections)
-            ctx = Context(network, unpacked, dealt, kernels.optimize)
+            ctx = Context(network, unpacked, dealt, kernels.optimize, call.protocol.state)
             return self._evaluate(call, ctx, leaves)
 
         if self._mesh is None:

@@ -64,12 +64,11 @@ def share(key: Any, tree: Any, protocol: Protocol, mesh: Mesh | None = None) -> 
     with jax.enable_x64(True):
         parts = _split(protocol, tuple(map(tracing.is_traced, arrays)), key, arrays)
     shares = []
-    for array, stacked in zip(arrays, parts, strict=True):
-        components = (stacked,)
+    for array, components in zip(arrays, parts, strict=True):
         if mesh is not None:
             with jax.enable_x64(True):
                 sharding = NamedSharding(mesh, PartitionSpec(AXIS))
-                components = jax.device_put(protocol.placed(stacked), sharding)
+                components = jax.device_put(protocol.placed(*components), sharding)
         shares.append(Share(components, protocol, array.dtype))
     return jax.tree.unflatten(treedef, shares)
 
@@ -125,21 +124,23 @@ def _check_kind(array: Array, name: str) -> None:
 
 def _split_program(
     protocol: Protocol, traced: tuple[bool, ...], key: Array, arrays: list[Array]
-) -> list[Array]:
-    """The arrays' shares, poisoned where values that could not be checked do not fit."""
+) -> list[tuple[Array, ...]]:
+    """The arrays' shares, stacked by party; poisoned where values that could not be checked do not fit."""
 
-    def split(key: Array, arrays: list[Array]) -> list[Array]:
+    def split(key: Array, arrays: list[Array]) -> list[tuple[Array, ...]]:
         result = []
         for i, array in enumerate(arrays):
             group = BOOLEAN if array.dtype == jnp.bool_ else ARITHMETIC
-            parts = protocol.split(prf.iterate(key, 1, i), protocol.encode(array), group)
-            stacked = jnp.stack(parts)
+            words, state = protocol.encode(array), protocol.state
+            parts = protocol.split(prf.iterate(key, 1, i), words, group, state)
+            columns = zip(*parts, strict=True) if protocol.arrays > 1 else [parts]
+            stacked = [jnp.stack(column) for column in columns]
             if group is BOOLEAN:
-                stacked = stacked & np.uint8(1)
+                stacked = [s & np.uint8(1) for s in stacked]
             if traced[i]:
                 fits = protocol.encoding.fits(array, protocol.ring)
-                stacked = poison.poisoned_where(~fits, stacked)
-            result.append(stacked)
+                stacked = [poison.poisoned_where(~fits, s) for s in stacked]
+            result.append(tuple(stacked))
         return result
 
     return fresh.per_element(split)(key, arrays)
@@ -188,7 +189,7 @@ def _reveal_leaf(x: Any, to: str | int | None) -> Any:
         return reveal_public(x, to)
     rank = None if to is None else x.protocol.rank(to)
     with jax.enable_x64(True):
-        value = _opened(x.protocol, x.dtype, rank, x.components[:1])
+        value = _opened(x.protocol, x.dtype, rank, x.protocol.collected(x.components))
         if tracing.is_traced(x.components[0]) and jnp.issubdtype(x.dtype, jnp.floating):
             value = jnp.where(poison.is_poisoned(x), jnp.asarray(np.nan, value.dtype), value)
         return value
@@ -198,7 +199,7 @@ def _open_program(
     protocol: Protocol, dtype: Any, rank: int | None, components: tuple[Array, ...]
 ) -> Array:
     network = Simulated(protocol.size)
-    ctx = Context(network, None)
+    ctx = Context(network, None, state=protocol.state)
     secret = protocol.unpack(network, components)
     if rank is None:
         return disclosure.reveal(protocol, ctx, secret, dtype)

@@ -119,6 +119,11 @@ class Protocol(Generic[V]):
 
     # Sharing: what the owner of a value does, outside of the protocol.
 
+    @property
+    def state(self) -> Any:
+        """What `establish` gave, where the protocol keeps it; common to share, secure, reveal."""
+        return None
+
     def establish(self, network: Network, key: Array) -> Any:
         """What the parties keep beyond a call: shares of a MAC key, for instance. None by default.
 
