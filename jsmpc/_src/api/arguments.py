@@ -40,7 +40,9 @@ class Words:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def share(self) -> Share:
-        return Share(self.components, self.protocol, self.dtype)
+        share = Share(self.components, self.protocol, self.dtype)
+        share._fits = True
+        return share
 
 
 def is_words(x: Any) -> bool:
@@ -115,30 +117,50 @@ def flatten(
         _require_hashable(name, place, value)
     dynamic = [None if i in static.positions else a for i, a in enumerate(args)]
     named = {n: None if n in static.names else a for n, a in kwargs.items()}
-    paths, treedef = jax.tree_util.tree_flatten_with_path((dynamic, named), is_leaf=is_share)
-    leaves = [_leaf(name, path, x) for path, x in paths]
+    found, treedef = jax.tree.flatten((dynamic, named), is_leaf=is_share)
+    try:
+        leaves = [_leaf(x) for x in found]
+    except _NoArray:
+        raise TypeError(_no_array(name, (dynamic, named))) from None
     protocol = _common_protocol(name, [x for x in leaves if is_words(x)])
-    shares = [x for _, x in paths if is_share(x)]
+    shares = [x for x in found if is_share(x)]
     return Call(treedef, tuple(fixed), protocol, compat.x64_enabled()), leaves, shares
 
 
-def _leaf(name: str, path: Any, x: Any) -> Any:
-    if is_share(x):
-        checked(x)
-        return Words(x.components, x.protocol, x.dtype)
-    if isinstance(x, jax.ShapeDtypeStruct):
+class _NoArray(Exception):
+    """An argument that is neither an array nor a share."""
+
+
+def _array(x: Any) -> Any:
+    if isinstance(x, jax.Array | jax.ShapeDtypeStruct):
         return x
     try:
         if isinstance(x, str | bytes):  # of which JAX makes dtypes
             raise TypeError
-        array = x if isinstance(x, jax.Array) else jnp.asarray(x)
+        return jnp.asarray(x)
     except (TypeError, ValueError):
-        where = jax.tree_util.keystr(path[1:])
-        raise TypeError(
-            f"an argument of {name} ({where}) is neither an array nor a share but of type "
-            f"{type(x).__name__}. Name it in static_argnums or static_argnames, or close over it"
-        ) from None
-    return fresh.without_tangent(array)
+        raise _NoArray from None
+
+
+def _leaf(x: Any) -> Any:
+    if is_share(x):
+        checked(x)
+        return Words(x.components, x.protocol, x.dtype)
+    return fresh.without_tangent(_array(x))
+
+
+def _no_array(name: str, arguments: Any) -> str:
+    """What is wrong about the first argument that is no array, without its value."""
+    for path, x in jax.tree_util.tree_flatten_with_path(arguments, is_leaf=is_share)[0]:
+        try:
+            _array(x) if not is_share(x) else None
+        except _NoArray:
+            return (
+                f"an argument of {name} ({jax.tree_util.keystr(path[1:])}) is neither an array nor "
+                f"a share but of type {type(x).__name__}. Name it in static_argnums or "
+                "static_argnames, or close over it"
+            )
+    raise AssertionError("no argument is at fault")
 
 
 def _require_hashable(name: str, place: int | str, value: Any) -> None:

@@ -125,7 +125,7 @@ def _check_kind(array: Array, name: str) -> None:
 def _split_program(
     protocol: Protocol, traced: tuple[bool, ...], key: Array, arrays: list[Array]
 ) -> list[tuple[Array, ...]]:
-    """The arrays' shares, stacked by party; poisoned where values that could not be checked do not fit."""
+    """The arrays' shares, stacked by party; poisoned where unchecked values do not fit."""
 
     def split(key: Array, arrays: list[Array]) -> list[tuple[Array, ...]]:
         result = []

@@ -63,7 +63,7 @@ def as_key(key: Any) -> Array:
             return _stretch(key)
     if isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32:
         if key.shape == (8,):
-            return jnp.asarray(key)
+            return key if isinstance(key, jax.Array) else jnp.asarray(key)
         if key.shape == (2,):
             return _stretch(jnp.asarray(key))
     found = f"{key.dtype}{list(key.shape)}" if hasattr(key, "dtype") else type(key).__name__
