@@ -51,6 +51,7 @@ UNARY = {
     "numpy": np.asarray,
     "ufunc": lambda x: np.add(x, 1),
     "numpy function": np.sum,
+    "format": lambda x: f"{x:.2f}",
     "jnp": jnp.sum,
     "jnp.asarray": jnp.asarray,
     "jnp.add": lambda x: jnp.add(x, 1),

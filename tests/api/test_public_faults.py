@@ -85,6 +85,13 @@ def test_share_under_jit(value):
         jsmpc.reveal(pickle.loads(pickle.dumps(shared["a"])))
 
 
+def test_constants_are_shared_under_jit():
+    f = jax.jit(lambda k: jsmpc.share(k, {"a": 1.5, "b": np.int32([3]), "c": True}, SMPC))
+    assert jax.tree.map(np.ravel, jsmpc.reveal(f(KEY))) == {"a": [1.5], "b": [3], "c": [True]}
+    with pytest.raises(jsmpc.EncodingError, match="NaN at index"):
+        jax.jit(lambda k: jsmpc.share(k, np.nan, SMPC))(KEY)
+
+
 def test_errors_print_no_value():
     secret = 123456.789e25
     for use in (

@@ -54,6 +54,9 @@ class Opaque:
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def __format__(self, spec: str) -> str:
+        return self._refuse("a number to be formatted") if spec else repr(self)
+
 
 def _refusal(what: str) -> Any:
     def refused(self: Opaque, *_: Any, **__: Any) -> NoReturn:

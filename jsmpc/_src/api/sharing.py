@@ -88,7 +88,8 @@ def _plain(leaf: Any, protocol: Protocol, name: str) -> Array:
         array = jnp.asarray(leaf)
     else:
         try:
-            array = jnp.asarray(leaf)
+            with jax.ensure_compile_time_eval():
+                array = jnp.asarray(leaf)
         except OverflowError:
             raise EncodingError(_too_wide(name)) from None
         except (TypeError, ValueError):
