@@ -128,6 +128,13 @@ def test_a_product_of_a_value_with_itself_is_a_square() -> None:
     assert own.bytes_sent == square.bytes_sent < product.bytes_sent
 
 
+@pytest.mark.parametrize("f", [jnp.square, jax.nn.softmax, jnp.median])
+def test_a_library_function_is_attributed_to_the_callers_line(f: Any) -> None:
+    share = jsmpc.share(key(1), np.ones(4, np.float32), jsmpc.Replicated3())
+    by_line = jsmpc.secure(f).cost(share).by_line
+    assert by_line and all("test_cost.py:" in line for line in by_line)
+
+
 def test_the_setup_and_the_key_cost_nothing_online() -> None:
     smpc = jsmpc.Replicated3()
     cost = jsmpc.secure(jnp.negative).cost(jsmpc.share(key(1), np.ones(3, np.float32), smpc))

@@ -207,7 +207,7 @@ class SecureFunction(Generic[P, R]):
           *args, **kwargs: as for `offline`.
         """
         call, leaves, _ = self._flatten(args, kwargs)
-        return measure(self._jaxpr(call, leaves), call.protocol.parties)
+        return measure(self._jaxpr(call, leaves, lines.caller()), call.protocol.parties)
 
     @brief
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -215,7 +215,7 @@ class SecureFunction(Generic[P, R]):
 
         Its inputs are a key, uint32[8], and the arrays of the arguments, shares stacked by party.
         """
-        return self._jaxpr(*self._flatten(args, kwargs)[:2])
+        return self._jaxpr(*self._flatten(args, kwargs)[:2], lines.caller())
 
     @brief
     def lower(self, key: Any, /, *args: P.args, **kwargs: P.kwargs) -> jax.stages.Lowered:
@@ -251,7 +251,7 @@ class SecureFunction(Generic[P, R]):
                     raise
                 raise SecretError(_explained(self.__name__, error)) from None
 
-    def _evaluate(self, call: Call, ctx: Context, leaves: list[Any]) -> Any:
+    def _evaluate(self, call: Call, ctx: Context, leaves: list[Any], caller: Any = None) -> Any:
         jaxpr, out_shape = self._traced(call, leaves)
         protocol, network = call.protocol, ctx.network
 
@@ -264,7 +264,7 @@ class SecureFunction(Generic[P, R]):
             value = x.value & np.uint8(1) if x.dtype == BOOL else x.value
             return Words(protocol.pack(network, value), protocol, x.dtype)
 
-        evaluator = Evaluator(protocol, ctx, unfit={})
+        evaluator = Evaluator(protocol, ctx, unfit={}, caller=caller)
         out = evaluator.evaluate(jaxpr, [load(x) for x in leaves])
         results = jax.tree.unflatten(jax.tree.structure(out_shape), [store(x) for x in out])
         return results, evaluator.unfit
@@ -278,19 +278,21 @@ class SecureFunction(Generic[P, R]):
         leaves: list[Any],
         optimize: Callable[[Any], Any] = lambda f: f,
         dealer: dealing.Dealer | None = None,
+        caller: Any = None,
     ) -> Any:
         network = Simulated(call.protocol.size)
         seeds, state = call.protocol.setup(network, key), call.protocol.state
         ctx = Context(network, seeds, dealer, optimize, state)
-        return self._evaluate(call, ctx, leaves)
+        return self._evaluate(call, ctx, leaves, caller)
 
     def _simulate(self, call: Call, key: Array, leaves: list[Any]) -> Any:
         program = functools.partial(self._program, call, optimize=kernels.optimize)
         return fresh.per_element(kernels.optimize(program))(key, leaves)
 
-    def _jaxpr(self, call: Call, leaves: list[Any]) -> Any:
+    def _jaxpr(self, call: Call, leaves: list[Any], caller: Any) -> Any:
+        program = functools.partial(self._program, call, caller=caller)
         with jax.enable_x64(True):
-            return jax.make_jaxpr(functools.partial(self._program, call))(_KEY, leaves)
+            return jax.make_jaxpr(program)(_KEY, leaves)
 
     # The two phases.
 

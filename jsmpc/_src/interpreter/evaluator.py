@@ -35,6 +35,7 @@ class Evaluator:
 
     `unfit` collects, by equation, whether a public operand known only when the program runs did
     not fit the encoding; it is None in loops and branches, from which it could not come out.
+    Equations of library functions that have no line are attributed to `caller`.
     """
 
     smpc: Protocol
@@ -42,6 +43,7 @@ class Evaluator:
     eqn: Any = None
     line: str = "an unknown line"
     unfit: dict[str, Array] | None = None
+    caller: Any = None
 
     @property
     def scale(self) -> int:
@@ -49,7 +51,7 @@ class Evaluator:
 
     def enter(self, ctx: Context) -> Evaluator:
         """An evaluator for a sub-program with a context of its own."""
-        return Evaluator(self.smpc, ctx, self.eqn, self.line)
+        return Evaluator(self.smpc, ctx, self.eqn, self.line, caller=self.caller)
 
     def unsupported(self, reason: str) -> UnsupportedError:
         return UnsupportedError(f"{self.eqn.primitive.name} at {self.line}: {reason}")
@@ -59,7 +61,7 @@ class Evaluator:
         jaxpr, consts = compat.open_jaxpr(jaxpr)
 
         def apply(eqn: Any, operands: list[Any]) -> list[Any]:
-            with lines.at_line_of(eqn):
+            with lines.at_line_of(eqn, self.caller):
                 return self.at(eqn).apply(operands)
 
         return walk.evaluate(patterns.recognize(jaxpr), args, apply, consts=consts)

@@ -16,16 +16,23 @@ from jax._src import source_info_util
 _OURS = str(Path(__file__).parent.parent)  # examples and benchmarks are users too
 
 
-def at_line_of(eqn: Any) -> AbstractContextManager[Any]:
+def at_line_of(eqn: Any, caller: Any = None) -> AbstractContextManager[Any]:
     """A context in which new equations carry the user's line of `eqn`.
 
-    Equations of library functions that JAX traced before have none: they keep the caller's.
+    Equations of library functions that JAX traced before have none: they get the line of a
+    `caller` if one is given, and keep the present one otherwise.
     """
-    if not user_line(eqn):
+    traceback = eqn.source_info.traceback if user_line(eqn) else caller
+    if traceback is None:
         return contextlib.nullcontext()
     return source_info_util.user_context(
-        eqn.source_info.traceback, name_stack=source_info_util.current_name_stack()
+        traceback, name_stack=source_info_util.current_name_stack()
     )
+
+
+def caller() -> Any:
+    """Whoever calls the library; to be asked near the top, as JAX remembers few frames."""
+    return source_info_util.current().traceback
 
 
 def user_line(eqn: Any) -> str:
