@@ -88,8 +88,9 @@ def test_a_closed_pipe(command: str) -> None:
 
 def test_the_signal_of_ctrl_c_ends_a_process_quietly() -> None:
     program = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
         "from jsmpc.examples import terminal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # also in the background
         "def wait():\n"
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
