@@ -36,7 +36,10 @@ def model(params, x):
 
 def words(tree):
     # Of each array: its type, shape, first words, and the hash of all.
-    for leaf in map(np.asarray, jax.tree.leaves(tree)):
+    for leaf in jax.tree.leaves(tree):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        leaf = np.asarray(leaf)
         digest = hashlib.sha256(leaf.tobytes()).hexdigest()
         yield str(leaf.dtype), leaf.shape, leaf.ravel()[:4].tolist(), digest
 
