@@ -12,7 +12,7 @@ from jax.extend.core import primitives as P  # noqa: N812
 from jax.lax import linalg
 
 import jsmpc
-from jsmpc._src.interpreter.registry import COSTS, REFUSED, RULES, refuse
+from jsmpc._src.interpreter.registry import COSTS, REFUSED, RULES, refuse, rule
 from jsmpc._src.interpreter.support import BEGIN, END, SupportTable, written
 
 README = Path(__file__).parents[2] / "README.md"
@@ -33,7 +33,7 @@ def test_every_primitive_of_jax_is_listed_once_with_a_status():
 
 
 def test_the_registries_are_the_source(monkeypatch):
-    monkeypatch.setitem(REFUSED, lax.nextafter_p, "")
+    monkeypatch.delitem(REFUSED, lax.nextafter_p)
     refuse(lax.nextafter_p, reason="no |secret| neighbours")
     table = {r.primitive: r for r in jsmpc.supported()}
     assert table["nextafter"].status == "refused"
@@ -45,6 +45,18 @@ def test_the_registries_are_the_source(monkeypatch):
     assert r"| `nextafter` | no \|secret\| neighbours |" in rows
     assert len(rows) < 60
     assert str(SupportTable()) == "unsupported:"
+
+
+def test_a_primitive_has_one_rule_or_one_reason():
+    for register in (rule(lax.add_p, cost="local"), rule(lax.nextafter_p, cost="local")):
+        with pytest.raises(ValueError, match="already"):
+            register(lambda ev, *_: None)
+    for primitive in (lax.add_p, lax.nextafter_p):
+        with pytest.raises(ValueError, match="already"):
+            refuse(primitive, reason="")
+    with pytest.raises(ValueError, match="cost"):
+        rule(Primitive("new"), cost="cheap")
+    assert not RULES.keys() & REFUSED.keys()
 
 
 @pytest.mark.skipif(not jax.__version__.startswith("0.10."), reason="the README shows JAX 0.10")

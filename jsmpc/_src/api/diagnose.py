@@ -12,6 +12,7 @@ from jsmpc._src.api.share import is_share
 from jsmpc._src.errors import (
     SecretError,
 )
+from jsmpc._src.jaxprs import compat
 from jsmpc._src.protocols import Plain, Protocol, Replicated3
 from jsmpc._src.readings.diagnosis.exact import Value, as_value
 from jsmpc._src.readings.diagnosis.examiner import Examiner, context
@@ -73,7 +74,7 @@ def diagnose(
         arrays = [jnp.asarray(x) for x in leaves]
         jaxpr, out_shape = jax.make_jaxpr(flat, return_shape=True)(*arrays)
         names = [("argument", *n) for n in _names(dynamic, kwargs)]
-        with jax.enable_x64(True):
+        with compat.protocol_mode():
             examiner = Examiner(smpc, context(smpc))
             inputs = [
                 Value(x) if name[1] in public else examiner.input(name, x)

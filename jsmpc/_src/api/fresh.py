@@ -63,7 +63,7 @@ def _batched(program: Callable[..., list[Array]]) -> Callable[..., list[Array]]:
 
     @function.def_vmap
     def rule(size: int, in_batched: Any, key: Array, *leaves: Array) -> Any:
-        with jax.enable_x64(True):  # JAX may come here after the caller has left
+        with compat.protocol_mode():  # JAX may come here after the caller has left
             if not in_batched[0]:
                 root = prf.derive(key, "vmap")
                 indices = jnp.arange(size, dtype=jnp.uint32)

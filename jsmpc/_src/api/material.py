@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.errors import MaterialError
-from jsmpc._src.jaxprs import tracing
+from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.runtime.dealing import Plan
 
@@ -128,6 +128,6 @@ def refuse_transformation(phase: str) -> None:
 
 
 def _restored(words: Any, plan: Plan, protocol: Protocol, number: bytes) -> Material:
-    with jax.enable_x64(True):
+    with compat.protocol_mode():
         seeds, corrections = jax.tree.map(jnp.asarray, words)
         return Material(seeds, corrections, plan, protocol, _Number(number))

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.errors import EncodingError
-from jsmpc._src.jaxprs import tracing
+from jsmpc._src.jaxprs import compat, tracing
 
 # As a signed number beyond every encoding's limit.
 _PATTERN = 0x9E3779B97F4A7C15
@@ -48,7 +48,7 @@ def require_sound(shares: Iterable[Any]) -> None:
     transformation are looked at once.
     """
     unknown = [x for x in shares if not (x._sound or tracing.is_traced(x.components[0]))]
-    with jax.enable_x64(True):
+    with compat.protocol_mode():
         if unknown and bool(_any_poisoned(unknown)):
             raise EncodingError(
                 "a public operand of an earlier computation was NaN, infinite or beyond the "

@@ -22,7 +22,7 @@ from jsmpc._src.errors import EncodingError, JsmpcError, MaterialError, SecretEr
 from jsmpc._src.interpreter import rules  # noqa: F401 (registers the rules)
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
-from jsmpc._src.jaxprs import lines
+from jsmpc._src.jaxprs import compat, lines
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.protocols.base import Protocol
@@ -159,7 +159,7 @@ class SecureFunction(Generic[P, R]):
             return self._online(self._offline(key, call, leaves), call, leaves)
         poison.require_sound(shares)
         traced = arguments.any_traced(leaves)
-        with jax.enable_x64(True):
+        with compat.protocol_mode():
             out, unfit = self._run(call, key, leaves)
             return _poisoned(out, unfit, leaves) if traced else _raised(out, unfit)
 
@@ -222,7 +222,7 @@ class SecureFunction(Generic[P, R]):
         """The compiled program before it is compiled, as that of `jax.jit(f).lower`."""
         call, leaves, _ = self._flatten(args, kwargs)
         key = key if isinstance(key, jax.ShapeDtypeStruct) else fresh.key_of(key)
-        with jax.enable_x64(True):
+        with compat.protocol_mode():
             return self._run.lower(call, key, leaves)
 
     # From the user's arguments to arrays and back.
@@ -266,7 +266,8 @@ class SecureFunction(Generic[P, R]):
 
         evaluator = Evaluator(protocol, ctx, unfit={}, caller=caller)
         out = evaluator.evaluate(jaxpr, [load(x) for x in leaves])
-        results = jax.tree.unflatten(jax.tree.structure(out_shape), [store(x) for x in out])
+        whole = [store(evaluator.wrapped(x)) for x in out]
+        results = jax.tree.unflatten(jax.tree.structure(out_shape), whole)
         return results, evaluator.unfit
 
     # All parties in one program.
@@ -291,7 +292,7 @@ class SecureFunction(Generic[P, R]):
 
     def _jaxpr(self, call: Call, leaves: list[Any], caller: Any) -> Any:
         program = functools.partial(self._program, call, caller=caller)
-        with jax.enable_x64(True):
+        with compat.protocol_mode():
             return jax.make_jaxpr(program)(_KEY, leaves)
 
     # The two phases.
@@ -301,7 +302,7 @@ class SecureFunction(Generic[P, R]):
         shapes = tuple((x.shape, x.dtype) for x in abstract)
         if (call, shapes) not in self._plans:
             planner = dealing.Planner()
-            with jax.enable_x64(True):
+            with compat.protocol_mode():
                 program = functools.partial(self._program, call, dealer=planner)
                 jax.eval_shape(program, _KEY, abstract)
             self._plans[call, shapes] = planner.plan()
@@ -309,13 +310,13 @@ class SecureFunction(Generic[P, R]):
 
     def _offline(self, key: Array, call: Call, leaves: list[Any]) -> Material:
         plan = self._plan(call, leaves)
-        with jax.enable_x64(True):
+        with compat.protocol_mode():
             seeds, corrections = self._deal(call.protocol, plan, key)
         return Material(seeds, corrections, plan, call.protocol)
 
     def _online(self, given: Material, call: Call, leaves: list[Any]) -> Any:
         given.spend(self._plan(call, leaves), call.protocol)
-        with jax.enable_x64(True):
+        with compat.protocol_mode():
             dealt = given.seeds, given.corrections
             if self._mesh is not None:
                 dealt = on_mesh.placed(self._mesh, call.protocol, *dealt)

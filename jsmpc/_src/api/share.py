@@ -11,6 +11,7 @@ import numpy as np
 from jsmpc._src.api import guard as guards
 from jsmpc._src.api.opaque import Opaque
 from jsmpc._src.errors import ProtocolError, SecretError
+from jsmpc._src.jaxprs import compat
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 
@@ -115,7 +116,7 @@ def is_share(x: Any) -> bool:
 
 def from_words(words: tuple[Any, ...], protocol: Protocol, dtype: Any) -> Share:
     """A share from NumPy arrays, whatever the 64-bit mode."""
-    with jax.enable_x64(True):
+    with compat.protocol_mode():
         share = Share(tuple(map(jnp.asarray, words)), protocol, dtype)
     share._sound = False
     return checked(share)

@@ -13,7 +13,7 @@ from jsmpc._src.api import fresh, poison, serialization
 from jsmpc._src.api.share import Share, checked, is_share
 from jsmpc._src.errors import EncodingError, ProtocolError
 from jsmpc._src.functions import disclosure
-from jsmpc._src.jaxprs import tracing
+from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.jaxprs.reveal import reveal_public
 from jsmpc._src.network.network import AXIS
 from jsmpc._src.network.simulated import Simulated
@@ -61,12 +61,12 @@ def share(key: Any, tree: Any, protocol: Protocol, mesh: Mesh | None = None) -> 
     for path, leaf in leaves:
         name = f"the value at {jax.tree_util.keystr(path)}" if path else "the value"
         arrays.append(fresh.without_tangent(_plain(leaf, protocol, name)))
-    with jax.enable_x64(True):
+    with compat.protocol_mode():
         parts = _split(protocol, tuple(map(tracing.is_traced, arrays)), key, arrays)
     shares = []
     for array, components in zip(arrays, parts, strict=True):
         if mesh is not None:
-            with jax.enable_x64(True):
+            with compat.protocol_mode():
                 sharding = NamedSharding(mesh, PartitionSpec(AXIS))
                 components = jax.device_put(protocol.placed(*components), sharding)
         shares.append(Share(components, protocol, array.dtype))
@@ -189,7 +189,7 @@ def _reveal_leaf(x: Any, to: str | int | None) -> Any:
     if not is_share(x):
         return reveal_public(x, to)
     rank = None if to is None else x.protocol.rank(to)
-    with jax.enable_x64(True):
+    with compat.protocol_mode():
         value = _opened(x.protocol, x.dtype, rank, x.protocol.collected(x.components))
         if tracing.is_traced(x.components[0]) and jnp.issubdtype(x.dtype, jnp.floating):
             value = jnp.where(poison.is_poisoned(x), jnp.asarray(np.nan, value.dtype), value)

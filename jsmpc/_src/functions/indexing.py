@@ -12,6 +12,7 @@ Any of the operands may be public; products of two public ones cost nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ def _decoder(
     low = _decoder(smpc, ctx, planes[:half], 1 << half, None)
     high = _decoder(smpc, ctx, planes[half:], -(-count >> half), enable)
     hot = smpc.and_bb(ctx, _spread(high, -1), _spread(low, -2))
-    return hot.map(lambda h: h.reshape(*h.shape[:-2], -1)[..., :count])
+    return hot.map(lambda h: h.reshape(*h.shape[:-2], math.prod(h.shape[-2:]))[..., :count])
 
 
 def _spread(x: Shared, axis: int) -> Shared:

@@ -27,6 +27,15 @@ def word(smpc: Protocol, ctx: Context, x: Shared, width: int) -> Shared:
     return smpc.a2b(ctx, x.astype(blocks.word_type(min(width, smpc.bits))))
 
 
+def wrapped(smpc: Protocol, ctx: Context, x: Shared, width: int, signed: bool) -> Shared:
+    """[the number that the lowest `width` bits of x are], for width < k.
+
+    Cost: that of `word` and of `circuits.b2a_words`.
+    """
+    full = 8 * blocks.word_type(width).itemsize
+    return circuits.b2a_words(smpc, ctx, word(smpc, ctx, x, full), width, signed)
+
+
 def count_ones(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
     """[the number of set bits] of a word shared by xor; see `circuits.b2a_words`."""
     return smpc.b2a(ctx, x.map(blocks.to_planes)).map(lambda p: p.sum(-1, dtype=p.dtype))

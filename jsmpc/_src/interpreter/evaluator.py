@@ -7,8 +7,9 @@ bound as it is; one with secret operands is handed to the rule registered for it
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -16,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
-from jsmpc._src.interpreter import folding, patterns
+from jsmpc._src.functions import integers
+from jsmpc._src.interpreter import folding, patterns, ranges
+from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import REFUSED, RULES
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat, lines, walk
@@ -49,6 +52,11 @@ class Evaluator:
     def scale(self) -> int:
         return self.smpc.encoding.scale
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the result of the equation at hand."""
+        return np.dtype(self.eqn.outvars[0].aval.dtype)
+
     def enter(self, ctx: Context) -> Evaluator:
         """An evaluator for a sub-program with a context of its own."""
         return Evaluator(self.smpc, ctx, self.eqn, self.line, caller=self.caller)
@@ -65,6 +73,11 @@ class Evaluator:
                 return self.at(eqn).apply(operands)
 
         return walk.evaluate(patterns.recognize(jaxpr), args, apply, consts=consts)
+
+    def call(self, f: Callable[..., Any], *operands: Any) -> list[Any]:
+        """The results of a JAX function of operands that may be secret."""
+        specs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands]
+        return self.evaluate(jax.make_jaxpr(f)(*specs), operands)
 
     def at(self: E, eqn: Any) -> E:
         """The evaluator of one equation."""
@@ -83,8 +96,49 @@ class Evaluator:
                 "operands first if they may be disclosed, or compute it in the clear beforehand",
             )
             raise self.unsupported(reason)
-        out = handler.apply(self, *operands, **eqn.params)
-        return list(out) if isinstance(out, list | tuple) else [out]
+        given = self._given(handler.modular, operands)
+        out = handler.apply(self, *given, **eqn.params)
+        results = list(out) if isinstance(out, list | tuple) else [out]
+        typed = [_typed(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
+        if handler.modular is not None and handler.modular.result is not None:
+            return [self._bounded(handler.modular.result, x, given) for x in typed]
+        return typed
+
+    # Integers that may have left their dtype.
+
+    def _given(self, modular: Modular | None, operands: Sequence[Any]) -> list[Any]:
+        """Operands as a rule takes them: integers that may have left their dtype are wrapped."""
+        needed = {id(x): x for i, x in enumerate(operands) if not self._is_taken(modular, i, x)}
+        ready = {name: self.wrapped(x) for name, x in needed.items()}
+        return [ready.get(id(x), x) for x in operands]
+
+    def _is_taken(self, modular: Modular | None, i: int, x: Any) -> bool:
+        """Whether a rule takes an operand modulo 2^width."""
+        if modular is None or i not in range(len(self.eqn.invars))[modular.operands]:
+            return False
+        if self.eqn.primitive.multiple_results:
+            return True
+        out = self.eqn.outvars[0].aval.dtype
+        return ranges.is_integer(out) and jnp.iinfo(out).bits <= 8 * x.dtype.itemsize
+
+    def _bounded(self, result: Callable[..., Range], x: Any, operands: Sequence[Any]) -> Any:
+        """A result with the range that follows from those of the operands."""
+        if not is_secret(x) or not ranges.is_integer(x.dtype):
+            return x
+        known = [ranges.of(v) for v in operands]
+        fit = all(ranges.fits(v) for v in operands)
+        reached = result(self.eqn, *known)
+        bounds = ranges.after_arithmetic(x.dtype, self.smpc.bits, fit, reached)
+        return dataclasses.replace(x, bounds=bounds)
+
+    def wrapped(self, x: Any) -> Any:
+        """An operand whose number is needed: a secret integer is wrapped if it may have left its
+        dtype, unless that is as wide as the ring."""
+        if not is_secret(x) or ranges.fits(x) or jnp.iinfo(x.dtype).bits >= self.smpc.bits:
+            return x
+        signed = jnp.issubdtype(x.dtype, jnp.signedinteger)
+        width = jnp.iinfo(x.dtype).bits
+        return Secret(integers.wrapped(self.smpc, self.ctx, x.value, width, signed), x.dtype)
 
     # Public operands.
 
@@ -101,6 +155,35 @@ class Evaluator:
             known = known.flat[0].reshape(())
         words = self.smpc.encode(known.astype(dtype))
         return jnp.broadcast_to(words, np.shape(x))
+
+    def saturated(self, x: Any) -> Any:
+        """A public operand with a quarter of the encoding's limit for what stands for infinity.
+
+        That is ±inf, and numbers from half of the dtype's largest on if the encoding does not
+        hold them: what attention masks and `jnp.nan_to_num` put in a place or add to a number.
+        The differences of two such values, and of one and a moderate number, are still compared
+        rightly.
+        """
+        finite, infinite = self.parts(x)
+        return finite if infinite is None else finite + infinite
+
+    def parts(self, x: Any) -> tuple[Any, Any]:
+        """An operand without what stands for infinity, and this, saturated, as whole numbers of
+        the dtype; None if there is nothing such for sure. See `saturated`."""
+        if is_secret(x) or not jnp.issubdtype(x.dtype, jnp.floating):
+            return x, None
+        limit = self.smpc.encoding.limit(self.smpc.ring)
+        extreme = min(float(jnp.finfo(d).max) for d in (x.dtype, np.float32)) / 2
+        if extreme < limit:
+            extreme = math.inf
+        np_or_jnp = jnp if isinstance(x, jax.core.Tracer) else np
+        x = np_or_jnp.asarray(x)
+        unbounded = abs(x) >= np.asarray(extreme, x.dtype)
+        if np_or_jnp is np and not unbounded.any():
+            return x, None
+        quarter, zero = np.asarray(limit / 4, x.dtype), np.zeros((), x.dtype)
+        infinite = np_or_jnp.where(unbounded, np_or_jnp.sign(x) * quarter, zero)
+        return np_or_jnp.where(unbounded, zero, x), infinite
 
     def check_constant(self, x: np.ndarray) -> None:
         """Raises or warns if a known public operand does not fit the encoding."""
@@ -124,6 +207,10 @@ class Evaluator:
         dtype = np.dtype(jnp.result_type(x)) if like is None else like.dtype
         return Secret(self.smpc.constant(self.ctx, self.words(x, dtype)), dtype)
 
+    def settled(self, x: Any) -> Secret:
+        """A secret of which nothing but its dtype is known, as loops and branches pass it on."""
+        return dataclasses.replace(self.wrapped(self.secret(x)), bounds=None)
+
     def secrets(self, *operands: Any) -> list[Secret]:
         """All operands as secrets of one dtype."""
         example = next(x for x in operands if is_secret(x))
@@ -132,3 +219,10 @@ class Evaluator:
     def divisor(self, dtype: Any) -> int | None:
         """By what the product of two encoded values of a dtype is to be divided."""
         return self.scale if jnp.issubdtype(dtype, jnp.floating) else None
+
+
+def _typed(x: Any, dtype: Any) -> Any:
+    """A rule's result with the dtype that the equation has."""
+    if x.dtype == dtype:
+        return x
+    return dataclasses.replace(x, dtype=np.dtype(dtype)) if is_secret(x) else x.astype(dtype)

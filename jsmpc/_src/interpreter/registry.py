@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from jax.extend.core import Primitive
+
+from jsmpc._src.interpreter.ranges import Modular
 
 COSTS = {
     "local": "no message",
@@ -26,11 +29,13 @@ class Rule:
       apply: f(evaluator, *operands, **parameters) -> result or list of results.
       cost: one of `COSTS`.
       error: the bound of the result's error, in units in the last place (ulp) or relative.
+      modular: whether it takes integers modulo 2^width; by default they are wrapped for it.
     """
 
     apply: Callable[..., Any]
     cost: str
     error: str
+    modular: Modular | None = None
 
 
 RULES: dict[Primitive, Rule] = {}
@@ -42,20 +47,55 @@ REFUSED: dict[Primitive, str] = {}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def rule(*primitives: Primitive, cost: str, error: str = "exact") -> Callable[[F], F]:
-    """Register a rule for primitives; see `Rule`."""
-    assert cost in COSTS, cost
+def rule(
+    *primitives: Primitive, cost: str, error: str = "exact", modular: Modular | None = None
+) -> Callable[[F], F]:
+    """Register a rule for primitives; see `Rule`.
+
+    Raises:
+      ValueError: for another class of cost, or a primitive that has a rule or a reason already.
+    """
+    if cost not in COSTS:
+        raise ValueError(f"the cost of a rule is one of {', '.join(COSTS)}, not {cost!r}")
 
     def register(f: F) -> F:
-        RULES.update(dict.fromkeys(primitives, Rule(f, cost, error)))
+        _claim(primitives)
+        RULES.update(dict.fromkeys(primitives, Rule(f, cost, error, modular)))
         return f
 
     return register
 
 
 def refuse(*primitives: Primitive, reason: str) -> None:
-    """Register why primitives cannot be computed on secrets, and what to do instead."""
+    """Register why primitives cannot be computed on secrets, and what to do instead.
+
+    Raises:
+      ValueError: for a primitive that has a rule or a reason already.
+    """
+    _claim(primitives)
     REFUSED.update(dict.fromkeys(primitives, reason))
+
+
+def _claim(primitives: Sequence[Primitive]) -> None:
+    for p in primitives:
+        if p in RULES or p in REFUSED:
+            what = "computed" if p in RULES else "refused"
+            raise ValueError(
+                f"the primitive {p.name!r} is {what} already: it cannot be both, or in two ways"
+            )
+
+
+def rule_from(
+    primitive: Primitive, function: Callable[..., Any], *, cost: str, error: str = "exact"
+) -> None:
+    """Register as the rule of a primitive a JAX function of its operands and parameters.
+
+    It is traced with the operands' shapes, and evaluated by the rules of what it consists of.
+    """
+
+    @rule(primitive, cost=cost, error=error)
+    def apply(ev: Any, *operands: Any, **params: Any) -> Any:
+        return ev.call(functools.partial(function, **params), *operands)
 
 
 def unary(primitive: Any, cost: str = "function", error: str = "exact") -> Callable[[F], F]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -47,6 +48,20 @@ def bind(eqn: Any, args: Sequence[Any]) -> list[Any]:
     with eqn.ctx.manager:
         out = eqn.primitive.bind(*args, **params)
     return list(out) if eqn.primitive.multiple_results else [out]
+
+
+@contextlib.contextmanager
+def protocol_mode() -> Iterator[None]:
+    """JAX's settings for protocol code: words of 64 bits, compiled, whatever the user's are."""
+    with contextlib.ExitStack() as settings:
+        for setting in (
+            jax.enable_x64(True),
+            jax.disable_jit(False),
+            jax.numpy_rank_promotion("allow"),
+            jax.numpy_dtype_promotion("standard"),
+        ):
+            settings.enter_context(setting)
+        yield
 
 
 def x64_enabled() -> bool:

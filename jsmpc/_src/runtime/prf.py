@@ -17,7 +17,7 @@ import numpy as np
 
 from jsmpc._src import kernels
 from jsmpc._src.errors import KeyFormatError
-from jsmpc._src.jaxprs import tracing
+from jsmpc._src.jaxprs import compat, tracing
 
 Array = jax.Array
 
@@ -74,8 +74,9 @@ def as_key(key: Any) -> Array:
 
 
 def _stretch(words: Array) -> Array:
-    padded = jnp.zeros(8, jnp.uint32).at[: words.shape[0]].set(words)
-    return derive(padded, "jax.random key")
+    with compat.protocol_mode():
+        padded = jnp.zeros(8, jnp.uint32).at[: words.shape[0]].set(words)
+        return derive(padded, "jax.random key")
 
 
 def _nonce(low: Any, high: Any, use: int) -> Array:

@@ -11,9 +11,11 @@ from jax import lax
 from jax.extend.core import primitives as P  # noqa: N812
 
 from jsmpc._src.functions.polynomial import public
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
-from jsmpc._src.interpreter.secret import Secret, is_secret
+from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.protocols.base import Shared
 from jsmpc._src.ring import bilinear
@@ -47,22 +49,24 @@ def plus(ev: Evaluator, x: Any, y: Any) -> Secret:
         x, y = y, x
     if is_secret(y):
         return Secret(x.value + y.value, x.dtype)
-    return Secret(ev.smpc.add_ap(ev.ctx, x.value, ev.words(y, x.dtype)), x.dtype)
+    return Secret(ev.smpc.add_ap(ev.ctx, x.value, ev.words(ev.saturated(y), x.dtype)), x.dtype)
 
 
-@rule(lax.add_p, P.add_jaxvals_p, cost="local")
+@rule(lax.add_p, P.add_jaxvals_p, cost="local", modular=Modular(ranges.total))
 def _add(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     return plus(ev, x, y)
 
 
-@rule(lax.sub_p, cost="local")
+@rule(lax.sub_p, cost="local", modular=Modular(ranges.difference))
 def _sub(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     if is_secret(y):
         return plus(ev, x, Secret(-y.value, y.dtype))
-    return plus(ev, x, -jnp.asarray(y) if isinstance(y, jax.core.Tracer) else np.negative(y))
+    x, y = aligned(x, y)
+    words = -ev.words(ev.saturated(y), x.dtype)
+    return Secret(ev.smpc.add_ap(ev.ctx, x.value, words), x.dtype)
 
 
-@rule(lax.neg_p, cost="local")
+@rule(lax.neg_p, cost="local", modular=Modular(ranges.negative))
 def neg(ev: Evaluator, x: Secret) -> Secret:
     return Secret(-x.value, x.dtype)
 
@@ -95,8 +99,12 @@ def scaled(ev: Evaluator, x: Secret, words: Any, divisor: int | None) -> Secret:
     return Secret(value if divisor is None else ev.smpc.truncate(ev.ctx, value, divisor), x.dtype)
 
 
-@rule(lax.mul_p, cost="product", error="1 ulp")
-def mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
+@rule(lax.mul_p, cost="product", error="1 ulp", modular=Modular(ranges.product))
+def _mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
+    return mul(ev, *(as_number(ev, v, ev.dtype) for v in (x, y)))
+
+
+def mul(ev: Evaluator, x: Any, y: Any) -> Secret:
     x, y = aligned(x, y)
     if not is_secret(x):
         x, y = y, x
@@ -105,10 +113,15 @@ def mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     if is_secret(y):
         divisor = ev.divisor(x.dtype)
         return Secret(ev.smpc.mul_aa(ev.ctx, x.value, y.value, divisor), x.dtype)
-    return scaled(ev, x, *public_factor(ev, y, x.dtype))
+    finite, infinite = ev.parts(y)
+    result = scaled(ev, x, *public_factor(ev, finite, y.dtype))
+    if infinite is None:
+        return result
+    whole = jnp.asarray(infinite).astype(np.int64).astype(ev.smpc.ring.dtype)
+    return Secret(result.value + x.value * whole, x.dtype)
 
 
-@rule(lax.square_p, cost="product", error="1 ulp")
+@rule(lax.square_p, cost="product", error="1 ulp", modular=Modular(ranges.squared))
 def square(ev: Evaluator, x: Secret) -> Secret:
     return Secret(ev.smpc.square(ev.ctx, x.value, ev.divisor(x.dtype)), x.dtype)
 
@@ -156,8 +169,9 @@ def as_number(ev: Evaluator, x: Any, dtype: Any = np.int32) -> Any:
     return x
 
 
-def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any, dtype: Any) -> Secret:
-    if np.dtype(dtype) == np.dtype(bool):
+def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any) -> Secret:
+    dtype = ev.dtype
+    if dtype == BOOL:
         raise ev.unsupported(
             "a product of booleans is not computed: convert them with .astype(int), or use "
             "jnp.any and jnp.all"
@@ -167,23 +181,23 @@ def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any, dtype: Any) -> Secret:
         value = ev.smpc.product(ev.ctx, f, x.value, y.value, ev.divisor(x.dtype))
         return Secret(value, dtype)
     if is_secret(x):
-        words, divisor = public_factor(ev, y, x.dtype)
+        words, divisor = public_factor(ev, y, y.dtype)
         value = x.value.map(lambda w: f((w, words)))
     else:
-        words, divisor = public_factor(ev, x, y.dtype)
+        words, divisor = public_factor(ev, x, x.dtype)
         value = y.value.map(lambda w: f((words, w)))
     return Secret(value if divisor is None else ev.smpc.truncate(ev.ctx, value, divisor), dtype)
 
 
-@rule(lax.dot_general_p, cost="product", error="1 ulp")
-def _dot_general(
-    ev: Evaluator, x: Any, y: Any, *, dimension_numbers: Any, preferred_element_type: Any, **_: Any
-) -> Secret:
-    dtype = preferred_element_type or (x if is_secret(x) else y).dtype
-    return _bilinear(ev, bilinear.dot_general(dimension_numbers), x, y, np.dtype(dtype))
+_SUMS = Modular(ranges.contraction)
 
 
-@rule(lax.conv_general_dilated_p, cost="product", error="1 ulp")
+@rule(lax.dot_general_p, cost="product", error="1 ulp", modular=_SUMS)
+def _dot_general(ev: Evaluator, x: Any, y: Any, *, dimension_numbers: Any, **_: Any) -> Secret:
+    return _bilinear(ev, bilinear.dot_general(dimension_numbers), x, y)
+
+
+@rule(lax.conv_general_dilated_p, cost="product", error="1 ulp", modular=_SUMS)
 def _convolution(
     ev: Evaluator,
     x: Any,
@@ -196,7 +210,6 @@ def _convolution(
     dimension_numbers: Any,
     feature_group_count: int,
     batch_group_count: int,
-    preferred_element_type: Any = None,
     **_: Any,
 ) -> Secret:
     f = Bilinear(
@@ -211,8 +224,7 @@ def _convolution(
             batch_group_count,
         ),
     )
-    dtype = preferred_element_type or (x if is_secret(x) else y).dtype
-    return _bilinear(ev, f, x, y, np.dtype(dtype))
+    return _bilinear(ev, f, x, y)
 
 
 def constant(ev: Evaluator, x: Secret, value: float) -> Shared:

@@ -12,7 +12,9 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import comparison
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import aligned, constant
 from jsmpc._src.interpreter.rules.logic import invert
@@ -120,7 +122,9 @@ def _unbounded(x: Any, sign: int) -> bool:
 
 
 @rule(lax.max_p, cost="comparison")
-def maximum(ev: Evaluator, x: Any, y: Any) -> Secret:
+def maximum(ev: Evaluator, x: Any, y: Any) -> Any:
+    if not (is_secret(x) or is_secret(y)):
+        return jnp.maximum(x, y)
     for public, other in ((x, y), (y, x)):
         if _unbounded(public, -1):
             return other
@@ -131,7 +135,9 @@ def maximum(ev: Evaluator, x: Any, y: Any) -> Secret:
 
 
 @rule(lax.min_p, cost="comparison")
-def minimum(ev: Evaluator, x: Any, y: Any) -> Secret:
+def minimum(ev: Evaluator, x: Any, y: Any) -> Any:
+    if not (is_secret(x) or is_secret(y)):
+        return jnp.minimum(x, y)
     for public, other in ((x, y), (y, x)):
         if _unbounded(public, 1):
             return other
@@ -147,7 +153,7 @@ def _clamp(ev: Evaluator, low: Any, x: Any, high: Any) -> Any:
     return minimum(ev, maximum(ev, x, low), high)
 
 
-@rule(lax.abs_p, cost="comparison")
+@rule(lax.abs_p, cost="comparison", modular=Modular(ranges.magnitude, slice(0)))
 def _abs(ev: Evaluator, x: Secret) -> Secret:
     return Secret(comparison.absolute(ev.smpc, ev.ctx, x.value), x.dtype)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import primitives as P  # noqa: N812
 
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import is_known
 from jsmpc._src.interpreter.rules.selection import choose
@@ -22,19 +22,23 @@ from jsmpc._src.jaxprs.structure import CALLS, Call, Scan, While
 _INNER = "that of the sub-program"
 
 
-@rule(*CALLS, cost="program", error=_INNER)
+@rule(*CALLS, cost="program", error=_INNER, modular=Modular())
 def _call(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     return ev.evaluate(Call.of(ev.eqn).body, operands)
 
 
 def _as_secret(ev: Evaluator, values: Sequence[Any], secret: Sequence[bool]) -> list[Any]:
-    return [
-        ev.secret(v) if s else v if is_secret(v) else jnp.asarray(v)
-        for v, s in zip(values, secret, strict=True)
-    ]
+    """Values that loops carry and branches return, of one structure whatever they come from."""
+    return [_settled(ev, v, s) for v, s in zip(values, secret, strict=True)]
 
 
-@rule(P.scan_p, cost="program", error=_INNER)
+def _settled(ev: Evaluator, x: Any, secret: bool) -> Any:
+    if secret:
+        return ev.settled(x)
+    return x if is_secret(x) else lax.convert_element_type(x, x.dtype)
+
+
+@rule(P.scan_p, cost="program", error=_INNER, modular=Modular())
 def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     loop = Scan.of(ev.eqn)
     carry_secret = carries(loop, [is_secret(x) for x in operands])[0]
@@ -50,7 +54,7 @@ def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     return [*carry, *ys]
 
 
-@rule(P.while_p, cost="program", error=_INNER)
+@rule(P.while_p, cost="program", error=_INNER, modular=Modular())
 def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     loop = While.of(ev.eqn)
     test, constants, init = loop.split(operands)
@@ -72,7 +76,7 @@ def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     return ev.ctx.while_loop(condition, body, _as_secret(ev, init, carry_secret))
 
 
-@rule(P.cond_p, cost="program", error=_INNER)
+@rule(P.cond_p, cost="program", error=_INNER, modular=Modular(operands=slice(1, None)))
 def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) -> list[Any]:
     """Of a secret condition all branches are evaluated, and their results selected from."""
     if is_known(index):
@@ -100,5 +104,8 @@ def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) ->
             "a branch of a secret condition reveals a value, and would disclose it though it is "
             "not taken: all branches run. Reveal what lax.cond returns, or the condition"
         )
-    results = [ev.enter(c).evaluate(b, operands) for c, b in zip(contexts, branches, strict=True)]
+    results = [
+        list(map(ev.wrapped, ev.enter(c).evaluate(b, operands)))
+        for c, b in zip(contexts, branches, strict=True)
+    ]
     return [choose(ev, index, cases) for cases in zip(*results, strict=True)]

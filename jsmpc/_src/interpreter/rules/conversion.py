@@ -9,11 +9,12 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import REFUSED, rule
 from jsmpc._src.interpreter.secret import Secret
 
 
-@rule(lax.convert_element_type_p, cost="comparison", error="exact")
+@rule(lax.convert_element_type_p, cost="comparison", error="exact", modular=Modular())
 def _convert(ev: Evaluator, x: Secret, *, new_dtype: Any, **_: Any) -> Secret:
     return convert(ev, x, np.dtype(new_dtype))
 
@@ -27,16 +28,15 @@ def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
     if kinds[1] == "complex":
         raise ev.unsupported(REFUSED[lax.complex_p])
     if kinds[0] == kinds[1]:
-        return Secret(x.value, dtype)
+        return Secret(x.value, dtype, x.range if kinds[0] == "int" else None)
     if kinds[1] == "bool":
         return Secret(smpc.not_b(ctx, smpc.is_zero(ctx, x.value)), dtype)
     if kinds[0] == "bool":
-        x = Secret(smpc.b2a(ctx, x.value), np.dtype(np.int32))
+        x = Secret(smpc.b2a(ctx, x.value), np.dtype(np.int32), x.range)
     if kinds[1] == "int":
-        value = x.value
         if kinds[0] == "float":
-            value = rounding.toward_zero(smpc, ctx, value, ev.scale)
-        return Secret(value, dtype)
+            return Secret(rounding.toward_zero(smpc, ctx, x.value, ev.scale), dtype)
+        return Secret(x.value, dtype, x.range)
     return Secret(x.value * smpc.ring.constant(ev.scale), dtype)
 
 

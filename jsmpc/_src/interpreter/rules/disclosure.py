@@ -6,11 +6,12 @@ from typing import Any
 
 from jsmpc._src.functions import disclosure
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.secret import Secret
 from jsmpc._src.jaxprs.reveal import reveal_p
 
 
-@rule(reveal_p, cost="product", error="exact")
+@rule(reveal_p, cost="product", error="exact", modular=Modular())
 def _reveal(ev: Evaluator, x: Secret) -> Any:
     return disclosure.reveal(ev.smpc, ev.ctx, x.value, x.dtype)

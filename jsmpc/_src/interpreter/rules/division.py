@@ -9,7 +9,9 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import division
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules import integers
 from jsmpc._src.interpreter.rules.arithmetic import aligned, is_known, public_factor, scaled
@@ -24,7 +26,12 @@ def reciprocal(ev: Evaluator, x: Secret, numerator: float = 1.0) -> Secret:
     return Secret(value if numerator > 0 else -value, x.dtype)
 
 
-@rule(lax.div_p, cost="function", error="2^-22 or 1 ulp; integers exact")
+@rule(
+    lax.div_p,
+    cost="function",
+    error="2^-22 or 1 ulp; integers exact",
+    modular=Modular(ranges.magnitude, slice(0)),
+)
 def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return integers.divide(ev, x, y)

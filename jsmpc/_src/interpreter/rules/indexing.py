@@ -17,11 +17,19 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import indexing
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
-from jsmpc._src.interpreter.rules import comparison, selection
+from jsmpc._src.interpreter.rules import comparison
 from jsmpc._src.interpreter.rules.arithmetic import as_number, mul, neg
-from jsmpc._src.interpreter.rules.positions import Layout, gather_layout, reads_clip, scatter_layout
+from jsmpc._src.interpreter.rules.positions import (
+    Layout,
+    gather_layout,
+    in_one_row,
+    reads_clip,
+    scatter_layout,
+)
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.jaxprs import compat
 
@@ -58,13 +66,15 @@ def _read(ev: Evaluator, layout: Layout, x: Any, indices: Any) -> Secret:
         table = layout.canonical_table(ev.words(x, x.dtype))
     hots = _one_hots(ev, layout, indices)
     value = indexing.read(ev.smpc, ev.ctx, table, hots, layout.batched)
+    if isinstance(value, jax.Array):  # of one place, whatever the position is
+        value = ev.smpc.constant(ev.ctx, value)
     return _restored(Secret(value.map(layout.from_canonical_windows), np.dtype(x.dtype)), dtype)
 
 
 # Reading.
 
 
-@rule(lax.dynamic_slice_p, cost="order")
+@rule(lax.dynamic_slice_p, cost="order", modular=Modular(ranges.first, slice(1)))
 def _dynamic_slice(ev: Evaluator, x: Any, *starts: Any, slice_sizes: Any, **_: Any) -> Any:
     """At public positions local. Secret ones as `gather`, after the public ones."""
     public, layout, indices = _starting_at(x.shape, slice_sizes, starts)
@@ -94,7 +104,7 @@ def _starting_at(
     return public, layout, Secret(value, first.dtype)
 
 
-@rule(lax.gather_p, cost="order")
+@rule(lax.gather_p, cost="order", modular=Modular(ranges.read, slice(1)))
 def _gather(
     ev: Evaluator,
     x: Any,
@@ -141,7 +151,7 @@ def _shifted(ev: Evaluator, x: Secret, by: Any, subtract: bool) -> Secret:
 # Writing.
 
 
-@rule(lax.dynamic_update_slice_p, cost="order")
+@rule(lax.dynamic_update_slice_p, cost="order", modular=Modular(ranges.written, slice(2)))
 def _dynamic_update_slice(ev: Evaluator, x: Any, update: Any, *starts: Any, **_: Any) -> Secret:
     """At public positions local. Secret ones as `scatter`, in the slice at the public ones."""
     public, layout, indices = _starting_at(x.shape, update.shape, starts)
@@ -161,8 +171,18 @@ def _set(ev: Evaluator, old: Secret, new: Any) -> Secret:
     return ev.secret(new, old)
 
 
-@rule(lax.scatter_p, lax.scatter_add_p, lax.scatter_mul_p, cost="order")
-@rule(lax.scatter_min_p, lax.scatter_max_p, *compat.primitives("scatter_sub"), cost="order")
+_TABLES = slice(None, None, 2)  # all but the positions
+
+
+@rule(lax.scatter_min_p, lax.scatter_max_p, cost="order")
+@rule(lax.scatter_p, cost="order", modular=Modular(ranges.written_at, _TABLES))
+@rule(lax.scatter_mul_p, cost="order", modular=Modular(ranges.anything, _TABLES))
+@rule(
+    lax.scatter_add_p,
+    *compat.primitives("scatter_sub"),
+    cost="order",
+    modular=Modular(ranges.added_at, _TABLES),
+)
 def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -> Secret:
     kind = ev.eqn.primitive.name.removeprefix("scatter").strip("-_") or "set"
     numbers, mode = params["dimension_numbers"], params["mode"]
@@ -171,7 +191,7 @@ def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -
     if kind == "sub":
         kind = "add"
         updates = neg(ev, updates) if is_secret(updates) else -updates
-    x = ev.secret(selection.saturated(ev, x), updates if is_secret(updates) else None)
+    x = ev.secret(ev.saturated(x), updates if is_secret(updates) else None)
     if kind in ("set", "add") and not is_secret(indices):
         updates = ev.secret(updates, x)
         kept = {
@@ -181,6 +201,11 @@ def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -
         f = lax.scatter_add if kind == "add" else lax.scatter
         value = x.value.map(lambda w, u: f(w, indices, u, **kept), updates.value)
         return Secret(value, x.dtype)
+    if not indices.shape[-1]:
+        row = x.map(lambda w: w[None])
+        place = jnp.zeros((*indices.shape[:-1], 1), indices.dtype)
+        params["dimension_numbers"] = in_one_row(numbers)
+        return _scatter(ev, row, place, updates, **params).map(lambda w: w[0])
     layout = scatter_layout(x, indices, updates, numbers, mode)
     if kind == "add":
         return _write_sum(ev, layout, x, indices, updates)

@@ -17,7 +17,9 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import circuits, comparison, integers, rounding
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import aligned, is_known, plus
 from jsmpc._src.interpreter.secret import Secret, is_secret
@@ -26,7 +28,7 @@ from jsmpc._src.ring import blocks
 
 
 def is_integer(x: Any) -> bool:
-    return bool(jnp.issubdtype(x.dtype, jnp.integer))
+    return ranges.is_integer(x.dtype)
 
 
 def _signed(x: Any) -> bool:
@@ -94,13 +96,13 @@ def bitwise_xor(ev: Evaluator, x: Any, y: Any) -> Secret:
     return Secret(plus(ev, x, y).value - both.value - both.value, both.dtype)
 
 
-@rule(lax.population_count_p, cost="function")
+@rule(lax.population_count_p, cost="function", modular=Modular())
 def _population_count(ev: Evaluator, x: Secret) -> Secret:
     word = _word(ev, x, _width(ev, x))
     return Secret(integers.count_ones(ev.smpc, ev.ctx, word), x.dtype)
 
 
-@rule(lax.clz_p, cost="function")
+@rule(lax.clz_p, cost="function", modular=Modular())
 def _clz(ev: Evaluator, x: Secret) -> Secret:
     width = _width(ev, x)
     word = circuits.below_first(ev.smpc, ev.ctx, _word(ev, x, width))
@@ -112,7 +114,10 @@ def _clz(ev: Evaluator, x: Secret) -> Secret:
 # Shifts.
 
 
-@rule(lax.shift_left_p, cost="function")
+_MOVED = Modular(operands=slice(1))
+
+
+@rule(lax.shift_left_p, cost="function", modular=Modular(ranges.anything, slice(1)))
 def _shift_left(ev: Evaluator, x: Any, amount: Any) -> Secret:
     """By a public amount a multiplication by a power of two, local."""
     x, amount = aligned(x, amount)
@@ -125,12 +130,12 @@ def _shift_left(ev: Evaluator, x: Any, amount: Any) -> Secret:
     return Secret(x.value * factor.astype(dtype), x.dtype)
 
 
-@rule(lax.shift_right_logical_p, cost="function")
+@rule(lax.shift_right_logical_p, cost="function", modular=_MOVED)
 def _shift_right_logical(ev: Evaluator, x: Any, amount: Any) -> Secret:
     return _shift_right(ev, x, amount, "logical")
 
 
-@rule(lax.shift_right_arithmetic_p, cost="function")
+@rule(lax.shift_right_arithmetic_p, cost="function", modular=_MOVED)
 def _shift_right_arithmetic(ev: Evaluator, x: Any, amount: Any) -> Secret:
     return _shift_right(ev, x, amount, "arithmetic")
 

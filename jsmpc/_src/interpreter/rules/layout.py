@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from jax import lax
 from jax.extend.core import primitives as P  # noqa: N812
 
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
-from jsmpc._src.interpreter.rules.selection import saturated
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat
 
@@ -24,15 +26,16 @@ from jsmpc._src.jaxprs import compat
     P.copy_p,
     lax.optimization_barrier_p,
     lax.split_p,
-    lax.reduce_window_sum_p,
     *compat.primitives("tile", "unstack"),
     cost="local",
+    modular=Modular(),
 )
 def _linear(ev: Evaluator, x: Any, *rest: Any, **params: Any) -> Any:
     bind = ev.eqn.primitive.bind
     if ev.eqn.primitive.multiple_results:
         if not rest:
-            return [Secret(part, x.dtype) for part in x.value.maps(lambda w: bind(w, **params))]
+            parts = x.value.maps(lambda w: bind(w, **params))
+            return [dataclasses.replace(x, value=part) for part in parts]
         operands = [x, *rest]
         return [v.map(lambda w: bind(w, **params)[0]) if is_secret(v) else v for v in operands]
     if any(map(is_secret, rest)):
@@ -40,28 +43,41 @@ def _linear(ev: Evaluator, x: Any, *rest: Any, **params: Any) -> Any:
     return x.map(lambda w: bind(w, *rest, **params))
 
 
-@rule(lax.reduce_sum_p, lax.cumsum_p, cost="local")
-def _sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
-    return x.map(lambda w: ev.eqn.primitive.bind(w, **params))
+@rule(lax.reduce_sum_p, cost="local", modular=Modular(ranges.reduced))
+def _reduce_sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
+    return x.map(lambda w: lax.reduce_sum_p.bind(w, **params))
 
 
-@rule(lax.concatenate_p, *compat.primitives("stack"), cost="local")
+@rule(lax.cumsum_p, cost="local", modular=Modular(ranges.cumulative))
+def _cumsum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
+    return x.map(lambda w: lax.cumsum_p.bind(w, **params))
+
+
+@rule(lax.reduce_window_sum_p, cost="local", modular=Modular(ranges.windows))
+def _reduce_window_sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
+    return x.map(lambda w: lax.reduce_window_sum_p.bind(w, **params))
+
+
+_UNION = Modular(ranges.union)
+
+
+@rule(lax.concatenate_p, *compat.primitives("stack"), cost="local", modular=_UNION)
 def _concatenate(ev: Evaluator, *operands: Any, **params: Any) -> Secret:
-    first, *others = ev.secrets(*(saturated(ev, x) for x in operands))
+    first, *others = ev.secrets(*(ev.saturated(x) for x in operands))
     value = first.value.map(
         lambda *words: ev.eqn.primitive.bind(*words, **params), *(o.value for o in others)
     )
     return Secret(value, first.dtype)
 
 
-@rule(lax.pad_p, cost="local")
+@rule(lax.pad_p, cost="local", modular=_UNION)
 def _pad(ev: Evaluator, x: Any, padding: Any, **params: Any) -> Secret:
-    x, padding = ev.secrets(saturated(ev, x), saturated(ev, padding))
+    x, padding = ev.secrets(ev.saturated(x), ev.saturated(padding))
     value = x.value.map(lambda w, p: lax.pad_p.bind(w, p, **params), padding.value)
     return Secret(value, x.dtype)
 
 
-@rule(P.device_put_p, cost="local")
+@rule(P.device_put_p, cost="local", modular=Modular())
 def _device_put(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     """Shares stay where they are."""
     return list(operands)

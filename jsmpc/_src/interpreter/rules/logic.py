@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from jax import lax
 
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules import integers
 from jsmpc._src.interpreter.rules.arithmetic import aligned
@@ -19,7 +21,7 @@ def invert(ev: Evaluator, x: Secret) -> Secret:
     return Secret(ev.smpc.not_b(ev.ctx, x.value), BOOL)
 
 
-@rule(lax.not_p, cost="local")
+@rule(lax.not_p, cost="local", modular=Modular(ranges.bitwise))
 def _logical_not(ev: Evaluator, x: Secret) -> Secret:
     return integers.complement(ev, x) if integers.is_integer(x) else invert(ev, x)
 
@@ -33,14 +35,14 @@ def _logic(ev: Evaluator, x: Any, y: Any, public: Callable[[Any, Any], Any], sec
     return Secret(public(x.value, ev.words(y, BOOL)), BOOL)
 
 
-@rule(lax.and_p, cost="product")
+@rule(lax.and_p, cost="product", modular=Modular())
 def _and(ev: Evaluator, x: Any, y: Any) -> Secret:
     if integers.is_integer(x):
         return integers.bitwise_and(ev, x, y)
     return _logic(ev, x, y, lambda a, b: a & b, ev.smpc.and_bb)
 
 
-@rule(lax.or_p, cost="product")
+@rule(lax.or_p, cost="product", modular=Modular(ranges.bitwise))
 def _or(ev: Evaluator, x: Any, y: Any) -> Secret:
     def with_public(a: Any, b: Any) -> Any:
         return ev.smpc.xor_bp(ev.ctx, a & (b ^ np.uint8(1)), b)
@@ -50,7 +52,7 @@ def _or(ev: Evaluator, x: Any, y: Any) -> Secret:
     return _logic(ev, x, y, with_public, ev.smpc.or_bb)
 
 
-@rule(lax.xor_p, cost="product")
+@rule(lax.xor_p, cost="product", modular=Modular(ranges.bitwise))
 def _xor(ev: Evaluator, x: Any, y: Any) -> Secret:
     if integers.is_integer(x):
         return integers.bitwise_xor(ev, x, y)

@@ -160,3 +160,14 @@ def scatter_layout(x: Any, indices: Any, updates: Any, numbers: Any, mode: Any) 
         tuple(map(int, numbers.update_window_dims)),
         mode == _CLIP,
     )
+
+
+def in_one_row(numbers: lax.ScatterDimensionNumbers) -> lax.ScatterDimensionNumbers:
+    """How to write to the whole of a table, by no coordinates, as to the one row of another."""
+    return lax.ScatterDimensionNumbers(
+        tuple(numbers.update_window_dims),
+        (0, *(d + 1 for d in numbers.inserted_window_dims)),
+        (0,),
+        tuple(d + 1 for d in numbers.operand_batching_dims),
+        tuple(numbers.scatter_indices_batching_dims),
+    )

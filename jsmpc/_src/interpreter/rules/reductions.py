@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import comparison
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number
 from jsmpc._src.interpreter.secret import BOOL, Secret
@@ -21,37 +24,46 @@ from jsmpc._src.jaxprs import compat
 def leading(x: Secret, axes: tuple[int, ...]) -> Secret:
     """The axes to reduce over, flattened into one leading axis."""
     kept = [d for d in range(x.ndim) if d not in axes]
-    shape = [-1, *(x.shape[d] for d in kept)]
+    shape = [math.prod(x.shape[d] for d in axes), *(x.shape[d] for d in kept)]
     return x.map(lambda w: w.transpose(*axes, *kept).reshape(shape))
 
 
-def _nonempty(ev: Evaluator, x: Secret) -> Secret:
-    if x.shape[0] == 0:
+def _extreme(ev: Evaluator, x: Secret, find: Callable[[Secret], Secret]) -> Secret:
+    """What `find` finds along the leading axis; nothing where there is nowhere to look."""
+    if x.shape[0]:
+        return find(x)
+    if math.prod(x.shape[1:]):
         raise ev.unsupported("an extreme of no elements does not exist")
-    return x
+    return x.map(lambda w: w.reshape(w.shape[1:]))
 
 
 @rule(lax.reduce_max_p, cost="comparison")
 def _reduce_max(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
-    moved = _nonempty(ev, leading(x, axes))
-    if x.dtype == BOOL:
-        return _folded(moved, lambda a, b: ev.smpc.or_bb(ev.ctx, a, b))
-    return Secret(comparison.largest(ev.smpc, ev.ctx, moved.value), x.dtype)
+    def largest(v: Secret) -> Secret:
+        if v.dtype == BOOL:
+            return _folded(v, lambda a, b: ev.smpc.or_bb(ev.ctx, a, b))
+        return Secret(comparison.largest(ev.smpc, ev.ctx, v.value), v.dtype)
+
+    return _extreme(ev, leading(x, axes), largest)
 
 
 @rule(lax.reduce_min_p, cost="comparison")
 def _reduce_min(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
-    moved = _nonempty(ev, leading(x, axes))
-    if x.dtype == BOOL:
-        return _folded(moved, lambda a, b: ev.smpc.and_bb(ev.ctx, a, b))
-    return Secret(-comparison.largest(ev.smpc, ev.ctx, -moved.value), x.dtype)
+    def least(v: Secret) -> Secret:
+        if v.dtype == BOOL:
+            return _folded(v, lambda a, b: ev.smpc.and_bb(ev.ctx, a, b))
+        return Secret(-comparison.largest(ev.smpc, ev.ctx, -v.value), v.dtype)
+
+    return _extreme(ev, leading(x, axes), least)
 
 
 @rule(lax.argmax_p, cost="comparison")
 def _argmax(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any) -> Secret:
-    moved = _nonempty(ev, leading(as_number(ev, x), axes))
-    _, index = comparison.argument_of_largest(ev.smpc, ev.ctx, moved.value)
-    return Secret(index, np.dtype(index_dtype))
+    def place(v: Secret) -> Secret:
+        _, index = comparison.argument_of_largest(ev.smpc, ev.ctx, v.value)
+        return Secret(index, np.dtype(index_dtype))
+
+    return _extreme(ev, leading(as_number(ev, x), axes), place)
 
 
 @rule(lax.argmin_p, cost="comparison")
@@ -94,13 +106,20 @@ def _reduce_xor(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) ->
     return _boolean(ev, x).map(lambda w: lax.reduce_xor(w, axes))
 
 
-@rule(lax.reduce_prod_p, cost="product", error="1 ulp a product")
-def _reduce_prod(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
-    divisor = ev.divisor(x.dtype)
-    return _folded(leading(x, axes), lambda a, b: ev.smpc.mul_aa(ev.ctx, a, b, divisor))
+@rule(
+    lax.reduce_prod_p,
+    cost="product",
+    error="1 ulp a product",
+    modular=Modular(ranges.reduced_products),
+)
+def _reduce_prod(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Any:
+    divisor, moved = ev.divisor(x.dtype), leading(x, axes)
+    if not moved.shape[0]:
+        return jnp.ones(moved.shape[1:], x.dtype)
+    return _folded(moved, lambda a, b: ev.smpc.mul_aa(ev.ctx, a, b, divisor))
 
 
-class _Reduction:
+class Reduction:
     """An associative function of two lists of scalars, applied to arrays elementwise."""
 
     def __init__(self, ev: Evaluator, jaxpr: Any, consts: Sequence[Any] = ()):
@@ -111,10 +130,7 @@ class _Reduction:
         f = self.f
         for _ in right[0].shape:
             f = jax.vmap(f)
-        specs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in right]
-        jaxpr = jax.make_jaxpr(f)(*specs, *specs)
-        out = self.ev.evaluate(jaxpr, [*left, *right])
-        return [self.ev.secret(x, like) for x, like in zip(out, right, strict=True)]
+        return [self.ev.settled(x) for x in self.ev.call(f, *left, *right)]
 
     def from_initial(self, initial: Sequence[Any], results: list[Secret]) -> list[Secret]:
         pairs = (aligned(i, x) for i, x in zip(initial, results, strict=True))
@@ -125,7 +141,7 @@ class _Reduction:
 def _reduce(
     ev: Evaluator, *operands: Any, jaxpr: Any, dimensions: tuple[int, ...], **_: Any
 ) -> list[Any]:
-    count, f = len(operands) // 2, _Reduction(ev, jaxpr)
+    count, f = len(operands) // 2, Reduction(ev, jaxpr)
     xs = [leading(ev.secret(x), dimensions) for x in operands[:count]]
     initial = operands[count:]
     if xs[0].shape[0] == 0:

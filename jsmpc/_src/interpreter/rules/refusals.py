@@ -55,7 +55,6 @@ refuse(
 
 refuse(
     *_found(
-        "cholesky",
         "cholesky_update",
         "eig",
         "eigh",
@@ -68,13 +67,13 @@ refuse(
         "schur",
         "svd",
         "symmetric_product",
-        "triangular_solve",
         "tridiagonal",
         "tridiagonal_solve",
         "geqp3",
         "geqrf",
     ),
-    reason="matrix decompositions and solves are not supported on secrets. Reveal the matrix (a "
+    reason="this matrix decomposition or solve is not supported on secrets. For a positive "
+    "definite matrix use jnp.linalg.cholesky and jax.scipy.linalg.cho_solve. Reveal the matrix (a "
     "Gram matrix or a covariance discloses far less than the data), or use a fixed number of "
     "iterations of products, e.g. gradient descent or Newton-Schulz for an inverse",
 )
@@ -154,9 +153,9 @@ refuse(
 )
 
 refuse(
-    *_found("reduce", "reduce_window", "select_and_scatter", "select_and_gather_add"),
-    reason="a reduction by a function of one's own, or its gradient, is not supported on "
-    "secrets. Use sums, products, extremes, any and all, or lax.scan",
+    *_found("select_and_scatter"),
+    reason="the gradient of a reduction by a function of one's own is not supported on secrets. "
+    "Use sums, products, extremes, any and all, or lax.scan",
 )
 
 refuse(

@@ -5,20 +5,29 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc._src.functions import comparison, exponential, roots
+from jsmpc._src.functions import comparison, exponential, indexing, roots, rounding
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import ONE_ULP
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule, unary
-from jsmpc._src.interpreter.rules.arithmetic import aligned, is_known, power
+from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number, is_known, power
 from jsmpc._src.interpreter.rules.division import reciprocal
 from jsmpc._src.interpreter.secret import Secret, is_secret
+from jsmpc._src.protocols.base import Shared
 
 
-@rule(lax.integer_pow_p, cost="product", error="1 ulp a product")
+@rule(
+    lax.integer_pow_p,
+    cost="product",
+    error="1 ulp a product",
+    modular=Modular(ranges.integer_power),
+)
 def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
     if y == 0:
         return jnp.ones(x.shape, x.dtype)
@@ -65,12 +74,13 @@ def _pow(ev: Evaluator, x: Any, y: Any) -> Any:
         return _power_of_public(ev, float(x.flat[0]), y, dtype)
     if not is_secret(y):
         return _to_public_powers(ev, x, y.astype(dtype))
-    like = x if isinstance(x, Secret) else y
-    if not jnp.issubdtype(y.dtype, jnp.floating):
+    if not jnp.issubdtype(ev.dtype, jnp.floating):
         raise ev.unsupported("a secret integer exponent: convert it with .astype(float) first")
-    base, exponent = (ev.secret(v, like) for v in (x, y))
-    value = exponential.power_of(ev.smpc, ev.ctx, base.value, exponent.value, ev.scale)
-    return Secret(value, dtype)
+    base = ev.secret(x, Secret(y.value, dtype)).value
+    if is_known(x) and (x >= 0).all():
+        exponent = as_number(ev, y, dtype).value
+        return Secret(exponential.power_of(ev.smpc, ev.ctx, base, exponent, ev.scale), dtype)
+    return _to_secret_powers(ev, base, y, dtype)
 
 
 def _power_of_public(ev: Evaluator, base: float, y: Secret, dtype: Any) -> Any:
@@ -85,11 +95,36 @@ def _power_of_public(ev: Evaluator, base: float, y: Secret, dtype: Any) -> Any:
 
 def _to_public_powers(ev: Evaluator, x: Secret, y: Any) -> Secret:
     """x^y for public y. Of negative numbers there are whole powers, others are those of 0."""
-    smpc, ctx = ev.smpc, ev.ctx
     whole = (y == jnp.round(y)).astype(np.uint8)
     odd = (y % 2 == 1).astype(np.uint8)
-    negative = smpc.msb(ctx, x.value)
-    base = comparison.select(smpc, ctx, negative & whole, -x.value, x.value)
-    exponent = ev.secret(y, Secret(base, y.dtype)).value
+    exponent = ev.secret(y, Secret(x.value, y.dtype)).value
+    return Secret(_signed_power(ev, x.value, exponent, whole, odd), y.dtype)
+
+
+def _to_secret_powers(ev: Evaluator, x: Shared, y: Secret, dtype: Any) -> Secret:
+    """x^y for numbers, or integers, y; as `_to_public_powers`."""
+    smpc, ctx = ev.smpc, ev.ctx
+    exponent = as_number(ev, y, dtype).value
+    whole: Any = np.ones(y.shape, np.uint8)
+    floor = y.value
+    if jnp.issubdtype(y.dtype, jnp.floating):
+        floor = rounding.floor(smpc, ctx, exponent, ev.scale)
+        whole = smpc.is_zero(ctx, exponent - floor * smpc.ring.constant(ev.scale))
+    return Secret(_signed_power(ev, x, exponent, whole, indexing.low_bit(floor)), dtype)
+
+
+def _signed_power(ev: Evaluator, x: Shared, exponent: Shared, whole: Any, odd: Any) -> Shared:
+    """x^exponent, given for which exponents there is one of negative x, and a negative one.
+
+    Both are bits, public or shared.
+    """
+    smpc, ctx = ev.smpc, ev.ctx
+    negative = smpc.msb(ctx, x)
+
+    def both(bit: Any) -> Shared:
+        public = isinstance(bit, np.ndarray | jax.Array)
+        return negative & bit if public else smpc.and_bb(ctx, negative, bit)
+
+    base = comparison.select(smpc, ctx, both(whole), -x, x)
     value = exponential.power_of(smpc, ctx, base, exponent, ev.scale)
-    return Secret(comparison.select(smpc, ctx, negative & odd, -value, value), y.dtype)
+    return comparison.select(smpc, ctx, both(odd), -value, value)

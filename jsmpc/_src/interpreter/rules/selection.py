@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import comparison, indexing
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import is_known
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
-
-
-def saturated(ev: Evaluator, x: Any) -> Any:
-    """A public operand with a quarter of the encoding's limit for what stands for infinity.
-
-    That is ±inf, and numbers from half of the dtype's largest on if the encoding does not hold
-    them: what attention masks and `jnp.nan_to_num` put in a place. The differences of two such
-    values, and of one and a moderate number, are still compared rightly.
-    """
-    if is_secret(x) or not jnp.issubdtype(x.dtype, jnp.floating):
-        return x
-    limit = ev.smpc.encoding.limit(ev.smpc.ring)
-    extreme = min(float(jnp.finfo(d).max) for d in (x.dtype, np.float32)) / 2
-    if extreme < limit:
-        extreme = math.inf
-    np_or_jnp = jnp if isinstance(x, jax.core.Tracer) else np
-    x = np_or_jnp.asarray(x)
-    unbounded = abs(x) >= np.asarray(extreme, x.dtype)
-    return np_or_jnp.where(unbounded, np_or_jnp.sign(x) * np.asarray(limit / 4, x.dtype), x)
 
 
 def select(ev: Evaluator, predicate: Any, x: Any, y: Any) -> Any:
@@ -42,12 +23,12 @@ def select(ev: Evaluator, predicate: Any, x: Any, y: Any) -> Any:
     if not is_secret(predicate):
         if not is_secret(x) and not is_secret(y):
             return lax.select_n(predicate, y, x)
-        x, y = ev.secrets(saturated(ev, x), saturated(ev, y))
+        x, y = ev.secrets(ev.saturated(x), ev.saturated(y))
         value = x.value.map(lambda a, b: lax.select_n(predicate, b, a), y.value)
         return Secret(value, x.dtype)
     dtype = x.dtype if is_secret(x) else jnp.result_type(x)
     like = Secret(predicate.value, np.dtype(dtype))
-    x, y = (v if is_secret(v) else ev.secret(saturated(ev, v), like) for v in (x, y))
+    x, y = (v if is_secret(v) else ev.secret(ev.saturated(v), like) for v in (x, y))
     bit = predicate.value
     if bit.shape != x.shape:
         bit = bit.map(lambda a: jnp.broadcast_to(a, x.shape))
@@ -56,15 +37,15 @@ def select(ev: Evaluator, predicate: Any, x: Any, y: Any) -> Any:
     return Secret(comparison.select(ev.smpc, ev.ctx, bit, x.value, y.value), x.dtype)
 
 
-@rule(lax.select_n_p, cost="product")
+@rule(lax.select_n_p, cost="product", modular=Modular(ranges.chosen, slice(1, None)))
 def _select_n(ev: Evaluator, predicate: Any, *cases: Any) -> Any:
-    """Public cases may hold ±inf: see `saturated`. One never chosen may hold anything."""
+    """Public cases may hold ±inf: see `Evaluator.saturated`. One never chosen may hold anything."""
     if not is_secret(predicate):
         if is_known(predicate) and np.size(predicate):
             chosen = np.asarray(predicate).flat[0]
             if (np.asarray(predicate) == chosen).all():
                 return cases[int(chosen)]
-        first, *others = ev.secrets(*(saturated(ev, c) for c in cases))
+        first, *others = ev.secrets(*(ev.saturated(c) for c in cases))
         value = first.value.map(lambda *w: lax.select_n(predicate, *w), *(o.value for o in others))
         return Secret(value, first.dtype)
     if len(cases) == 1:
@@ -83,7 +64,7 @@ def choose(ev: Evaluator, index: Secret, cases: Sequence[Any]) -> Any:
         return select(ev, Secret(bit, BOOL), cases[1], cases[0])
     smpc, ctx = ev.smpc, ev.ctx
     dtype = np.dtype(cases[0].dtype)
-    secrets = [ev.secret(saturated(ev, c), Secret(index.value, dtype)) for c in cases]
+    secrets = [ev.secret(ev.saturated(c), Secret(index.value, dtype)) for c in cases]
     first, *others = (c.value for c in secrets)
     stacked = first.map(lambda *w: jnp.stack(w), *others)
     hot = indexing.decode(smpc, ctx, index.value, len(cases))

@@ -6,13 +6,14 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import comparison, indexing, sorting
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.protocols.base import Shared
@@ -99,7 +100,12 @@ def _cummin(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
     return negated(ev, _cummax(ev, negated(ev, x), axis=axis, reverse=reverse))
 
 
-@rule(lax.cumprod_p, cost="product", error="1 ulp a product")
+@rule(
+    lax.cumprod_p,
+    cost="product",
+    error="1 ulp a product",
+    modular=Modular(ranges.cumulative_products),
+)
 def _cumprod(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
     def combine(a: Shared, b: Shared) -> Shared:
         return ev.smpc.mul_aa(ev.ctx, a, b, ev.divisor(x.dtype))
@@ -110,8 +116,6 @@ def _cumprod(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
 @rule(lax.cumlogsumexp_p, cost="function", error="2 ulp a step of log2 n")
 def _cumlogsumexp(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
     def combine(a: Shared, b: Shared) -> Shared:
-        example = jax.ShapeDtypeStruct(a.shape, x.dtype)
-        jaxpr = jax.make_jaxpr(jnp.logaddexp)(example, example)
-        return ev.evaluate(jaxpr, [Secret(a, x.dtype), Secret(b, x.dtype)])[0].value
+        return ev.call(jnp.logaddexp, Secret(a, x.dtype), Secret(b, x.dtype))[0].value
 
     return Secret(sorting.cumulative(combine, x.value, axis, reverse), x.dtype)

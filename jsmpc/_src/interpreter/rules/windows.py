@@ -12,7 +12,7 @@ from jsmpc._src.functions import windows
 from jsmpc._src.functions.windows import Windows
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.registry import rule
-from jsmpc._src.interpreter.rules.reductions import _Reduction
+from jsmpc._src.interpreter.rules.reductions import Reduction
 from jsmpc._src.interpreter.rules.sorting import largest_of_two, negated
 from jsmpc._src.interpreter.secret import BOOL, Secret
 
@@ -84,7 +84,7 @@ def _select_and_scatter_add(
 def _reduce_window(
     ev: Evaluator, *operands: Any, jaxpr: Any, consts: Sequence[Any], **params: Any
 ) -> list[Secret]:
-    count, f = len(operands) // 2, _Reduction(ev, jaxpr, consts)
+    count, f = len(operands) // 2, Reduction(ev, jaxpr, consts)
     xs, initial = [ev.secret(x) for x in operands[:count]], operands[count:]
     over = _windows(ev, params, xs[0], extreme=False)
     if over.pads:
