@@ -25,7 +25,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     **{
         f"numpy.linalg.{name}": lambda s, name=name: getattr(jnp.linalg, name)(s.a)
         for name in (
-            *("svd", "svdvals", "eigh", "eigvalsh", "eig", "eigvals", "qr", "cholesky", "inv"),
+            *("svd", "svdvals", "eigh", "eigvalsh", "eig", "eigvals", "qr", "inv"),
             *("pinv", "slogdet", "matrix_rank", "cond"),
         )
     },
@@ -35,7 +35,6 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "numpy.linalg.norm(2)": lambda s: jnp.linalg.norm(s.a, 2),
     "numpy.linalg.norm(nuc)": lambda s: jnp.linalg.norm(s.a, "nuc"),
     "scipy.linalg.lu": lambda s: jax.scipy.linalg.lu(s.a),
-    "scipy.linalg.solve_triangular": lambda s: jax.scipy.linalg.solve_triangular(s.a, s.a),
     "scipy.linalg.expm": lambda s: jax.scipy.linalg.expm(s.a),
     "scipy.linalg.sqrtm": lambda s: jax.scipy.linalg.sqrtm(s.a),
     "scipy.linalg.schur": lambda s: jax.scipy.linalg.schur(s.a),

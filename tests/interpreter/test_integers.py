@@ -305,7 +305,7 @@ REFUSED = {
     "bitcast_convert_type": (lambda x: lax.bitcast_convert_type(x, jnp.int32), "astype"),
     "nextafter": (lambda x: jnp.nextafter(x, x), "tolerance"),
     "convert_element_type": (lambda x: jnp.fft.fft(x), "public matrix"),
-    "cholesky": (lambda x: jnp.linalg.cholesky(x[:4].reshape(2, 2)), "Reveal the matrix"),
+    "qr": (lambda x: jnp.linalg.qr(x[:4].reshape(2, 2)), "Reveal the matrix"),
     "svd": (lambda x: jnp.linalg.svd(x[:4].reshape(2, 2)), "Reveal the matrix"),
     "lu": (lambda x: jnp.linalg.solve(x[:4].reshape(2, 2), x[:2]), "Reveal the matrix"),
     "random_wrap": (

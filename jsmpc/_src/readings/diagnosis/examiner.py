@@ -193,7 +193,7 @@ class Examiner(Evaluator):
         if not encodable(dtype):  # complex: kept as it is, and refused by the next rule
             return Secret(self.ctx.network.hosted([exact]), dtype)
         x = np.asarray(exact)
-        if is_float(dtype):  # a quarter of the bound for infinity, as by `ordering.saturated`
+        if is_float(dtype):  # a quarter of the bound for infinity, as by `Evaluator.saturated`
             x = np.where(bounded(x), x, np.nan_to_num(np.sign(x)) * (bound / 4))
             x = np.clip(x, -bound, bound)
         return Secret(self.smpc.constant(self.ctx, self.smpc.encode(x)), dtype)
