@@ -136,7 +136,7 @@ def test_a_public_constant_out_of_range():
         jsmpc.secure(lambda x: x + 1e30)(KEY, shared())
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("value", [np.nan, 1e30])
 def test_a_public_operand_that_does_not_fit_when_it_is_known(value):
     add = jsmpc.secure(lambda x, y: x + y)
     np.testing.assert_allclose(jsmpc.reveal(add(KEY, shared(), 1.0)), X + 1, atol=1e-4)

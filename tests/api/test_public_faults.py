@@ -15,7 +15,7 @@ import jsmpc
 KEY = jax.random.key(1)
 SMPC = jsmpc.Replicated3()
 X = np.float32([1.0, -2.0])
-BAD = [np.nan, np.inf, -1e30]
+BAD = [np.nan, -1e30]  # infinity is a mask, in sums
 
 
 @pytest.fixture(scope="module")

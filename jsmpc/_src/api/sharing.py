@@ -55,14 +55,15 @@ def share(key: Any, tree: Any, protocol: Protocol, mesh: Mesh | None = None) -> 
     """
     require_protocol(protocol)
     serialization.register()
-    key = prf.derive(fresh.key_of(key), "share")
+    key = fresh.key_of(key)
     leaves, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_share)
     arrays = []
     for path, leaf in leaves:
         name = f"the value at {jax.tree_util.keystr(path)}" if path else "the value"
         arrays.append(fresh.without_tangent(_plain(leaf, protocol, name)))
     with compat.protocol_mode():
-        parts = _split(protocol, tuple(map(tracing.is_traced, arrays)), key, arrays)
+        traced = tuple(map(tracing.is_traced, arrays))
+        parts = _split(protocol, traced, prf.derive(key, "share"), arrays)
     shares = []
     for array, components in zip(arrays, parts, strict=True):
         if mesh is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -50,9 +51,18 @@ def bind(eqn: Any, args: Sequence[Any]) -> list[Any]:
     return list(out) if eqn.primitive.multiple_results else [out]
 
 
-@contextlib.contextmanager
-def protocol_mode() -> Iterator[None]:
+def protocol_mode() -> AbstractContextManager[Any]:
     """JAX's settings for protocol code: words of 64 bits, compiled, whatever the user's are."""
+    usual = (
+        not config.disable_jit.value
+        and config.numpy_rank_promotion.value == "allow"
+        and config.numpy_dtype_promotion.value == "standard"
+    )
+    return jax.enable_x64(True) if usual else _all_settings()
+
+
+@contextlib.contextmanager
+def _all_settings() -> Iterator[None]:
     with contextlib.ExitStack() as settings:
         for setting in (
             jax.enable_x64(True),
