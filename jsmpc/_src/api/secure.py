@@ -160,8 +160,8 @@ class SecureFunction(Generic[P, R]):
         poison.require_sound(shares)
         traced = arguments.any_traced(leaves)
         with compat.protocol_mode():
-            out, unfit = self._run(call, key, leaves)
-            return _poisoned(out, unfit, leaves) if traced else _raised(out, unfit)
+            out, faults = self._run(call, key, leaves)
+            return _poisoned(out, faults, leaves) if traced else _raised(out, faults)
 
     @brief
     def offline(self, key: Any, /, *args: P.args, **kwargs: P.kwargs) -> Material:
@@ -264,11 +264,11 @@ class SecureFunction(Generic[P, R]):
             value = x.value & np.uint8(1) if x.dtype == BOOL else x.value
             return Words(protocol.pack(network, value), protocol, x.dtype)
 
-        evaluator = Evaluator(protocol, ctx, unfit={}, caller=caller)
+        evaluator = Evaluator(protocol, ctx, caller=caller)
         out = evaluator.evaluate(jaxpr, [load(x) for x in leaves])
         whole = [store(evaluator.wrapped(x)) for x in out]
         results = jax.tree.unflatten(jax.tree.structure(out_shape), whole)
-        return results, evaluator.unfit
+        return results, evaluator.findings.faults
 
     # All parties in one program.
 
@@ -384,9 +384,9 @@ def _shares(out: Any) -> Any:
     return jax.tree.map(lambda x: x.share() if is_words(x) else x, out, is_leaf=is_words)
 
 
-def _raised(out: Any, unfit: dict[str, Array]) -> Any:
+def _raised(out: Any, faults: dict[str, Array]) -> Any:
     """The results; EncodingError if a public operand did not fit the encoding."""
-    for where, bad in unfit.items():
+    for where, bad in faults.items():
         if bool(bad):
             raise EncodingError(
                 f"{where}: a public operand is NaN, infinite or beyond the encoding's limit. "
@@ -395,9 +395,9 @@ def _raised(out: Any, unfit: dict[str, Array]) -> Any:
     return _shares(out)
 
 
-def _poisoned(out: Any, unfit: dict[str, Array], leaves: list[Any]) -> Any:
+def _poisoned(out: Any, faults: dict[str, Array], leaves: list[Any]) -> Any:
     """The results, poisoned if a public operand did not fit or a share is poisoned."""
-    checks = [*unfit.values(), *(poison.is_poisoned(x) for x in leaves if is_words(x))]
+    checks = [*faults.values(), *(poison.is_poisoned(x) for x in leaves if is_words(x))]
     bad = jnp.any(jnp.stack(checks))
 
     def marked(x: Any) -> Any:

@@ -19,6 +19,7 @@ import numpy as np
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
 from jsmpc._src.functions import integers
 from jsmpc._src.interpreter import folding, patterns, ranges
+from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import REFUSED, RULES
 from jsmpc._src.interpreter.secret import Secret, is_secret
@@ -36,8 +37,7 @@ E = TypeVar("E", bound="Evaluator")
 class Evaluator:
     """One evaluation: the protocol, its run, and the equation at hand.
 
-    `unfit` collects, by equation, whether a public operand known only when the program runs did
-    not fit the encoding; it is None in loops and branches, from which it could not come out.
+    `findings` collects what is found out about numbers on the way, loops and branches included.
     Equations of library functions that have no line are attributed to `caller`.
     """
 
@@ -45,7 +45,7 @@ class Evaluator:
     ctx: Context
     eqn: Any = None
     line: str = "an unknown line"
-    unfit: dict[str, Array] | None = None
+    findings: Findings = dataclasses.field(default_factory=Findings)
     caller: Any = None
 
     @property
@@ -57,12 +57,21 @@ class Evaluator:
         """That of the result of the equation at hand."""
         return np.dtype(self.eqn.outvars[0].aval.dtype)
 
+    @property
+    def place(self) -> str:
+        """The equation at hand, for messages."""
+        return f"{self.eqn.primitive.name} at {self.line}"
+
     def enter(self, ctx: Context) -> Evaluator:
-        """An evaluator for a sub-program with a context of its own."""
-        return Evaluator(self.smpc, ctx, self.eqn, self.line, caller=self.caller)
+        """An evaluator for a sub-program with a context, and findings, of its own."""
+        return dataclasses.replace(self, ctx=ctx, findings=self.findings.fresh())
+
+    def found(self) -> Settled:
+        """What was found out on the way, one bit a place."""
+        return self.findings.settled(self.smpc, self.ctx)
 
     def unsupported(self, reason: str) -> UnsupportedError:
-        return UnsupportedError(f"{self.eqn.primitive.name} at {self.line}: {reason}")
+        return UnsupportedError(f"{self.place}: {reason}")
 
     def evaluate(self, jaxpr: Any, args: Sequence[Any]) -> list[Any]:
         """The outputs of a (closed) jaxpr on operands that may be secret."""
@@ -143,12 +152,9 @@ class Evaluator:
     # Public operands.
 
     def words(self, x: Any, dtype: Any) -> Array:
-        """Ring elements for a public operand of the dtype `dtype`, checked where known."""
+        """Ring elements for a public operand of the dtype `dtype`, checked."""
         if isinstance(x, jax.core.Tracer):
-            if self.unfit is not None and jnp.issubdtype(dtype, jnp.floating):
-                limit = self.smpc.encoding.limit(self.smpc.ring)
-                self.unfit[f"{self.eqn.primitive.name} at {self.line}"] = ~jnp.all(abs(x) <= limit)
-            return self.smpc.encode(jnp.asarray(x, dtype))
+            return self.smpc.encode(self.fitting(jnp.asarray(x, dtype)))
         known = np.asarray(x)
         self.check_constant(known)
         if known.size and (known == known.flat[0]).all():
@@ -185,9 +191,17 @@ class Evaluator:
         infinite = np_or_jnp.where(unbounded, np_or_jnp.sign(x) * quarter, zero)
         return np_or_jnp.where(unbounded, zero, x), infinite
 
+    def fitting(self, x: Array) -> Array:
+        """A public operand known when the program runs, 0 where it does not fit: a fault."""
+        misfits = self.smpc.encoding.misfits(x, self.smpc.ring)
+        if misfits is None:
+            return x
+        self.findings.fault(self.place, misfits.any())
+        return jnp.where(misfits, jnp.zeros_like(x), x)
+
     def check_constant(self, x: np.ndarray) -> None:
         """Raises or warns if a known public operand does not fit the encoding."""
-        what = f"{self.eqn.primitive.name} at {self.line}: a public constant"
+        what = f"{self.place}: a public constant"
         self.smpc.encoding.check(x, self.smpc.ring, what)
         if np.issubdtype(x.dtype, np.floating) and x.size:
             lost = (x != 0) & (np.abs(x.astype(np.float64)) * self.scale < 0.5)

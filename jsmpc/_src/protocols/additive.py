@@ -19,7 +19,7 @@ from jsmpc._src.network.values import Local
 from jsmpc._src.protocols.base import Array, Protocol
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import Bilinear
-from jsmpc._src.ring.division import public_quotient
+from jsmpc._src.ring.division import Divisor, public_quotient
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime import prf
@@ -158,7 +158,7 @@ class Additive(Protocol[Local]):
         z = aa + d * a + ctx.network.at(0, d * (a + d), d * a)
         return self._finish(ctx, z, divisor)
 
-    def truncate(self, ctx: Context, x: Local, divisor: int) -> Local:
+    def truncate(self, ctx: Context, x: Local, divisor: Divisor) -> Local:
         """[x / divisor] by a masked opening.
 
         1. The dealer hands out [r], [q0], [q1]: see `ring.division.quotients`.

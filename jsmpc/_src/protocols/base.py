@@ -22,6 +22,7 @@ from jsmpc._src.network.values import Local, PerParty
 from jsmpc._src.protocols import circuits
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import AND, MULTIPLY, Bilinear
+from jsmpc._src.ring.division import Divisor
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.ring.groups import ARITHMETIC, Group
 from jsmpc._src.ring.ring import Ring
@@ -232,8 +233,11 @@ class Protocol(Generic[V]):
         """[x | y] of Boolean shares, as x ^ y ^ (x & y)."""
         return x ^ y ^ self.and_bb(ctx, x, y)
 
-    def truncate(self, ctx: Context, x: V, divisor: int) -> V:
-        """[x / divisor], signed, off by less than one for every |x| <= 2^(k-2), always."""
+    def truncate(self, ctx: Context, x: V, divisor: Divisor) -> V:
+        """[x / divisor], signed, off by less than one for every |x| <= 2^(k-2), always.
+
+        The divisor is public and known while the program is traced: one, or one an element.
+        """
         raise NotImplementedError
 
     # Comparison and conversion. A protocol may compute any of these in a way of its own; here they

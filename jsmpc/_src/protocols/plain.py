@@ -13,7 +13,7 @@ from jsmpc._src.network.values import Local
 from jsmpc._src.protocols.base import Array, Protocol
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import Bilinear
-from jsmpc._src.ring.division import divide
+from jsmpc._src.ring.division import Divisor, divide, integers
 from jsmpc._src.ring.groups import ARITHMETIC, Group
 from jsmpc._src.runtime.context import Context
 
@@ -59,10 +59,11 @@ class Plain(Protocol[Local]):
     ) -> Local:
         return self._finish(ctx, x.map(lambda a, b: f((a, b)), y), divisor, addend)
 
-    def truncate(self, ctx: Context, x: Local, divisor: int) -> Local:
-        offset = -(-self.ring.bound // divisor)
-        shifted = x + self.ring.constant(offset * divisor + divisor // 2)
-        return shifted.map(lambda w: divide(w, divisor)) - self.ring.constant(offset)
+    def truncate(self, ctx: Context, x: Local, divisor: Divisor) -> Local:
+        d = integers(divisor)
+        offset = -(-self.ring.bound // d)
+        shifted = x + np.asarray(offset * d + d // 2, self.ring.dtype)
+        return shifted.map(lambda w: divide(w, divisor)) - np.asarray(offset, self.ring.dtype)
 
     def generate_propagate_blocks(
         self, ctx: Context, x: Local, offsets: Sequence[int]

@@ -19,7 +19,7 @@ from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Array, Protocol
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import Bilinear
-from jsmpc._src.ring.division import public_quotient, quotients
+from jsmpc._src.ring.division import Divisor, public_quotient, quotients
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
@@ -162,14 +162,14 @@ class Replicated3(Protocol[Replica]):
         z = z if addend is None else z.map(group.add, net.own(addend))
         return self._reshare(ctx, z, group) if divisor is None else self._divide(ctx, z, divisor)
 
-    def truncate(self, ctx: Context, x: Replica, divisor: int) -> Replica:
+    def truncate(self, ctx: Context, x: Replica, divisor: Divisor) -> Replica:
         """[x / divisor], off by less than one unit for every |x| <= 2^(k-2), with certainty.
 
         Cost: 2 rounds, 2 words a party.
         """
         return self._divide(ctx, ctx.network.own(x), divisor)
 
-    def _divide(self, ctx: Context, z: Local, divisor: int) -> Replica:
+    def _divide(self, ctx: Context, z: Local, divisor: Divisor) -> Replica:
         """[z / divisor] from one summand a party, by a masked opening to parties 0 and 1.
 
         1. Party 0 adds offset = 2^(k-2), so that z + offset lies in [0, 2^(k-1)].

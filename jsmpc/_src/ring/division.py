@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,35 @@ import numpy as np
 Array = jax.Array
 
 
-def quotients(r: Array, divisor: int) -> tuple[Array, Array]:
+@dataclasses.dataclass(frozen=True)
+class Divisors:
+    """Public divisors known while the program is traced, one an element."""
+
+    shape: tuple[int, ...]
+    content: bytes
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> int | Divisors:
+        """Positive integers as divisors; as one if they are equal."""
+        values = np.asarray(values, np.int64)
+        if values.size and (values == values.flat[0]).all():
+            return int(values.flat[0])
+        return cls(values.shape, values.tobytes())
+
+    @property
+    def values(self) -> np.ndarray:
+        return np.frombuffer(self.content, np.int64).reshape(self.shape)
+
+
+Divisor = int | Divisors
+
+
+def integers(divisor: Divisor) -> int | np.ndarray:
+    """A divisor for arithmetic: a Python integer, or an array of int64."""
+    return divisor if isinstance(divisor, int) else divisor.values
+
+
+def quotients(r: Array, divisor: Divisor) -> tuple[Array, Array]:
     """What a masked division by a public divisor needs of the mask r.
 
     Returns:
@@ -25,24 +55,26 @@ def quotients(r: Array, divisor: int) -> tuple[Array, Array]:
     return jnp.zeros_like(r) - floor, (ceiling + floor) * top
 
 
-def public_quotient(c: Array, divisor: int, offset: int) -> Array:
+def public_quotient(c: Array, divisor: Divisor, offset: int) -> Array:
     """floor((c + t) / d) - (offset + t) / d, where t >= 0 makes offset + t a multiple of d.
 
     The public part of a masked division of x + offset, opened as c. c + t itself might wrap, so
     the carry of t is taken from the remainder of c.
     """
-    whole, rest = divmod(offset, divisor)
+    d = integers(divisor)
+    whole, rest = divmod(offset, d)
     quotient = divide(c, divisor)
-    if rest:
-        shortfall = c - quotient * np.asarray(divisor, c.dtype) - np.asarray(rest, c.dtype)
+    if np.any(rest):
+        shortfall = c - quotient * np.asarray(d, c.dtype) - np.asarray(rest, c.dtype)
         top = np.asarray(8 * c.dtype.itemsize - 1, c.dtype)
         quotient = quotient + ((shortfall >> top) ^ np.ones((), c.dtype))
         whole += 1
     return quotient - np.asarray(whole, c.dtype)
 
 
-def divide(x: Array, divisor: int) -> Array:
-    """floor(x / divisor) of unsigned words by a public positive integer."""
-    if divisor & (divisor - 1) == 0:
-        return x >> np.asarray(divisor.bit_length() - 1, x.dtype)
-    return x // np.asarray(divisor, x.dtype)
+def divide(x: Array, divisor: Divisor) -> Array:
+    """floor(x / divisor) of unsigned words by public positive integers."""
+    d = integers(divisor)
+    if np.all(d & (d - 1) == 0):
+        return x >> np.asarray(np.log2(d), x.dtype)
+    return x // np.asarray(d, x.dtype)

@@ -85,13 +85,22 @@ class FixedPoint:
 
     def fits(self, x: Array, ring: Ring) -> Array:
         """Whether all numbers or integers of an array can be encoded: bool[]."""
-        if x.dtype == jnp.bool_:
-            return jnp.ones((), bool)
+        misfits = self.misfits(x, ring)
+        return jnp.ones((), bool) if misfits is None else ~misfits.any()
+
+    def misfits(self, x: Array, ring: Ring) -> Array | None:
+        """Where an array holds NaN, infinity or leaves the range; None if its dtype never does.
+
+        What `check` finds in concrete numbers, for those known only when the program runs.
+        """
+        if x.dtype == bool:
+            return None
         if jnp.issubdtype(x.dtype, jnp.integer):
-            bound = np.asarray(min(ring.bound - 1, jnp.iinfo(x.dtype).max), x.dtype)
-            signed = jnp.issubdtype(x.dtype, jnp.signedinteger)
-            return jnp.all((x <= bound) & (x >= -bound) if signed else x <= bound)
-        return jnp.all(abs(x.astype(np.float64)) < self.limit(ring))
+            if jnp.iinfo(x.dtype).max < ring.bound:
+                return None
+            below = x <= -ring.bound if jnp.issubdtype(x.dtype, jnp.signedinteger) else False
+            return (x >= ring.bound) | below
+        return ~(abs(x.astype(jnp.float64)) < self.limit(ring))
 
     def check(self, x: Any, ring: Ring, what: str) -> None:
         """Raise EncodingError if concrete numbers hold NaN, infinity or leave the range."""

@@ -20,7 +20,7 @@ from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import Bilinear
-from jsmpc._src.ring.division import quotients
+from jsmpc._src.ring.division import Divisor, quotients
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 
 Array = jax.Array
@@ -161,7 +161,7 @@ class TruncationMask(Correlation):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    divisor: int
+    divisor: Divisor
 
     @property
     def uniform(self) -> tuple[Words, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import primitives as P  # noqa: N812
 
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.findings import NOTHING, completed, rehearsed
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import is_known
@@ -47,15 +49,20 @@ def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     def body(ctx: Any, carry: Any, x: Any) -> tuple[Any, Any]:
         inner = ev.enter(ctx)
         out = inner.evaluate(loop.body, [*constants, *carry, *x])
-        return _as_secret(inner, out[: loop.carried], carry_secret), out[loop.carried :]
+        carry = _as_secret(inner, out[: loop.carried], carry_secret)
+        return carry, (out[loop.carried :], inner.found())
 
     init = _as_secret(ev, init, carry_secret)
-    carry, ys = ev.ctx.scan(body, init, xs, loop.length, reverse=loop.reverse, unroll=loop.unroll)
+    carry, (ys, found) = ev.ctx.scan(
+        body, init, xs, loop.length, reverse=loop.reverse, unroll=loop.unroll
+    )
+    ev.findings.absorb(found)
     return [*carry, *ys]
 
 
 @rule(P.while_p, cost="program", error=_INNER, modular=Modular())
 def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
+    """The condition is evaluated at the end of the iteration before, to carry its findings too."""
     loop = While.of(ev.eqn)
     test, constants, init = loop.split(operands)
     carry_secret = carries(loop, [is_secret(x) for x in (*constants, *init)])[0]
@@ -66,14 +73,24 @@ def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
             "jnp.where, or reveal the condition if it may be disclosed"
         )
 
-    def condition(ctx: Any, carry: Any) -> Any:
-        return ev.enter(ctx).evaluate(loop.condition, [*test, *carry])[0]
+    def goes_on(inner: Evaluator, carry: Sequence[Any]) -> Any:
+        return jnp.asarray(inner.evaluate(loop.condition, [*test, *carry])[0])
 
-    def body(ctx: Any, carry: Any) -> Any:
+    def body(ctx: Any, state: Any) -> Any:
+        _, carry, found = state
         inner = ev.enter(ctx)
-        return _as_secret(inner, inner.evaluate(loop.body, [*constants, *carry]), carry_secret)
+        inner.findings.absorb(found)
+        out = inner.evaluate(loop.body, [*constants, *carry])
+        carry = _as_secret(inner, out, carry_secret)
+        go = goes_on(inner, carry)
+        return go, carry, completed(inner.found(), found)
 
-    return ev.ctx.while_loop(condition, body, _as_secret(ev, init, carry_secret))
+    init = _as_secret(ev, init, carry_secret)
+    go = goes_on(ev, init)
+    none = rehearsed(ev.ctx, lambda ctx: body(ctx, (go, init, NOTHING))[2])
+    _, carry, found = ev.ctx.while_loop(lambda _, state: state[0], body, (go, init, none))
+    ev.findings.absorb(found)
+    return carry
 
 
 @rule(P.cond_p, cost="program", error=_INNER, modular=Modular(operands=slice(1, None)))
@@ -82,30 +99,42 @@ def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) ->
     if is_known(index):
         return ev.evaluate(branches[min(max(int(index), 0), len(branches) - 1)], operands)
     contexts = ev.ctx.branches(len(branches))
-    if not is_secret(index):
-        secret = [
-            any(c)
-            for c in zip(
-                *(secrecy(b, [is_secret(x) for x in operands]) for b in branches), strict=True
+    if is_secret(index):
+        if any(walk.contains(b, reveal_p) for b in branches):
+            raise ev.unsupported(
+                "a branch of a secret condition reveals a value, and would disclose it though it "
+                "is not taken: all branches run. Reveal what lax.cond returns, or the condition"
             )
+        inners = [ev.enter(ctx) for ctx in contexts]
+        results = [
+            list(map(i.wrapped, i.evaluate(b, operands)))
+            for i, b in zip(inners, branches, strict=True)
         ]
-
-        def run(branch: int) -> Any:
-            def call(values: Any) -> list[Any]:
-                inner = ev.enter(contexts[branch])
-                return _as_secret(inner, inner.evaluate(branches[branch], values), secret)
-
-            return call
-
-        calls = [ev.ctx.optimize(run(i)) for i in range(len(branches))]
-        return lax.switch(index, calls, list(operands))
-    if any(walk.contains(b, reveal_p) for b in branches):
-        raise ev.unsupported(
-            "a branch of a secret condition reveals a value, and would disclose it though it is "
-            "not taken: all branches run. Reveal what lax.cond returns, or the condition"
-        )
-    results = [
-        list(map(ev.wrapped, ev.enter(c).evaluate(b, operands)))
-        for c, b in zip(contexts, branches, strict=True)
+        for inner in inners:
+            ev.findings.absorb(inner.found())
+        return [choose(ev, index, cases) for cases in zip(*results, strict=True)]
+    secret = [
+        any(c)
+        for c in zip(*(secrecy(b, [is_secret(x) for x in operands]) for b in branches), strict=True)
     ]
-    return [choose(ev, index, cases) for cases in zip(*results, strict=True)]
+
+    def run(branch: Any, ctx: Any, values: Any) -> tuple[list[Any], Any]:
+        inner = ev.enter(ctx)
+        out = _as_secret(inner, inner.evaluate(branch, values), secret)
+        return out, inner.found()
+
+    none = NOTHING
+    for branch in branches:
+        none = completed(rehearsed(ev.ctx, lambda ctx: run(branch, ctx, operands)[1]), none)
+
+    def call(branch: Any, ctx: Any) -> Any:
+        def taken(values: Any) -> tuple[list[Any], Any]:
+            out, found = run(branch, ctx, values)
+            return out, completed(found, none)
+
+        return ev.ctx.optimize(taken)
+
+    calls = [call(branch, ctx) for branch, ctx in zip(branches, contexts, strict=True)]
+    out, found = lax.switch(index, calls, list(operands))
+    ev.findings.absorb(found)
+    return out

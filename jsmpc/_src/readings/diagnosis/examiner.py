@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import primitives as P  # noqa: N812
 
 from jsmpc._src import kernels
 from jsmpc._src.errors import EncodingError, JsmpcError
@@ -22,6 +21,7 @@ from jsmpc._src.jaxprs import compat
 from jsmpc._src.jaxprs.secrecy import carries, secrecy
 from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While, structure
 from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.network.values import Local
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.protocols.plain import Plain
 from jsmpc._src.readings.diagnosis.exact import (
@@ -37,12 +37,10 @@ from jsmpc._src.readings.diagnosis.exact import (
     wide,
 )
 from jsmpc._src.readings.diagnosis.report import Equation
+from jsmpc._src.ring.division import Divisor
 from jsmpc._src.runtime.context import Context
 
 _LOST_SHARE = 0.25  # an equation underflows if it loses at least this share of its results
-
-
-_CALLS = (P.jit_p, P.closed_call_p, P.remat_p, P.custom_jvp_call_p, P.custom_vjp_call_p)
 
 
 def context(smpc: Protocol) -> Context:
@@ -54,11 +52,11 @@ def context(smpc: Protocol) -> Context:
 class _Watched(Plain):
     """The oracle, keeping what it divides by: so much larger are products before truncation."""
 
-    divisors: list[int] = dataclasses.field(default_factory=list, compare=False)
+    divisors: list[Divisor] = dataclasses.field(default_factory=list, compare=False)
 
-    def truncate(self, ctx: Context, x: Any, divisor: int, *args: Any, **kwargs: Any) -> Any:
+    def truncate(self, ctx: Context, x: Local, divisor: Divisor) -> Local:
         self.divisors.append(divisor)
-        return super().truncate(ctx, x, divisor, *args, **kwargs)
+        return super().truncate(ctx, x, divisor)
 
 
 class _Rule:
@@ -72,9 +70,9 @@ class _Rule:
         self.divisors = smpc.divisors
 
         def program(given: list[Any]) -> Any:
-            inner = Evaluator(smpc, context(smpc), eqn, line, unfit={})
+            inner = Evaluator(smpc, context(smpc), eqn, line)
             operands = {**known, **dict(zip(self.given, given, strict=True))}
-            return inner.apply([operands[i] for i in range(len(values))]), inner.unfit
+            return inner.apply([operands[i] for i in range(len(values))]), inner.findings.faults
 
         self._run = jax.jit(kernels.optimize(program))
 
@@ -84,8 +82,8 @@ class _Rule:
         Raises:
           EncodingError: for a public operand that does not fit the encoding.
         """
-        out, unfit = self._run([operands[i] for i in self.given])
-        if any(map(bool, unfit.values())):
+        out, faults = self._run([operands[i] for i in self.given])
+        if any(map(bool, faults.values())):
             raise EncodingError(
                 "a public operand is NaN, infinite or beyond the encoding's limit. Check or scale "
                 "it before it meets a secret"
@@ -311,7 +309,7 @@ class Examiner(Evaluator):
             wanted = exactly(eqn, [self._decoded(x) for x in operands])
             added = [difference(self._decoded(x), y) for x, y in zip(local, wanted, strict=True)]
             if rule.divisors and RULES[eqn.primitive].cost == "product":
-                before = max(rule.divisors) / self._bound(np.float64)
+                before = rule.divisors[-1] / self._bound(np.float64)
                 used = max(map(largest, wanted)) * before
         masked = any(is_float(v.truth.dtype) and not bounded(v.truth).all() for v in values)
         for x, y, error in zip(exact, fixed, added, strict=True):

@@ -1,0 +1,89 @@
+"""What an evaluation finds out about its numbers: collected by line, and carried out of loops."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jsmpc._src.errors import EncodingWarning
+from jsmpc._src.functions import comparison
+from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.runtime.context import Context
+
+Array = jax.Array
+Settled = tuple["OrderedDict[str, Array]", "OrderedDict[str, Shared]"]
+NOTHING: Settled = (OrderedDict(), OrderedDict())
+
+
+class Findings:
+    """Faults and overflows by place ("mul at model.py:12"), in the order of the program.
+
+    Attributes:
+      faults: whether a public operand known only when the program runs did not fit the encoding.
+      overflows: bits, shared by xor, of whether a number left the range; None unless asked for.
+    """
+
+    def __init__(self, overflows: bool = False):
+        self.faults: OrderedDict[str, Array] = OrderedDict()
+        self.overflows: OrderedDict[str, list[Shared]] | None = OrderedDict() if overflows else None
+
+    def fresh(self) -> Findings:
+        """None yet, of the same kinds."""
+        return Findings(self.overflows is not None)
+
+    def fault(self, place: str, found: Array) -> None:
+        self.faults[place] = self.faults[place] | found if place in self.faults else found
+
+    def overflow(self, place: str, bits: Shared) -> None:
+        assert self.overflows is not None
+        self.overflows.setdefault(place, []).append(bits.map(jnp.ravel))
+
+    def settled(self, smpc: Protocol, ctx: Context) -> Settled:
+        """One bit a place: what comes out of a loop or a branch.
+
+        Cost: none without overflows; else an `or` of all bits of a place, in ceil(log2 n) rounds.
+        """
+        bits = OrderedDict(
+            (place, self._joined(found)) for place, found in (self.overflows or {}).items()
+        )
+        either = functools.partial(smpc.or_bb, ctx)
+        return self.faults, OrderedDict((p, comparison.fold(b, either)) for p, b in bits.items())
+
+    @staticmethod
+    def _joined(found: list[Shared]) -> Shared:
+        first, *others = found
+        return first.map(lambda *b: jnp.concatenate(b), *others)
+
+    def absorb(self, settled: Settled) -> None:
+        """Take over what a loop or a branch found; of a `scan`, all iterations."""
+        faults, overflows = settled
+        for place, found in faults.items():
+            self.fault(place, found.any())
+        for place, bits in overflows.items():
+            if bits.example.size:
+                self.overflow(place, bits)
+
+
+def rehearsed(ctx: Context, program: Callable[[Context], Settled]) -> Settled:
+    """What a sub-program that is about to be traced will find, with nothing found yet.
+
+    The state of a `while_loop` and the results of branches must be known beforehand.
+    """
+
+    def run() -> Settled:
+        return program(Context(ctx.network, ctx.seeds))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EncodingWarning)
+        shapes = jax.eval_shape(run)
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+
+def completed(found: Settled, every: Settled) -> Settled:
+    """The findings of one branch with nothing in the places of all others."""
+    return OrderedDict({**every[0], **found[0]}), OrderedDict({**every[1], **found[1]})
