@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,6 +21,9 @@ from jsmpc._src.jaxprs import compat
 from jsmpc._src.protocols.base import Shared
 from jsmpc._src.ring import bilinear
 from jsmpc._src.ring.bilinear import Bilinear
+from jsmpc._src.ring.division import Divisor, Divisors
+
+Array = jax.Array
 
 
 def is_known(x: Any) -> bool:
@@ -71,32 +75,76 @@ def neg(ev: Evaluator, x: Secret) -> Secret:
     return Secret(-x.value, x.dtype)
 
 
-def public_factor(ev: Evaluator, y: Any, dtype: Any) -> tuple[Any, int | None]:
+Product = Callable[[Array, Array], Array]
+
+
+def times_public(ev: Evaluator, x: Secret, y: Any, product: Product | None = None) -> Secret:
+    """product(x, y) for a public y; by default the elementwise one, of operands of one shape.
+
+    Off by 1 ulp, and for an inexact y by its rounding: see `_known_factor`, `_running_factor`.
+    """
+
+    def times(value: Shared, words: Array) -> Shared:
+        return value.map(product or jnp.multiply, words)
+
+    elementwise = product is None
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return Secret(times(x.value, ev.words(y, y.dtype)), x.dtype)
+    if not is_known(y):
+        return Secret(_running_factor(ev, x.value, y, times, elementwise), x.dtype)
+    words, divisor = _known_factor(ev, np.asarray(y, np.float64), elementwise)
+    value = times(x.value, words)
+    return Secret(value if divisor is None else ev.smpc.truncate(ev.ctx, value, divisor), x.dtype)
+
+
+def _known_factor(ev: Evaluator, y: np.ndarray, elementwise: bool) -> tuple[Any, Divisor | None]:
     """Ring elements and a divisor that together stand for a public factor.
 
-    A known factor below one gets as many digits more as it has leading zeros: multiplying by a
-    small learning rate is as precise as by one.
+    A factor below one gets as many digits more as it has leading zeros: multiplying by a small
+    learning rate is as precise as by one. Where the factors of an elementwise product differ so
+    much that the digits of the largest would round others by more than 2^-17 of themselves, each
+    gets its own.
     """
-    if not jnp.issubdtype(dtype, jnp.floating):
-        return ev.words(y, dtype), None
-    if not is_known(y):
-        return ev.words(y, dtype), ev.scale
-    value = np.asarray(y, np.float64)
-    ev.smpc.encoding.check(value, ev.smpc.ring, f"{ev.eqn.primitive.name} at {ev.line}: a factor")
-    if (value == np.round(value)).all():
-        return jnp.asarray(value.astype(np.int64)).astype(ev.smpc.ring.dtype), None
-    base, divisor = ev.smpc.encoding.base, ev.scale
-    largest = np.abs(value).max()
-    while largest * divisor * base <= ev.scale and divisor * base <= ev.smpc.ring.bound:
-        divisor *= base
-    words = np.round(value * divisor).astype(np.int64)
-    return jnp.asarray(words).astype(ev.smpc.ring.dtype), divisor
+    ring, base = ev.smpc.ring, ev.smpc.encoding.base
+    ev.smpc.encoding.check(y, ring, f"{ev.place}: a factor")
+    if (y == np.round(y)).all():
+        return jnp.asarray(y.astype(np.int64)).astype(ring.dtype), None
+    size, divisors = np.abs(y), np.full(y.shape, ev.scale, np.int64)
+    size = np.where(size == 0, size.max(), size)
+    while (grows := (size * divisors * base <= ev.scale) & (divisors <= ring.bound // base)).any():
+        divisors = np.where(grows, divisors * base, divisors)
+    least = int(divisors.min())
+    rounding = np.abs(np.round(y * least) - y * least)
+    if not elementwise or (rounding <= size * least * 2.0**-17).all():
+        divisors = np.full(y.shape, least)
+    words = np.round(y * divisors).astype(np.int64)
+    return jnp.asarray(words).astype(ring.dtype), Divisors.of(divisors)
 
 
-def scaled(ev: Evaluator, x: Secret, words: Any, divisor: int | None) -> Secret:
-    """A secret times public ring elements, divided by a public divisor."""
-    value = x.value * words
-    return Secret(value if divisor is None else ev.smpc.truncate(ev.ctx, value, divisor), x.dtype)
+def _running_factor(
+    ev: Evaluator, x: Shared, y: Array, times: Callable[[Shared, Array], Shared], elementwise: bool
+) -> Shared:
+    """[x·y] for a public y that is known when the program runs, so that its scale cannot be.
+
+    1. y = (y_0 + y_1 / s + y_2 / s²) / s with the encoding's scale s and |y_1|, |y_2| <= s/2.
+    2. Truncate x by s, and by s².
+    3. [x·y_0 + (x/s)·y_1 + (x/s²)·y_2], truncated by s.
+
+    A general product has two such terms, as its operands are weights rather than rates.
+    Off by 2 ulp, or by |x|/s² (general: half an ulp a summand more, and |x|/s), for every x and y
+    whose product is in range. Cost: a truncation of x for each term but the first.
+    """
+    smpc, s = ev.smpc, ev.scale
+    rest = ev.fitting(jnp.asarray(y, np.float64)) * s
+    total: Shared | None = None
+    for i in range(3 if elementwise else 2):
+        part = smpc.truncate(ev.ctx, x, s**i) if i else x
+        digit = jnp.round(rest)
+        rest = (rest - digit) * s
+        term = times(part, digit.astype(np.int64).astype(smpc.ring.dtype))
+        total = term if total is None else total + term
+    assert total is not None
+    return smpc.truncate(ev.ctx, total, s)
 
 
 @rule(lax.mul_p, cost="product", error="1 ulp", modular=Modular(ranges.product))
@@ -114,7 +162,7 @@ def mul(ev: Evaluator, x: Any, y: Any) -> Secret:
         divisor = ev.divisor(x.dtype)
         return Secret(ev.smpc.mul_aa(ev.ctx, x.value, y.value, divisor), x.dtype)
     finite, infinite = ev.parts(y)
-    result = scaled(ev, x, *public_factor(ev, finite, y.dtype))
+    result = times_public(ev, x, finite)
     if infinite is None:
         return result
     whole = jnp.asarray(infinite).astype(np.int64).astype(ev.smpc.ring.dtype)
@@ -181,12 +229,10 @@ def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any) -> Secret:
         value = ev.smpc.product(ev.ctx, f, x.value, y.value, ev.divisor(x.dtype))
         return Secret(value, dtype)
     if is_secret(x):
-        words, divisor = public_factor(ev, y, y.dtype)
-        value = x.value.map(lambda w: f((w, words)))
+        result = times_public(ev, x, y, lambda w, words: f((w, words)))
     else:
-        words, divisor = public_factor(ev, x, x.dtype)
-        value = y.value.map(lambda w: f((words, w)))
-    return Secret(value if divisor is None else ev.smpc.truncate(ev.ctx, value, divisor), dtype)
+        result = times_public(ev, y, x, lambda w, words: f((words, w)))
+    return Secret(result.value, dtype)
 
 
 _SUMS = Modular(ranges.contraction)

@@ -14,8 +14,9 @@ from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules import integers
-from jsmpc._src.interpreter.rules.arithmetic import aligned, is_known, public_factor, scaled
+from jsmpc._src.interpreter.rules.arithmetic import aligned, is_known, times_public
 from jsmpc._src.interpreter.secret import Secret, is_secret
+from jsmpc._src.ring.division import Divisors
 
 
 def reciprocal(ev: Evaluator, x: Secret, numerator: float = 1.0) -> Secret:
@@ -45,15 +46,17 @@ def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
 
 
 def divided_by_public(ev: Evaluator, x: Secret, y: Any) -> Secret:
-    """x / y for a public y."""
+    """x / y for a public y: by known whole numbers a truncation, else a product with 1 / y."""
     x, y = aligned(x, y)
     if not is_known(y):
-        return scaled(ev, x, *public_factor(ev, 1.0 / jnp.asarray(y), x.dtype))
+        return times_public(ev, x, 1.0 / jnp.asarray(y, np.float64))
     values = np.asarray(y, np.float64)
     if (values == 0).any():
         raise ev.unsupported("division of a secret by a public zero")
-    divisor = float(values.flat[0]) if values.size else 1.0
-    whole = divisor == round(divisor) and 0 < divisor <= ev.smpc.ring.bound
-    if whole and (values == divisor).all():
-        return Secret(ev.smpc.truncate(ev.ctx, x.value, int(divisor)), x.dtype)
-    return scaled(ev, x, *public_factor(ev, 1.0 / values, x.dtype))
+    size = np.abs(values)
+    if (values != np.round(values)).any() or (size > ev.smpc.ring.bound).any():
+        return times_public(ev, x, 1.0 / values)
+    value = x.value
+    if (values < 0).any():
+        value = value * np.sign(values).astype(np.int64).astype(ev.smpc.ring.dtype)
+    return Secret(ev.smpc.truncate(ev.ctx, value, Divisors.of(size.astype(np.int64))), x.dtype)

@@ -37,7 +37,7 @@ from jsmpc._src.readings.diagnosis.exact import (
     wide,
 )
 from jsmpc._src.readings.diagnosis.report import Equation
-from jsmpc._src.ring.division import Divisor
+from jsmpc._src.ring.division import Divisor, integers
 from jsmpc._src.runtime.context import Context
 
 _LOST_SHARE = 0.25  # an equation underflows if it loses at least this share of its results
@@ -52,10 +52,10 @@ def context(smpc: Protocol) -> Context:
 class _Watched(Plain):
     """The oracle, keeping what it divides by: so much larger are products before truncation."""
 
-    divisors: list[Divisor] = dataclasses.field(default_factory=list, compare=False)
+    divisors: list[int] = dataclasses.field(default_factory=list, compare=False)
 
     def truncate(self, ctx: Context, x: Local, divisor: Divisor) -> Local:
-        self.divisors.append(divisor)
+        self.divisors.append(int(np.max(integers(divisor))))
         return super().truncate(ctx, x, divisor)
 
 
