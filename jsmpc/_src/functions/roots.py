@@ -42,8 +42,12 @@ def _halved(
     return half, choice + public(smpc, ctx, even * one, parity)
 
 
-def square_root(smpc: Protocol, ctx: Context, x: Shared, factor: float) -> Shared:
-    """[√(x·factor)] for a public factor: with the scale, √x of numbers; 0 for x <= 0.
+def square_root(
+    smpc: Protocol, ctx: Context, x: Shared, factor: float, positive: bool = False
+) -> Shared:
+    """[√(x·factor)] for a public factor: with the scale, √x of numbers.
+
+    0 for x <= 0; if the root is to be positive, that of the smallest positive number.
 
     √(m·2^n) = m · 1/√m · √2^(n mod 2) · 2^floor(n/2).
     Relative error below 2^-21, or one unit in the last place.
@@ -55,7 +59,8 @@ def square_root(smpc: Protocol, ctx: Context, x: Shared, factor: float) -> Share
     phi, g = binary(math.sqrt(factor), 0.5)
     half, choice = _halved(smpc, ctx, number, phi, phi * math.sqrt(2))
     inverse = rsqrt_of_mantissa(smpc, ctx, number.divisor)
-    root = smpc.mul_aa(ctx, number.mantissa, inverse, one << 8)
+    mantissa = number.divisor if positive else number.mantissa
+    root = smpc.mul_aa(ctx, mantissa, inverse, one << 8)
     q = smpc.mul_aa(ctx, root, choice, one)
     return assemble(smpc, ctx, q, half + public(smpc, ctx, g, half))
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
 from jsmpc._src.functions import integers
-from jsmpc._src.interpreter import folding, patterns, ranges
+from jsmpc._src.interpreter import folding, guards, patterns, ranges
 from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import REFUSED, RULES
@@ -81,7 +81,7 @@ class Evaluator:
             with lines.at_line_of(eqn, self.caller):
                 return self.at(eqn).apply(operands)
 
-        return walk.evaluate(patterns.recognize(jaxpr), args, apply, consts=consts)
+        return walk.evaluate(guards.guarded(patterns.recognize(jaxpr)), args, apply, consts=consts)
 
     def call(self, f: Callable[..., Any], *operands: Any) -> list[Any]:
         """The results of a JAX function of operands that may be secret."""
@@ -209,7 +209,12 @@ class Evaluator:
                 value = float(x[lost].flat[0])
                 warnings.warn(
                     f"{what} of {value:g} is rounded to zero by the encoding; the smallest one "
-                    f"that works is {0.5 / self.scale:.3g}",
+                    f"that works is {0.5 / self.scale:.3g}. If it guards a quotient against zero, "
+                    "a divisor that underflows counts as one unit in the last place (under a "
+                    "root, of what is rooted), and the quotient is wrong: use a guard above "
+                    f"{self.scale**-0.5:.2g}, or scale up what is divided, as with "
+                    "optax.chain(optax.scale(1e3), optimizer) before an optimizer that is "
+                    "invariant to scale",
                     EncodingWarning,
                     stacklevel=2,
                 )

@@ -14,6 +14,7 @@ from jsmpc._src.functions import comparison, exponential, indexing, roots, round
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import ONE_ULP
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.guards import guarded_sqrt_p
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule, unary
 from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number, is_known, power
@@ -41,6 +42,18 @@ def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
 @unary(lax.sqrt_p, error=ONE_ULP)
 def _sqrt(ev: Evaluator, x: Secret) -> Secret:
     return Secret(roots.square_root(ev.smpc, ev.ctx, x.value, ev.scale), x.dtype)
+
+
+@rule(guarded_sqrt_p, cost="function", error=ONE_ULP)
+def _guarded_sqrt(ev: Evaluator, x: Secret, *, guard: float) -> Secret:
+    """√x of a divisor √x + guard: below the guard's resolution, x <= 0 counts as one ulp.
+
+    An x that has underflowed is anything below one ulp, and its root anything below √ulp: so much
+    is kept of a guard that is smaller, and a quotient is off by less than 1/√ulp of its numerator.
+    """
+    least = guard < ev.scale**-0.5
+    value = roots.square_root(ev.smpc, ev.ctx, x.value, ev.scale, positive=least)
+    return Secret(value, x.dtype)
 
 
 @unary(lax.rsqrt_p, error=ONE_ULP)
