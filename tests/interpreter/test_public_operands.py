@@ -125,7 +125,7 @@ PLACES = (lambda f: f, in_scan, in_while, in_condition, in_branch, in_nested)
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda p: p.__name__.strip("<>"))
-@pytest.mark.parametrize("value", [np.nan, -np.inf, 2.0**44])
+@pytest.mark.parametrize("value", [np.nan, -1e20, 2.0**44])
 def test_a_fault_is_an_error_wherever_it_lies(place, value):
     f = jsmpc.secure(place(lambda x, y: x + y))
     x = jsmpc.share(jax.random.key(1), jnp.ones(2), PLAIN)
@@ -175,11 +175,8 @@ def test_public_integers_out_of_the_ring(smpc, dtype, value, fits):
                 f(KEY, x, y)
 
 
-def test_what_is_computed_in_the_place_of_a_fault_is_that_of_zero():
-    """Under jit the fault cannot raise; nothing but the public zero goes into the result."""
+def test_where_a_fault_cannot_raise_no_result_holds_anything_of_the_secret():
     f = jsmpc.secure(lambda x, y: (x + y, x * y))
     x = jsmpc.share(jax.random.key(1), jnp.asarray([3.0, 4.0]), PLAIN)
-    total, product = jax.jit(f)(KEY, x, jnp.asarray([np.nan, 2.0]))
-    for share, expected in ((total, [3.0, 6.0]), (product, [0.0, 8.0])):
-        words = np.asarray(share.components[0][0], np.int64)
-        np.testing.assert_array_equal(words, np.asarray(expected) / ULP)
+    for share in jax.jit(f)(KEY, x, jnp.asarray([np.nan, 2.0])):
+        assert np.unique(share.components[0]).size == 1
