@@ -21,6 +21,7 @@ from jsmpc._src.api.share import Share
 from jsmpc._src.errors import EncodingError, JsmpcError, MaterialError, SecretError
 from jsmpc._src.interpreter import rules  # noqa: F401 (registers the rules)
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.findings import Findings, Verdict
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.jaxprs import compat, lines
 from jsmpc._src.network.network import Network
@@ -42,6 +43,7 @@ def secure(
     mesh: jax.sharding.Mesh | None = ...,
     static_argnums: int | Sequence[int] | None = ...,
     static_argnames: str | Sequence[str] | None = ...,
+    check: bool = ...,
 ) -> SecureFunction[P, R]: ...
 
 
@@ -51,6 +53,7 @@ def secure(
     mesh: jax.sharding.Mesh | None = ...,
     static_argnums: int | Sequence[int] | None = ...,
     static_argnames: str | Sequence[str] | None = ...,
+    check: bool = ...,
 ) -> Callable[[Callable[P, R]], SecureFunction[P, R]]: ...
 
 
@@ -60,6 +63,7 @@ def secure(
     mesh: jax.sharding.Mesh | None = None,
     static_argnums: int | Sequence[int] | None = None,
     static_argnames: str | Sequence[str] | None = None,
+    check: bool = False,
 ) -> Any:
     """A function that computes `f` on shares; nothing is disclosed but what `f` reveals.
 
@@ -75,12 +79,16 @@ def secure(
         parties are simulated in one program, which hides nothing from the machine it runs on.
       static_argnums, static_argnames: positions and names of arguments of `f` that are no arrays,
         as for `jax.jit`; they must be hashable.
+      check: whether to find out if a product of secrets leaves the range, which is silent
+        otherwise. All parties learn at which equation that is so first, or that it is nowhere, and
+        nothing else; the run takes several times as long.
 
     Raises (when called):
       ProtocolError: for shares of several protocols, rings or encodings, and without any share.
       UnsupportedError: for a primitive that cannot be computed on secrets, with the user's line.
       SecretError: where `f` needs the value of a secret, as in `if x > 0`.
-      EncodingError: for a public operand that the encoding cannot hold. Where the call itself is
+      EncodingError: for a public operand that the encoding cannot hold, and with `check` for an
+        overflow, with the user's line. Where the call itself is
         transformed (`jit`, `vmap`, `scan`), it is raised when a result is revealed.
       KeyFormatError: if the first argument is not a key, or one that several runs would share.
 
@@ -100,9 +108,13 @@ def secure(
     """
     if f is None:
         return functools.partial(
-            secure, mesh=mesh, static_argnums=static_argnums, static_argnames=static_argnames
+            secure,
+            mesh=mesh,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
+            check=check,
         )
-    return SecureFunction(f, mesh, static_argnums, static_argnames)
+    return SecureFunction(f, mesh, static_argnums, static_argnames, check)
 
 
 class SecureFunction(Generic[P, R]):
@@ -122,6 +134,7 @@ class SecureFunction(Generic[P, R]):
         mesh: jax.sharding.Mesh | None = None,
         static_argnums: int | Sequence[int] | None = None,
         static_argnames: str | Sequence[str] | None = None,
+        check: bool = False,
     ):
         if not callable(f):
             raise TypeError(f"secure takes a function, not {type(f).__name__}")
@@ -130,7 +143,8 @@ class SecureFunction(Generic[P, R]):
         self.__name__ = getattr(f, "__name__", type(f).__name__)
         self.__signature__ = _signature(f)
         self._f, self._mesh = f, mesh
-        self._options = (mesh, static_argnums, static_argnames)
+        self._options = (mesh, static_argnums, static_argnames, check)
+        self._check = check
         self._static = Static.of(f, static_argnums, static_argnames)
         self._run = jax.jit(self._simulate, static_argnums=0)
         self._deal = jax.jit(_dealt, static_argnums=(0, 1))
@@ -160,8 +174,8 @@ class SecureFunction(Generic[P, R]):
         poison.require_sound(shares)
         traced = arguments.any_traced(leaves)
         with compat.protocol_mode():
-            out, faults = self._run(call, key, leaves)
-            return _poisoned(out, faults, leaves) if traced else _raised(out, faults)
+            out, verdict = self._run(call, key, leaves)
+            return _poisoned(out, verdict, leaves) if traced else _raised(out, verdict)
 
     @brief
     def offline(self, key: Any, /, *args: P.args, **kwargs: P.kwargs) -> Material:
@@ -264,11 +278,11 @@ class SecureFunction(Generic[P, R]):
             value = x.value & np.uint8(1) if x.dtype == BOOL else x.value
             return Words(protocol.pack(network, value), protocol, x.dtype)
 
-        evaluator = Evaluator(protocol, ctx, caller=caller)
+        evaluator = Evaluator(protocol, ctx, findings=Findings(self._check), caller=caller)
         out = evaluator.evaluate(jaxpr, [load(x) for x in leaves])
         whole = [store(evaluator.wrapped(x)) for x in out]
         results = jax.tree.unflatten(jax.tree.structure(out_shape), whole)
-        return results, evaluator.findings.faults
+        return results, evaluator.findings.verdict(protocol, ctx)
 
     # All parties in one program.
 
@@ -384,20 +398,27 @@ def _shares(out: Any) -> Any:
     return jax.tree.map(lambda x: x.share() if is_words(x) else x, out, is_leaf=is_words)
 
 
-def _raised(out: Any, faults: dict[str, Array]) -> Any:
-    """The results; EncodingError if a public operand did not fit the encoding."""
+def _raised(out: Any, verdict: Verdict) -> Any:
+    """The results; EncodingError if a public operand did not fit, or a product overflowed."""
+    faults, overflows = verdict
     for where, bad in faults.items():
         if bool(bad):
             raise EncodingError(
                 f"{where}: a public operand is NaN, infinite or beyond the encoding's limit. "
                 "Check or scale it before it meets a secret"
             )
+    for where, bad in overflows.items():
+        if bool(bad):
+            raise EncodingError(
+                f"{where}: a product of secrets leaves the range, and the result is wrong. Scale "
+                "the operands down, or lower precision_fractional; jsmpc.diagnose shows by how much"
+            )
     return _shares(out)
 
 
-def _poisoned(out: Any, faults: dict[str, Array], leaves: list[Any]) -> Any:
-    """The results, poisoned if a public operand did not fit or a share is poisoned."""
-    checks = [*faults.values(), *(poison.is_poisoned(x) for x in leaves if is_words(x))]
+def _poisoned(out: Any, verdict: Verdict, leaves: list[Any]) -> Any:
+    """The results, poisoned if there is anything to be raised or a share is poisoned."""
+    checks = [*jax.tree.leaves(verdict), *(poison.is_poisoned(x) for x in leaves if is_words(x))]
     bad = jnp.any(jnp.stack(checks))
 
     def marked(x: Any) -> Any:

@@ -9,14 +9,17 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jsmpc._src.errors import EncodingWarning
 from jsmpc._src.functions import comparison
 from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.ring.groups import BOOLEAN
 from jsmpc._src.runtime.context import Context
 
 Array = jax.Array
 Settled = tuple["OrderedDict[str, Array]", "OrderedDict[str, Shared]"]
+Verdict = tuple["OrderedDict[str, Array]", "OrderedDict[str, Array]"]
 NOTHING: Settled = (OrderedDict(), OrderedDict())
 
 
@@ -58,6 +61,38 @@ class Findings:
     def _joined(found: list[Shared]) -> Shared:
         first, *others = found
         return first.map(lambda *b: jnp.concatenate(b), *others)
+
+    def first_overflow(self, smpc: Protocol, ctx: Context) -> OrderedDict[str, Array]:
+        """At which place, if at any, numbers left the range first: opened, and nothing else.
+
+        1. [p_i] = [b_0 | … | b_i] for the places' bits b_i, by doubling spans.
+        2. [p_i ^ p_{i-1}] is set at the first place alone; the bits of its number, counted from 1,
+           are sums of these.
+        3. Open the number, 0 if there is no overflow.
+
+        Cost: ceil(log2 n) + 1 rounds for n places, and those of `settled`.
+        """
+        bits = self.settled(smpc, ctx)[1]
+        if not bits:
+            return OrderedDict()
+        first, *others = (b.map(lambda w: w & np.uint8(1)) for b in bits.values())
+        any_until, span = first.map(lambda *b: jnp.stack(b), *others), 1
+
+        def shifted(x: Shared, by: int) -> Shared:
+            return x.map(lambda w: jnp.concatenate([jnp.zeros_like(w[:by]), w[:-by]]))
+
+        while span < len(bits):
+            any_until = smpc.or_bb(ctx, any_until, shifted(any_until, span))
+            span *= 2
+        at_first = any_until ^ shifted(any_until, 1) if len(bits) > 1 else any_until
+        numbers = np.arange(1, len(bits) + 1, dtype=np.uint32)
+        words = at_first.map(lambda w: jax.lax.reduce_xor(w.astype(np.uint32) * numbers, (0,)))
+        number = smpc.open(ctx, words, BOOLEAN)
+        return OrderedDict((place, number == i) for i, place in enumerate(bits, 1))
+
+    def verdict(self, smpc: Protocol, ctx: Context) -> Verdict:
+        """What an evaluation is to be told of at its end, by place."""
+        return self.faults, self.first_overflow(smpc, ctx)
 
     def absorb(self, settled: Settled) -> None:
         """Take over what a loop or a branch found; of a `scan`, all iterations."""

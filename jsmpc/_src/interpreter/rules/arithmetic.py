@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import primitives as P  # noqa: N812
 
+from jsmpc._src.functions import overflow
 from jsmpc._src.functions.polynomial import public
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
@@ -20,7 +21,7 @@ from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.protocols.base import Shared
 from jsmpc._src.ring import bilinear
-from jsmpc._src.ring.bilinear import Bilinear
+from jsmpc._src.ring.bilinear import MULTIPLY, Bilinear
 from jsmpc._src.ring.division import Divisor, Divisors
 
 Array = jax.Array
@@ -73,6 +74,12 @@ def _sub(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
 @rule(lax.neg_p, cost="local", modular=Modular(ranges.negative))
 def neg(ev: Evaluator, x: Secret) -> Secret:
     return Secret(-x.value, x.dtype)
+
+
+def watch(ev: Evaluator, f: Bilinear, x: Secret, y: Secret) -> None:
+    """Finds out whether a product of numbers leaves the range, where that is asked for."""
+    if ev.findings.overflows is not None and jnp.issubdtype(x.dtype, jnp.floating):
+        ev.findings.overflow(ev.place, overflow.overflows(ev.smpc, ev.ctx, f, x.value, y.value))
 
 
 Product = Callable[[Array, Array], Array]
@@ -159,6 +166,7 @@ def mul(ev: Evaluator, x: Any, y: Any) -> Secret:
     if x is y:
         return square(ev, x)
     if is_secret(y):
+        watch(ev, MULTIPLY, x, y)
         divisor = ev.divisor(x.dtype)
         return Secret(ev.smpc.mul_aa(ev.ctx, x.value, y.value, divisor), x.dtype)
     finite, infinite = ev.parts(y)
@@ -171,6 +179,7 @@ def mul(ev: Evaluator, x: Any, y: Any) -> Secret:
 
 @rule(lax.square_p, cost="product", error="1 ulp", modular=Modular(ranges.squared))
 def square(ev: Evaluator, x: Secret) -> Secret:
+    watch(ev, MULTIPLY, x, x)
     return Secret(ev.smpc.square(ev.ctx, x.value, ev.divisor(x.dtype)), x.dtype)
 
 
@@ -226,6 +235,7 @@ def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any) -> Secret:
         )
     x, y = (as_number(ev, v, dtype) for v in (x, y))
     if is_secret(x) and is_secret(y):
+        watch(ev, f, x, y)
         value = ev.smpc.product(ev.ctx, f, x.value, y.value, ev.divisor(x.dtype))
         return Secret(value, dtype)
     if is_secret(x):

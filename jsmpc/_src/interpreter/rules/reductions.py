@@ -16,7 +16,7 @@ from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
-from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number
+from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number, mul
 from jsmpc._src.interpreter.secret import BOOL, Secret
 from jsmpc._src.jaxprs import compat
 
@@ -113,10 +113,10 @@ def _reduce_xor(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) ->
     modular=Modular(ranges.reduced_products),
 )
 def _reduce_prod(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Any:
-    divisor, moved = ev.divisor(x.dtype), leading(x, axes)
+    moved = leading(x, axes)
     if not moved.shape[0]:
         return jnp.ones(moved.shape[1:], x.dtype)
-    return _folded(moved, lambda a, b: ev.smpc.mul_aa(ev.ctx, a, b, divisor))
+    return _folded(moved, lambda a, b: mul(ev, Secret(a, x.dtype), Secret(b, x.dtype)).value)
 
 
 class Reduction:

@@ -15,6 +15,7 @@ from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
+from jsmpc._src.interpreter.rules.arithmetic import mul
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.protocols.base import Shared
 
@@ -108,7 +109,7 @@ def _cummin(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
 )
 def _cumprod(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
     def combine(a: Shared, b: Shared) -> Shared:
-        return ev.smpc.mul_aa(ev.ctx, a, b, ev.divisor(x.dtype))
+        return mul(ev, Secret(a, x.dtype), Secret(b, x.dtype)).value
 
     return Secret(sorting.cumulative(combine, x.value, axis, reverse), x.dtype)
 
