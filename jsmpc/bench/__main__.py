@@ -13,10 +13,11 @@ from pathlib import Path
 import jsmpc
 from jsmpc.bench import comparison, measure, report
 from jsmpc.bench.limits import Limits
-from jsmpc.bench.measure import PHASES, PROTOCOLS, Row, Settings
+from jsmpc.bench.measure import PHASES, Row, Settings
 from jsmpc.bench.serving import Candidate
 from jsmpc.bench.workloads import WORKLOADS, Workload
 from jsmpc.examples import terminal
+from jsmpc.extend import PROTOCOLS
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -28,8 +29,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="which; all by default")
     parser.add_argument("--list", action="store_true", help="name the workloads and stop")
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="replicated")
-    parser.add_argument("--parties", type=int, metavar="N", help="with --protocol additive")
+    parser.add_argument("--protocol", choices=list(PROTOCOLS), default="replicated")
+    parser.add_argument(
+        "--parties",
+        type=int,
+        metavar="N",
+        help="by default the fewest that the protocol runs among",
+    )
     parser.add_argument("--bits", type=int, choices=(64, 32), default=64, help="of the ring")
     parser.add_argument(
         "--phase",

@@ -23,8 +23,8 @@ import jsmpc
 from jsmpc._src.api.share import Share, is_share
 from jsmpc.bench.serving import Candidate, Failed, Unsupported, peak_bytes
 from jsmpc.bench.workloads import Workload
+from jsmpc.extend import make_protocol
 
-PROTOCOLS = ("replicated", "additive", "plain")
 PHASES = ("both", "online")
 
 
@@ -41,19 +41,9 @@ class Settings:
         """The protocol.
 
         Raises:
-          jsmpc.ProtocolError: if it does not run among that many parties.
+          jsmpc.ProtocolError: if there is no such protocol, or not among that many parties.
         """
-        if self.protocol == "additive":
-            names = tuple(f"party{i}" for i in range(self.parties or 2))
-            return jsmpc.Additive(parties=names, bits=self.bits)
-        fixed: Any = {"replicated": jsmpc.Replicated3, "plain": jsmpc.Plain}[self.protocol]
-        protocol: jsmpc.Protocol = fixed(bits=self.bits)
-        if self.parties not in (None, protocol.size):
-            raise jsmpc.ProtocolError(
-                f"the protocol {self.protocol} runs among {protocol.size} parties, "
-                f"not {self.parties}"
-            )
-        return protocol
+        return make_protocol(self.protocol, self.parties, self.bits)
 
 
 @dataclasses.dataclass

@@ -20,12 +20,11 @@ import jax
 import optax
 
 import jsmpc
+from jsmpc import extend
 from jsmpc._src.interpreter import support
 from jsmpc._src.kernels import native
 from jsmpc.examples import mnist, terminal, training
 from jsmpc.examples.datasets.mnist import Mnist, load_mnist
-
-PROTOCOLS = ("replicated", "additive", "plain")
 
 # Epochs of private training on the packaged sample.
 EPOCHS = {"mlp": 5, "lenet": 2}
@@ -165,14 +164,19 @@ def version() -> str:
 def add_protocol(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `make_protocol` reads."""
     add = parser.add_argument_group("secret computation").add_argument
-    add("--protocol", choices=PROTOCOLS, default="replicated", help="default: %(default)s")
+    add(
+        "--protocol",
+        choices=list(extend.PROTOCOLS),
+        default="replicated",
+        help="default: %(default)s",
+    )
     add(
         "--parties",
         nargs="+",
         metavar="PARTY",
-        help="how many parties, or their names (additive: 2 or more, replicated: 3)",
+        help="how many parties, or their names; by default the fewest that the protocol takes",
     )
-    add("--dealer", metavar="NAME", help="name of the dealer (additive only)")
+    add("--dealer", metavar="NAME", help="name of the dealer, where the protocol has one")
     add("--bits", type=int, choices=(64, 32), default=64, help="width of the ring, default: 64")
     add("--base", type=int, choices=(2, 10), default=2, help="of the encoding, default: 2")
     add(
@@ -239,17 +243,8 @@ def make_protocol(options: argparse.Namespace) -> jsmpc.Protocol:
       ValueError: if its parties, dealer or encoding do not fit together.
     """
     encoding = jsmpc.FixedPoint(options.base, options.precision)
-    if options.dealer is not None and options.protocol != "additive":
-        raise ValueError(f"--dealer: the {options.protocol} protocol has no dealer")
-    if options.protocol == "additive":
-        parties = party_names(options.parties or ["2"])
-        dealer = options.dealer or "dealer"
-        return jsmpc.Additive(parties, options.bits, encoding, dealer)
-    if options.protocol == "replicated":
-        return jsmpc.Replicated3(party_names(options.parties or ["3"]), options.bits, encoding)
-    if options.parties:
-        raise ValueError("--parties: the plain protocol computes in the clear, by one party")
-    return jsmpc.Plain(bits=options.bits, encoding=encoding)
+    parties = party_names(options.parties) if options.parties else None
+    return extend.make_protocol(options.protocol, parties, options.bits, encoding, options.dealer)
 
 
 def party_names(parties: Sequence[str]) -> tuple[str, ...]:
@@ -340,7 +335,7 @@ def run_training(
     show("sharing", f"{private.sharing:.1f} s for weights, images and labels")
     revealed = "the number of correct answers in all, once, at the end"
     show("revealed", revealed + ("; the loss of each step" if options.reveal_losses else ""))
-    show("assumptions", assumptions(protocol, "what was revealed"))
+    show_trust(protocol, "what was revealed")
 
 
 def is_packaged(options: argparse.Namespace) -> bool:
@@ -363,7 +358,7 @@ def describe(protocol: jsmpc.Protocol) -> str:
     encoding = protocol.encoding
     digits = "bits" if encoding.base == 2 else "decimal digits"
     parties = ", ".join(protocol.parties)
-    if isinstance(protocol, jsmpc.Additive):
+    if protocol.dealer is not None:
         parties += f"; dealer: {protocol.dealer}"
     return (
         f"{type(protocol).__name__} ({parties}), {protocol.bits}-bit ring, "
@@ -389,23 +384,26 @@ def report(result: mnist.Evaluation, protocol: jsmpc.Protocol, batch_size: int) 
     show("sharing", f"{result.sharing:.1f} s for weights, images and labels, not counted above")
     sent = ", ".join(f"{p} {b:,}" for p, b in zip(cost.parties, cost.bytes_sent, strict=True))
     show("a batch", f"{cost.rounds} rounds; bytes sent: {sent}")
-    if isinstance(protocol, jsmpc.Additive):
+    if protocol.dealer is not None:
         show("", f"{cost.dealer_bytes:,} bytes from {protocol.dealer}, beforehand")
     show("revealed", "the number of correct answers in all, once, at the end")
-    show("assumptions", assumptions(protocol))
+    show_trust(protocol)
 
 
-def assumptions(protocol: jsmpc.Protocol, revealed: str = "that number") -> str:
+def show_trust(protocol: jsmpc.Protocol, revealed: str = "that number") -> None:
+    """Print what secrecy rests on, and where the protocol was published."""
+    show("assumptions", assumptions(protocol, revealed))
+    if protocol.references:
+        show("references", "; ".join(protocol.references))
+
+
+def assumptions(protocol: jsmpc.Protocol, revealed: str) -> str:
     """What secrecy rests on, in one sentence."""
-    if isinstance(protocol, jsmpc.Plain):
-        return "none: the plain protocol computes in the clear and hides nothing."
-    if isinstance(protocol, jsmpc.Additive):
-        corrupt = (
-            f"up to {protocol.size - 1} of the {protocol.size} parties are corrupt and "
-            f"{protocol.dealer} colludes with none of them"
-        )
-    else:
-        corrupt = "at most one of the three parties is corrupt"
+    if not protocol.corruptions:
+        return f"none: {type(protocol).__name__} computes in the clear and hides nothing."
+    corrupt = f"up to {protocol.corruptions} of the {protocol.size} parties are corrupt"
+    if protocol.dealer is not None:
+        corrupt += f" and {protocol.dealer} colludes with none of them"
     return (
         f"with each party on a machine of its own, nothing but {revealed}, the program and all "
         f"shapes would leak, provided that every party follows the protocol (semi-honest) and "

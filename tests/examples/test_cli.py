@@ -225,7 +225,7 @@ def test_the_report_names_parties_costs_and_assumptions(capsys: pytest.CaptureFi
         ("--protocol additive --parties a a", "names must differ"),
         ("--protocol additive --parties a b --dealer a", "must not be one of the parties"),
         ("--dealer james", "the replicated protocol has no dealer"),
-        ("--protocol plain --parties 3", "by one party"),
+        ("--protocol plain --parties 3", "exactly 1 party"),
         ("--data missing.npz", "missing.npz does not exist"),
         ("--data .", "holds no MNIST"),
         ("surplus", "unrecognized arguments: surplus"),

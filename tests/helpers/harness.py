@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -18,23 +18,31 @@ from jsmpc._src.network.network import AXIS
 from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.protocols.registry import PROTOCOLS, make_protocol
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.dealing import Planner, Supplied, by_party, offline
 
 BITS = (32, 64)
-MAKERS: dict[str, Callable[[int], Protocol]] = {
-    "plain": lambda bits: jsmpc.Plain(bits=bits),
-    "additive2": lambda bits: jsmpc.Additive(bits=bits),
-    "additive3": lambda bits: jsmpc.Additive(parties=3, bits=bits),
-    "replicated3": lambda bits: jsmpc.Replicated3(bits=bits),
-}
-SECRET = [name for name in MAKERS if name != "plain"]
+
+
+def _variants() -> Iterator[tuple[str, Callable[[int], Protocol]]]:
+    """Every protocol among the fewest parties, and one more where it takes more."""
+    for name, cls in PROTOCOLS.items():
+        for n in range(cls.fewest, (cls.most or cls.fewest + 1) + 1):
+            variant = name if cls.most == 1 else f"{name}{n}"
+            yield variant, lambda bits, name=name, n=n: make_protocol(name, n, bits)
+
+
+MAKERS = dict(_variants())
 
 
 @functools.cache
 def protocol(name: str, bits: int) -> Protocol:
     return MAKERS[name](bits)
+
+
+SECRET = [name for name in MAKERS if protocol(name, 64).corruptions]
 
 
 def key(seed: int) -> np.ndarray:

@@ -219,6 +219,13 @@ ADDITIVE: dict[str, Any] = {
 }
 
 
+TABLES = {"replicated3": REPLICATED, "additive2": ADDITIVE, "additive3": ADDITIVE}
+
+
+def test_every_protocol_has_a_table() -> None:
+    assert set(TABLES) == set(SECRET)
+
+
 def in_words(text: Any, bits: int) -> float:
     """Words an element, from a number or a sum of numbers, fractions and `b`, a byte."""
     if not isinstance(text, str):

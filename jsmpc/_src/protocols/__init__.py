@@ -1,8 +1,13 @@
-"""The protocols: one file each, the same operations in all."""
+"""The protocols: one file each, the same operations in all, and a line here."""
 
 from jsmpc._src.protocols.additive import Additive
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.protocols.plain import Plain
+from jsmpc._src.protocols.registry import register_protocol
 from jsmpc._src.protocols.replicated import Replicated3
+
+register_protocol("replicated", Replicated3)
+register_protocol("additive", Additive)
+register_protocol("plain", Plain)
 
 __all__ = ["Additive", "Plain", "Protocol", "Replicated3"]

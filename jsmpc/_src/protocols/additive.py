@@ -69,6 +69,14 @@ class Additive(Protocol[Local]):
         "CRYPTO 2012",
         "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020",
     )
+    fewest: ClassVar[int] = 2
+    row: ClassVar[tuple[str, ...]] = (
+        "`Additive(parties=n, dealer=…)`",
+        "n ≥ 2",
+        "semi-honest, up to n−1 corrupt",
+        "a dealer who colludes with none",
+        "2(n−1) words a party, 1 round",
+    )
 
     if TYPE_CHECKING:  # what the generated one takes, and makes names of
 
@@ -81,14 +89,7 @@ class Additive(Protocol[Local]):
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        parties = self.parties
-        if isinstance(parties, int):
-            object.__setattr__(self, "parties", tuple(f"party{i}" for i in range(parties)))
-        else:
-            object.__setattr__(self, "parties", tuple(parties))
         super().__post_init__()
-        if self.size < 2:
-            raise ProtocolError(f"additive sharing needs at least 2 parties, not {self.size}")
         if self.dealer in self.parties:
             raise ProtocolError(f"the dealer {self.dealer!r} must not be one of the parties")
 

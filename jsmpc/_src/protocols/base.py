@@ -46,7 +46,9 @@ class Protocol(Generic[V]):
       corruptions: how many parties may be corrupt together without learning anything.
       dealer: the name of the dealer that the parties trust; None without one.
       references: where the protocol was published.
+      fewest, most: how many parties it takes; most is None for any number.
       arrays: of how many arrays a party's share is: 2 for a value and its MAC.
+      row: of the README's table: a call, parties, adversary, who is trusted, cost of a product.
 
     Example:
       >>> import jsmpc
@@ -60,13 +62,25 @@ class Protocol(Generic[V]):
     encoding: FixedPoint = FixedPoint()
 
     references: ClassVar[tuple[str, ...]] = ()
+    fewest: ClassVar[int] = 1
+    most: ClassVar[int | None] = None
     arrays: ClassVar[int] = 1
+    row: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
+        parties: Any = self.parties
+        names = [f"party{i}" for i in range(parties)] if isinstance(parties, int) else parties
+        object.__setattr__(self, "parties", tuple(names))
         if not all(isinstance(p, str) and p for p in self.parties):
             raise ProtocolError(
                 f"the parties' names must be strings, not {self.parties!r}. Numbers are ranks: "
                 "jsmpc.reveal(x, to=0)"
+            )
+        if self.size < self.fewest or self.size > (self.most or self.size):
+            many = "exactly" if self.most == self.fewest else "at least"
+            raise ProtocolError(
+                f"{type(self).__name__} runs among {many} {self.fewest} "
+                f"{'party' if self.fewest == 1 else 'parties'}, not {self.size}"
             )
         if len(set(self.parties)) != len(self.parties):
             raise ProtocolError(f"the parties' names must differ: {self.parties}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +34,15 @@ class Plain(Protocol[Local]):
     """
 
     parties: tuple[str, ...] = ("nobody",)
+
+    most: ClassVar[int | None] = 1
+    row: ClassVar[tuple[str, ...]] = (
+        "`Plain()`",
+        "1",
+        "none: computes in the clear",
+        "—",
+        "the oracle of the tests",
+    )
 
     @property
     def corruptions(self) -> int:

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
-from jsmpc._src.errors import ProtocolError
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Array, Protocol
@@ -51,12 +50,15 @@ class Replicated3(Protocol[Replica]):
         "P. Mohassel, P. Rindal, ABY3: A mixed protocol framework for machine learning, CCS 2018",
         "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020",
     )
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parties", tuple(self.parties))
-        super().__post_init__()
-        if self.size != 3:
-            raise ProtocolError(f"replicated sharing needs exactly 3 parties, not {self.size}")
+    fewest: ClassVar[int] = 3
+    most: ClassVar[int | None] = 3
+    row: ClassVar[tuple[str, ...]] = (
+        "`Replicated3()`",
+        "3",
+        "semi-honest, 1 corrupt",
+        "nobody",
+        "1 word a party, 1 round",
+    )
 
     @property
     def corruptions(self) -> int:

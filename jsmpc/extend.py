@@ -1,0 +1,55 @@
+"""What a protocol, or a rule for a primitive, is written with outside of this package.
+
+A protocol is a frozen dataclass that derives from `Protocol[Local]` or `Protocol[Replica]`, defines
+the operations that have no fallback, and is made known by `register_protocol`. A rule is a function
+f(evaluator, *operands, **parameters) of `Secret` and public operands, made known by `rule`.
+"""
+
+from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.registry import refuse, rule, unary
+from jsmpc._src.interpreter.secret import Secret
+from jsmpc._src.network.network import Network
+from jsmpc._src.network.values import Local, PerParty, Replica
+from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.protocols.registry import (
+    PROTOCOLS,
+    make_protocol,
+    protocol_table,
+    register_protocol,
+)
+from jsmpc._src.ring.bilinear import AND, MULTIPLY, Bilinear
+from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group, modulo
+from jsmpc._src.ring.ring import Ring
+from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.correlations import Correlation, Words
+from jsmpc._src.runtime.prf import derive, iterate
+
+__all__ = [
+    "AND",
+    "ARITHMETIC",
+    "BOOLEAN",
+    "MULTIPLY",
+    "PROTOCOLS",
+    "Bilinear",
+    "Context",
+    "Correlation",
+    "Evaluator",
+    "Group",
+    "Local",
+    "Network",
+    "PerParty",
+    "Protocol",
+    "Replica",
+    "Ring",
+    "Secret",
+    "Words",
+    "derive",
+    "iterate",
+    "make_protocol",
+    "modulo",
+    "protocol_table",
+    "refuse",
+    "register_protocol",
+    "rule",
+    "unary",
+]
