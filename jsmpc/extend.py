@@ -6,7 +6,7 @@ f(evaluator, *operands, **parameters) of `Secret` and public operands, made know
 """
 
 from jsmpc._src.interpreter.evaluator import Evaluator
-from jsmpc._src.interpreter.registry import refuse, rule, unary
+from jsmpc._src.interpreter.registry import refuse, rule, rule_from, unary
 from jsmpc._src.interpreter.secret import Secret
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local, PerParty, Replica
@@ -51,5 +51,6 @@ __all__ = [
     "refuse",
     "register_protocol",
     "rule",
+    "rule_from",
     "unary",
 ]
