@@ -67,7 +67,8 @@ class Additive(Protocol[Local]):
         "D. Beaver, Efficient multiparty protocols using circuit randomization, CRYPTO 1991",
         "I. Damgård et al., Multiparty computation from somewhat homomorphic encryption, "
         "CRYPTO 2012",
-        "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020",
+        "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020 (thresholds of "
+        "blocks in comparison)",
     )
     fewest: ClassVar[int] = 2
     row: ClassVar[tuple[str, ...]] = (

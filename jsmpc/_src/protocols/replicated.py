@@ -48,7 +48,8 @@ class Replicated3(Protocol[Replica]):
         "T. Araki et al., High-throughput semi-honest secure three-party computation with an "
         "honest majority, CCS 2016",
         "P. Mohassel, P. Rindal, ABY3: A mixed protocol framework for machine learning, CCS 2018",
-        "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020",
+        "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020 (thresholds of "
+        "blocks in comparison)",
     )
     fewest: ClassVar[int] = 3
     most: ClassVar[int | None] = 3

@@ -1,13 +1,34 @@
-"""Bit manipulation on words: the leaves of the carry circuit of an addition u + v.
+"""The carries of an addition u + v, of which one party knows u and others know v.
 
-The words are cut into blocks of four bits. A block *generates* a carry if u + v >= 16 there and
-*propagates* one if u + v = 15. Both follow from the thresholds T_t = [u >= t], which depend on u
-alone, by a selection that depends on v alone: so a party that knows u in the clear can hide all
-of them in one message, and those who know v select locally (the leaves of CrypTFlow2, Rathee et
-al., CCS 2020, section 3.1, without its oblivious transfers).
+The words are cut into blocks of four bits. With u and v the values of one block:
+
+- It *generates* a carry if u + v >= 16, that is if u >= 16 - v.
+- It *propagates* the carry that comes in if u + v = 15, that is if u >= 15 - v but not u >= 16 - v.
+
+So both follow from the thresholds T_t = [u >= t], t = 0, …, 16, at the places 16 - v and 15 - v;
+T_0 = 1 and T_16 = 0 always. The thresholds depend on u alone and the places on v alone. Whoever
+knows u hides T_1, …, T_15 in one message, shared by xor; whoever knows v picks from the shares,
+which is linear over xor and needs no message:
+
+    generate  = ⊕_j [v = j]·T_{16-j},        propagate = ⊕_j [v = j]·(T_{15-j} ⊕ T_{16-j}).
+
+The second is right as T_{15-v} >= T_{16-v}: their xor is the one without the other. The terms of
+T_0, a constant, are added once, by one party.
+
+From the blocks to the word: a carry comes out of two neighbours if the upper one generates it, or
+propagates one that the lower one generates, and never both, as u + v is not >= 16 and = 15 at once.
+Hence (g, p) ∘ (g', p') = (g ⊕ p·g', p·p'), an associative operation, and a tree of log2(k/4) levels
+(Brent, Kung, IEEE Trans. Computers 1982) gives the carry out of all blocks. The sign of x = u + v
+mod 2^k is the top bits of u and v, xored with the carry into the top position: the carry out of
+2u + 2v, whose bits are those below, moved up by one. And x = 0 where v = -u, that is where every
+block of u + (v - 1) propagates: u + (v - 1) = 2^k - 1.
+
+The thresholds of blocks are those of CrypTFlow2 (Rathee et al., CCS 2020, section 3.1), there
+compared by oblivious transfers. That u or v is known in the clear to somebody, so that a message
+and a selection take their place, is this library's.
 
 The bits of all blocks are gathered in one narrow word, bit-reversed by block number: neighbours
-lie half a word apart, and so again after each level of the carry tree.
+lie half a word apart, and so again after each level of the tree.
 """
 
 from __future__ import annotations

@@ -60,7 +60,8 @@ class Fused(Evaluation):
         if eqn.primitive.name not in VIEWS or not is_word(eqn.outvars[0]):
             return None
         source, out = eqn.invars[0], eqn.outvars[0]
-        reorders = eqn.params.get("dimensions") is not None  # of a reshape
+        reshapes = eqn.primitive.name == "reshape"
+        reorders = reshapes and eqn.params["dimensions"] is not None
         if len(eqn.invars) > 1 or isinstance(source, Literal) or reorders:
             return None
         seen, start = self.seen(source)
