@@ -1,7 +1,50 @@
-"""Several CPU devices for the mesh, asked for before JAX is imported."""
+"""Several CPU devices for the mesh, asked for before JAX is imported; and the quick tests."""
 
+import gc
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 ).strip()
+
+# Traced programs are millions of objects that live as long as the tests: looking through them
+# for garbage takes a fifth of the time.
+gc.set_threshold(200_000, 20, 100)
+
+TESTS = Path(__file__).parent
+# Each layer, and each protocol, once: what `pytest -m quick` runs.
+QUICK = (
+    "kernels/test_prf.py",
+    "kernels/test_products.py",
+    "ring/",
+    "protocols/test_matrix_products.py",
+    "protocols/test_linear.py::test_elementwise_operations_are_those_of_the_integers[additive2-64]",
+    "protocols/test_linear.py::test_elementwise_operations_are_those_of_the_integers[additive3-64]",
+    "protocols/test_linear.py::test_elementwise_operations_are_those_of_the_integers[replicated3-64]",
+    "protocols/test_truncation.py::test_truncation_is_off_by_less_than_one_unit[additive2-64]",
+    "protocols/test_truncation.py::test_truncation_is_off_by_less_than_one_unit[replicated3-64]",
+    "protocols/test_views.py::test_no_operation_tells_corrupt_parties_anything[additive2-mul_aa]",
+    "protocols/test_views.py::test_no_operation_tells_corrupt_parties_anything[replicated3-mul_aa]",
+    "protocols/test_views.py::test_no_operation_tells_corrupt_parties_anything[replicated3-msb]",
+    "protocols/test_fused_views.py::test_two_draws_that_fusion_merges_are_noticed",
+    "functions/test_accuracy.py::test_error_bound_over_the_whole_range[exp-plain]",
+    "interpreter/test_supported.py",
+    "interpreter/test_rules.py::test_every_rule_has_a_case",
+    "interpreter/test_functions.py::test_a_function_of_secrets_is_that_of_jax[arithmetic-",
+    "interpreter/test_functions.py::test_a_function_of_secrets_is_that_of_jax[control-",
+    "readings/test_diagnose.py",
+    "api/test_errors.py",
+    "api/test_secure.py",
+    "package/test_layers.py",
+    "examples/test_toy_network.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        place = item.path.relative_to(TESTS).as_posix() + item.nodeid.partition(".py")[2]
+        if place.startswith(QUICK):
+            item.add_marker(pytest.mark.quick)

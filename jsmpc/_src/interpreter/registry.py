@@ -9,14 +9,18 @@ from typing import Any, TypeVar
 
 from jax.extend.core import Primitive
 
+from jsmpc._src.interpreter.bounds import EXACT, Bound
 from jsmpc._src.interpreter.ranges import Modular
 
 COSTS = {
     "local": "no message",
-    "product": "one product and its truncation",
+    "opening": "each party sends its share",
+    "product": "one product and its truncation; bits of integers are decomposed first",
     "comparison": "one or several comparisons",
-    "function": "a bit decomposition or range reduction, and a short polynomial",
+    "function": "a bit decomposition or range reduction, and a short polynomial; a quotient of "
+    "integers is a long division",
     "order": "comparisons in log² rounds, or products with one-hot vectors",
+    "long division": "a comparison for each bit of the quotient",
     "program": "that of the sub-program",
 }
 
@@ -28,13 +32,13 @@ class Rule:
     Attributes:
       apply: f(evaluator, *operands, **parameters) -> result or list of results.
       cost: one of `COSTS`.
-      error: the bound of the result's error, in units in the last place (ulp) or relative.
+      error: the bound of the result's error.
       modular: whether it takes integers modulo 2^width; by default they are wrapped for it.
     """
 
     apply: Callable[..., Any]
     cost: str
-    error: str
+    error: Bound
     modular: Modular | None = None
 
 
@@ -48,7 +52,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def rule(
-    *primitives: Primitive, cost: str, error: str = "exact", modular: Modular | None = None
+    *primitives: Primitive, cost: str, error: Bound = EXACT, modular: Modular | None = None
 ) -> Callable[[F], F]:
     """Register a rule for primitives; see `Rule`.
 
@@ -86,7 +90,7 @@ def _claim(primitives: Sequence[Primitive]) -> None:
 
 
 def rule_from(
-    primitive: Primitive, function: Callable[..., Any], *, cost: str, error: str = "exact"
+    primitive: Primitive, function: Callable[..., Any], *, cost: str, error: Bound = EXACT
 ) -> None:
     """Register as the rule of a primitive a JAX function of its operands and parameters.
 
@@ -98,7 +102,7 @@ def rule_from(
         return ev.call(functools.partial(function, **params), *operands)
 
 
-def unary(primitive: Any, cost: str = "function", error: str = "exact") -> Callable[[F], F]:
+def unary(primitive: Any, cost: str = "function", error: Bound = EXACT) -> Callable[[F], F]:
     """Register a rule f(evaluator, x) for a primitive whose parameters do not matter."""
 
     def register(f: F) -> F:

@@ -91,7 +91,7 @@ def supported() -> SupportTable:
     """
     known = {p.name: Support(p.name, "unsupported") for p in _primitives()}
     known |= {p.name: Support(p.name, "refused", reason=why) for p, why in REFUSED.items()}
-    known |= {p.name: Support(p.name, "supported", r.cost, r.error) for p, r in RULES.items()}
+    known |= {p.name: Support(p.name, "supported", r.cost, str(r.error)) for p, r in RULES.items()}
     return SupportTable(known[name] for name in sorted(known))
 
 

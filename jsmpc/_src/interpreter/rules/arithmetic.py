@@ -14,6 +14,7 @@ from jax.extend.core import primitives as P  # noqa: N812
 from jsmpc._src.functions import overflow
 from jsmpc._src.functions.polynomial import public
 from jsmpc._src.interpreter import ranges
+from jsmpc._src.interpreter.bounds import A_PRODUCT, ROUNDED
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
@@ -154,7 +155,7 @@ def _running_factor(
     return smpc.truncate(ev.ctx, total, s)
 
 
-@rule(lax.mul_p, cost="product", error="1 ulp", modular=Modular(ranges.product))
+@rule(lax.mul_p, cost="product", error=ROUNDED, modular=Modular(ranges.product))
 def _mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     return mul(ev, *(as_number(ev, v, ev.dtype) for v in (x, y)))
 
@@ -177,20 +178,20 @@ def mul(ev: Evaluator, x: Any, y: Any) -> Secret:
     return Secret(result.value + x.value * whole, x.dtype)
 
 
-@rule(lax.square_p, cost="product", error="1 ulp", modular=Modular(ranges.squared))
+@rule(lax.square_p, cost="product", error=ROUNDED, modular=Modular(ranges.squared))
 def square(ev: Evaluator, x: Secret) -> Secret:
     watch(ev, MULTIPLY, x, x)
     return Secret(ev.smpc.square(ev.ctx, x.value, ev.divisor(x.dtype)), x.dtype)
 
 
-@rule(*compat.primitives("one_minus_square"), cost="product", error="1 ulp")
+@rule(*compat.primitives("one_minus_square"), cost="product", error=ROUNDED)
 def _one_minus_square(ev: Evaluator, x: Secret, **_: Any) -> Secret:
     """(1 - x)·(1 + x), the derivative of tanh by its value."""
     one = np.ones((), x.dtype)
     return mul(ev, plus(ev, Secret(-x.value, x.dtype), one), plus(ev, x, one))
 
 
-@rule(*compat.primitives("polynomial"), cost="product", error="1 ulp a product")
+@rule(*compat.primitives("polynomial"), cost="product", error=A_PRODUCT)
 def _polynomial(ev: Evaluator, x: Any, *coefficients: Any, **_: Any) -> Any:
     """c_0 + x·(c_1 + x·(c_2 + …)), each operand secret or public."""
     *rest, result = coefficients
@@ -248,12 +249,12 @@ def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any) -> Secret:
 _SUMS = Modular(ranges.contraction)
 
 
-@rule(lax.dot_general_p, cost="product", error="1 ulp", modular=_SUMS)
+@rule(lax.dot_general_p, cost="product", error=ROUNDED, modular=_SUMS)
 def _dot_general(ev: Evaluator, x: Any, y: Any, *, dimension_numbers: Any, **_: Any) -> Secret:
     return _bilinear(ev, bilinear.dot_general(dimension_numbers), x, y)
 
 
-@rule(lax.conv_general_dilated_p, cost="product", error="1 ulp", modular=_SUMS)
+@rule(lax.conv_general_dilated_p, cost="product", error=ROUNDED, modular=_SUMS)
 def _convolution(
     ev: Evaluator,
     x: Any,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import primitives as P  # noqa: N812
 
+from jsmpc._src.interpreter.bounds import INNER
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.findings import NOTHING, completed, rehearsed
 from jsmpc._src.interpreter.ranges import Modular
@@ -21,10 +22,8 @@ from jsmpc._src.jaxprs.reveal import reveal_p
 from jsmpc._src.jaxprs.secrecy import carries, secrecy
 from jsmpc._src.jaxprs.structure import CALLS, Call, Scan, While
 
-_INNER = "that of the sub-program"
 
-
-@rule(*CALLS, cost="program", error=_INNER, modular=Modular())
+@rule(*CALLS, cost="program", error=INNER, modular=Modular())
 def _call(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     return ev.evaluate(Call.of(ev.eqn).body, operands)
 
@@ -40,7 +39,7 @@ def _settled(ev: Evaluator, x: Any, secret: bool) -> Any:
     return x if is_secret(x) else lax.convert_element_type(x, x.dtype)
 
 
-@rule(P.scan_p, cost="program", error=_INNER, modular=Modular())
+@rule(P.scan_p, cost="program", error=INNER, modular=Modular())
 def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     loop = Scan.of(ev.eqn)
     carry_secret = carries(loop, [is_secret(x) for x in operands])[0]
@@ -60,7 +59,7 @@ def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     return [*carry, *ys]
 
 
-@rule(P.while_p, cost="program", error=_INNER, modular=Modular())
+@rule(P.while_p, cost="program", error=INNER, modular=Modular())
 def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     """The condition is evaluated at the end of the iteration before, to carry its findings too."""
     loop = While.of(ev.eqn)
@@ -93,7 +92,7 @@ def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     return carry
 
 
-@rule(P.cond_p, cost="program", error=_INNER, modular=Modular(operands=slice(1, None)))
+@rule(P.cond_p, cost="program", error=INNER, modular=Modular(operands=slice(1, None)))
 def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) -> list[Any]:
     """Of a secret condition all branches are evaluated, and their results selected from."""
     if is_known(index):

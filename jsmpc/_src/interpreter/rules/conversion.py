@@ -14,7 +14,7 @@ from jsmpc._src.interpreter.registry import REFUSED, rule
 from jsmpc._src.interpreter.secret import Secret
 
 
-@rule(lax.convert_element_type_p, cost="comparison", error="exact", modular=Modular())
+@rule(lax.convert_element_type_p, cost="comparison", modular=Modular())
 def _convert(ev: Evaluator, x: Secret, *, new_dtype: Any, **_: Any) -> Secret:
     return convert(ev, x, np.dtype(new_dtype))
 

@@ -10,6 +10,7 @@ from jax import lax
 
 from jsmpc._src.functions import division
 from jsmpc._src.interpreter import ranges
+from jsmpc._src.interpreter.bounds import Bound
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
@@ -30,7 +31,7 @@ def reciprocal(ev: Evaluator, x: Secret, numerator: float = 1.0) -> Secret:
 @rule(
     lax.div_p,
     cost="function",
-    error="2^-22 or 1 ulp; integers exact",
+    error=Bound(ulps=1, relative=2**-22),
     modular=Modular(ranges.magnitude, slice(0)),
 )
 def _div(ev: Evaluator, x: Any, y: Any) -> Secret:

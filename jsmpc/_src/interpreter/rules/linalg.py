@@ -10,11 +10,12 @@ import numpy as np
 from jax import lax
 from jax.lax import linalg
 
+from jsmpc._src.interpreter.bounds import Bound
 from jsmpc._src.interpreter.registry import rule_from
 
 Array = jax.Array
 
-_ERROR = "1 ulp a product, over the least pivot"
+_ERROR = Bound(ulps=1, step="product, over the least pivot")
 
 
 def _cholesky(a: Array) -> Array:

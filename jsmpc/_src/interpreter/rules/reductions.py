@@ -13,6 +13,7 @@ from jax import lax
 
 from jsmpc._src.functions import comparison
 from jsmpc._src.interpreter import ranges
+from jsmpc._src.interpreter.bounds import A_PRODUCT, INNER
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
@@ -109,7 +110,7 @@ def _reduce_xor(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) ->
 @rule(
     lax.reduce_prod_p,
     cost="product",
-    error="1 ulp a product",
+    error=A_PRODUCT,
     modular=Modular(ranges.reduced_products),
 )
 def _reduce_prod(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Any:
@@ -137,7 +138,7 @@ class Reduction:
         return self([i for i, _ in pairs], results)
 
 
-@rule(lax.reduce_p, cost="program")
+@rule(lax.reduce_p, cost="program", error=INNER)
 def _reduce(
     ev: Evaluator, *operands: Any, jaxpr: Any, dimensions: tuple[int, ...], **_: Any
 ) -> list[Any]:

@@ -12,7 +12,7 @@ from jax import lax
 
 from jsmpc._src.functions import comparison, exponential, indexing, roots, rounding
 from jsmpc._src.interpreter import ranges
-from jsmpc._src.interpreter.bounds import ONE_ULP
+from jsmpc._src.interpreter.bounds import A_PRODUCT, ONE_ULP, Bound, Growth
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.guards import guarded_sqrt_p
 from jsmpc._src.interpreter.ranges import Modular
@@ -22,11 +22,18 @@ from jsmpc._src.interpreter.rules.division import reciprocal
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.protocols.base import Shared
 
+_ROOT = Bound(ulps=1, relative=2**-22)
+_POWER = Bound(
+    ulps=1,
+    relative=2**-21,
+    growth=Growth("|y|·2^-25·|result|", lambda result, x, y: abs(y) * 2**-25 * abs(result)),
+)
+
 
 @rule(
     lax.integer_pow_p,
     cost="product",
-    error="1 ulp a product",
+    error=A_PRODUCT,
     modular=Modular(ranges.integer_power),
 )
 def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
@@ -39,12 +46,12 @@ def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
     return power(ev, reciprocal(ev, x), -y)
 
 
-@unary(lax.sqrt_p, error=ONE_ULP)
+@unary(lax.sqrt_p, error=_ROOT)
 def _sqrt(ev: Evaluator, x: Secret) -> Secret:
     return Secret(roots.square_root(ev.smpc, ev.ctx, x.value, ev.scale), x.dtype)
 
 
-@rule(guarded_sqrt_p, cost="function", error=ONE_ULP)
+@rule(guarded_sqrt_p, cost="function", error=_ROOT)
 def _guarded_sqrt(ev: Evaluator, x: Secret, *, guard: float) -> Secret:
     """√x of a divisor √x + guard: below the guard's resolution, x <= 0 counts as one ulp.
 
@@ -56,7 +63,7 @@ def _guarded_sqrt(ev: Evaluator, x: Secret, *, guard: float) -> Secret:
     return Secret(value, x.dtype)
 
 
-@unary(lax.rsqrt_p, error=ONE_ULP)
+@unary(lax.rsqrt_p, error=_ROOT)
 def _rsqrt(ev: Evaluator, x: Secret) -> Secret:
     return Secret(roots.inverse_square_root(ev.smpc, ev.ctx, x.value, ev.scale**1.5), x.dtype)
 
@@ -66,7 +73,7 @@ def _cbrt(ev: Evaluator, x: Secret) -> Secret:
     return Secret(exponential.cube_root(ev.smpc, ev.ctx, x.value, ev.scale), x.dtype)
 
 
-@rule(lax.pow_p, cost="function", error="|y|·2^-25 or 1 ulp")
+@rule(lax.pow_p, cost="function", error=_POWER)
 def _pow(ev: Evaluator, x: Any, y: Any) -> Any:
     if is_known(y):
         exponents = np.asarray(y, np.float64)

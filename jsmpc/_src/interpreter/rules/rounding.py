@@ -38,7 +38,7 @@ def _round(ev: Evaluator, x: Secret, *, rounding_method: Any, **_: Any) -> Secre
     return _scaled(ev, rounding.nearest(ev.smpc, ev.ctx, x.value, ev.scale, even), x)
 
 
-@rule(lax.rem_p, cost="order", error="that of the encoded divisor")
+@rule(lax.rem_p, cost="long division")
 def _rem(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     """x - y·trunc(x/y) of what the encoding holds, exact.
 

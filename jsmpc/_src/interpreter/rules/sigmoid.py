@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import sigmoid
-from jsmpc._src.interpreter.bounds import ONE_ULP, TWO_ULP
+from jsmpc._src.interpreter.bounds import ONE_ULP, TWO_ULP, Bound
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.patterns import pattern
 from jsmpc._src.interpreter.registry import unary
@@ -47,7 +47,7 @@ def _erfc(ev: Evaluator, x: Secret) -> Secret:
     return Secret(constant(ev, x, 1.0) - erf.value, x.dtype)
 
 
-@unary(lax.erf_inv_p, error="2^-14 or 4 ulp")
+@unary(lax.erf_inv_p, error=Bound(ulps=4, relative=2**-14))
 def _erf_inv(ev: Evaluator, x: Secret) -> Secret:
     value = to_unit(ev, x, 1 - 1 / ev.scale)
     return Secret(sigmoid.inverse_error_function(ev.smpc, ev.ctx, value, ev.scale), x.dtype)

@@ -12,6 +12,7 @@ from jax import lax
 
 from jsmpc._src.functions import comparison, indexing, sorting
 from jsmpc._src.interpreter import ranges
+from jsmpc._src.interpreter.bounds import A_PRODUCT, Bound
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
@@ -104,7 +105,7 @@ def _cummin(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
 @rule(
     lax.cumprod_p,
     cost="product",
-    error="1 ulp a product",
+    error=A_PRODUCT,
     modular=Modular(ranges.cumulative_products),
 )
 def _cumprod(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
@@ -114,7 +115,7 @@ def _cumprod(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
     return Secret(sorting.cumulative(combine, x.value, axis, reverse), x.dtype)
 
 
-@rule(lax.cumlogsumexp_p, cost="function", error="2 ulp a step of log2 n")
+@rule(lax.cumlogsumexp_p, cost="function", error=Bound(ulps=2, step="step of log2 n"))
 def _cumlogsumexp(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
     def combine(a: Shared, b: Shared) -> Shared:
         return ev.call(jnp.logaddexp, Secret(a, x.dtype), Secret(b, x.dtype))[0].value

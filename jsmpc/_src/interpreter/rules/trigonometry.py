@@ -8,6 +8,7 @@ from jax import lax
 
 from jsmpc._src.functions import division, roots, trigonometry
 from jsmpc._src.functions.polynomial import fraction_bits
+from jsmpc._src.interpreter.bounds import Bound, Growth
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.registry import rule, unary
 from jsmpc._src.interpreter.rules import arithmetic
@@ -21,7 +22,15 @@ def _sine(ev: Evaluator, x: Secret, turns: float, scale: float) -> Shared:
     return trigonometry.sine(ev.smpc, ev.ctx, x.value, ev.scale, scale, turns)
 
 
-_PERIODIC = "2 ulp and |x|·2^-45"
+_PERIODIC = Bound(ulps=2, growth=Growth("|x|·2^-45", lambda result, x: abs(x) * 2**-45))
+_TANGENT = Bound(
+    ulps=1,
+    growth=Growth(
+        "(2^-23 + |x|·2^-45)·(1 + tan²)",
+        lambda result, x: (2**-23 + abs(x) * 2**-45) * (1 + result**2),
+    ),
+)
+_ANGLE = Bound(ulps=3)
 
 
 @unary(lax.sin_p, error=_PERIODIC)
@@ -34,21 +43,21 @@ def _cos(ev: Evaluator, x: Secret) -> Secret:
     return Secret(_sine(ev, x, 0.25, ev.scale), x.dtype)
 
 
-@unary(lax.tan_p, error="(2^-23 + |x|·2^-45)·(1 + tan²) or 1 ulp")
+@unary(lax.tan_p, error=_TANGENT)
 def _tan(ev: Evaluator, x: Secret) -> Secret:
     precise = 1 << fraction_bits(ev.smpc.ring)
     sine, cosine = (_sine(ev, x, turns, precise) for turns in (0.0, 0.25))
     return Secret(division.divide(ev.smpc, ev.ctx, sine, cosine, ev.scale), x.dtype)
 
 
-@rule(lax.atan2_p, cost="function", error="3 ulp")
+@rule(lax.atan2_p, cost="function", error=_ANGLE)
 def _atan2(ev: Evaluator, y: Any, x: Any) -> Secret:
     y, x = ev.secrets(*arithmetic.aligned(y, x))
     angle = trigonometry.arc_tangent(ev.smpc, ev.ctx, y.value, x.value, ev.scale)
     return Secret(angle, y.dtype)
 
 
-@unary(lax.atan_p, error="3 ulp")
+@unary(lax.atan_p, error=_ANGLE)
 def _atan(ev: Evaluator, x: Secret) -> Secret:
     one = constant(ev, x, 1.0)
     return Secret(trigonometry.arc_tangent(ev.smpc, ev.ctx, x.value, one, ev.scale), x.dtype)
@@ -61,13 +70,13 @@ def _on_circle(ev: Evaluator, x: Secret) -> tuple[Shared, Shared]:
     return value, roots.square_root(ev.smpc, ev.ctx, product, 1.0)
 
 
-@unary(lax.asin_p, error="3 ulp")
+@unary(lax.asin_p, error=_ANGLE)
 def _asin(ev: Evaluator, x: Secret) -> Secret:
     value, other = _on_circle(ev, x)
     return Secret(trigonometry.arc_tangent(ev.smpc, ev.ctx, value, other, ev.scale), x.dtype)
 
 
-@unary(lax.acos_p, error="3 ulp")
+@unary(lax.acos_p, error=_ANGLE)
 def _acos(ev: Evaluator, x: Secret) -> Secret:
     value, other = _on_circle(ev, x)
     return Secret(trigonometry.arc_tangent(ev.smpc, ev.ctx, other, value, ev.scale), x.dtype)

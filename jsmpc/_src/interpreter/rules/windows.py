@@ -10,6 +10,7 @@ from jax import lax
 
 from jsmpc._src.functions import windows
 from jsmpc._src.functions.windows import Windows
+from jsmpc._src.interpreter.bounds import INNER
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.reductions import Reduction
@@ -80,7 +81,7 @@ def _select_and_scatter_add(
 # Reductions by a function that the program brings along.
 
 
-@rule(lax.reduce_window_p, cost="program")
+@rule(lax.reduce_window_p, cost="program", error=INNER)
 def _reduce_window(
     ev: Evaluator, *operands: Any, jaxpr: Any, consts: Sequence[Any], **params: Any
 ) -> list[Secret]:

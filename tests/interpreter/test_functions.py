@@ -1,4 +1,8 @@
-"""Functions of JAX on secrets of the replicated protocol; see `functions`."""
+"""Functions of JAX on secrets of the replicated protocol, each; see `jax_functions`.
+
+What they are made of, the rules, is tested with the other protocols in `test_rules`, and where
+shapes, positions and integers matter in the files beside this one.
+"""
 
 import pytest
 

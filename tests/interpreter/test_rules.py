@@ -1,0 +1,191 @@
+"""What a rule declares is true: the class of its cost, and the bound of its error.
+
+Each rule is used on secrets of every protocol. Its cost is counted from the program's messages,
+and compared with those of a product, a comparison and a division; its error is measured over
+extremes and at random.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jsmpc
+from harness import key, protocol
+from jsmpc._src import kernels
+from jsmpc._src.interpreter.registry import COSTS, RULES
+from jsmpc._src.jaxprs import compat, walk
+from jsmpc._src.readings.cost import Cost, measure
+from jsmpc._src.runtime import prf
+from recording import program_of
+from rule_cases import CASES, SCALE, UNIT, Case
+
+# Parties are added without change to a rule: what two do, three do.
+PROTOCOLS = ["additive2", "replicated3"]
+BY_NAME = {primitive.name: rule for primitive, rule in RULES.items()}
+USES = [(name, i) for name in BY_NAME for i in range(len(CASES.get(name, ())))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """A case as a program of a protocol's parties."""
+
+    program: Any
+    args: Any
+    shape: Any
+    cost: Cost
+    used: frozenset[str]
+
+
+def trace(name: str, f: Any, operands: Any, public: int = 0) -> Traced:
+    """A function of operands, all but the last `public` of them secret."""
+    smpc, used = protocol(name, 64), set()
+
+    def noting(own: str, apply: Any) -> Any:
+        def noted(*args: Any, **params: Any) -> Any:
+            used.add(own)
+            return apply(*args, **params)
+
+        return noted
+
+    noted = {
+        p: dataclasses.replace(rule, apply=noting(p.name, rule.apply)) for p, rule in RULES.items()
+    }
+    with jax.enable_x64(True), mock.patch.dict(RULES, noted):
+        arrays = [jnp.asarray(x) for x in operands]
+        hidden = len(arrays) - public
+        args = [*jsmpc.share(key(1), arrays[:hidden], smpc), *arrays[hidden:]]
+        program = program_of(jsmpc.secure(f), *args)
+        run_key = prf.as_key(jnp.asarray(key(2)))
+        closed, shape = jax.make_jaxpr(program, return_shape=True)(run_key, args)
+    return Traced(closed, (run_key, args), shape, measure(closed, smpc.parties), frozenset(used))
+
+
+@functools.cache
+def traced(protocol_name: str) -> dict[tuple[str, int], Traced]:
+    cases = {(name, i): CASES[name][i] for name, i in USES}
+    return {use: trace(protocol_name, c.f, c.operands, c.public) for use, c in cases.items()}
+
+
+@functools.cache
+def results(protocol_name: str) -> dict[tuple[str, int], Any]:
+    """The results of all cases, computed by one fused program and opened."""
+    cases = traced(protocol_name)
+
+    def everything(args: Any) -> Any:
+        return {
+            use: walk.evaluate(case.program, jax.tree.leaves(args[use]), compat.bind)
+            for use, case in cases.items()
+        }
+
+    with jax.enable_x64(True):
+        args = {use: case.args for use, case in cases.items()}
+        out = jax.jit(kernels.optimize(everything))(args)
+        shares = {
+            use: jax.tree.unflatten(jax.tree.structure(case.shape), out[use])[0]
+            for use, case in cases.items()
+        }
+        return jax.tree.map(np.asarray, jsmpc.reveal(shares))
+
+
+def test_every_rule_has_a_case() -> None:
+    assert BY_NAME.keys() <= CASES.keys(), BY_NAME.keys() - CASES.keys()
+
+
+@pytest.mark.parametrize("protocol_name", PROTOCOLS)
+@pytest.mark.parametrize(("name", "number"), USES)
+def test_a_case_uses_its_rule(name: str, number: int, protocol_name: str) -> None:
+    assert name in traced(protocol_name)[name, number].used
+
+
+# --- Cost ----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def rounds_of(protocol_name: str) -> dict[str, int]:
+    """The rounds of what the classes are made of."""
+    x = np.linspace(0.5, 2, 4)
+    units = {
+        "product": lambda x, y: x * y,
+        "comparison": jnp.maximum,
+        "function": lambda x, y: x / y,
+    }
+    return {name: trace(protocol_name, f, (x, x)).cost.rounds for name, f in units.items()}
+
+
+def limits(cost: str, steps: int, size: int, rounds: dict[str, int]) -> tuple[int, int]:
+    """The fewest and the most rounds that a class may take."""
+    return {
+        "local": (0, 0),
+        "opening": (1, 1),
+        "product": (1, steps * rounds["product"]),
+        "comparison": (rounds["product"] + 1, steps * rounds["comparison"] + rounds["product"]),
+        "function": (rounds["comparison"] - 1, 2 * steps * rounds["function"]),
+        "order": (rounds["product"], math.ceil(math.log2(size)) ** 2 * rounds["comparison"]),
+        "long division": (steps, steps * (rounds["comparison"] + rounds["product"])),
+        "program": (1, steps * rounds["product"]),
+    }[cost]
+
+
+@pytest.mark.parametrize("protocol_name", PROTOCOLS)
+@pytest.mark.parametrize(("name", "number"), USES)
+def test_a_rule_costs_what_its_class_says(name: str, number: int, protocol_name: str) -> None:
+    case, cost = CASES[name][number], traced(protocol_name)[name, number].cost
+    size = max(np.size(x) for x in case.operands)
+    fewest, most = limits(
+        BY_NAME[name].cost, case.rounds or case.steps, size, rounds_of(protocol_name)
+    )
+    assert (fewest if case.typical else 0) <= cost.rounds <= most, f"{cost.rounds} rounds"
+    if most == 0:
+        assert sum(cost.bytes_sent) == cost.dealer_bytes == 0
+
+
+def test_the_classes_are_those_that_are_declared() -> None:
+    assert {rule.cost for rule in RULES.values()} == set(COSTS)
+
+
+# --- Error ---------------------------------------------------------------------------------------
+
+
+def exact(case: Case) -> Any:
+    """What JAX gives in 64 bits."""
+    with jax.enable_x64(True):
+        reference = case.reference or case.f
+        return jax.tree.map(np.asarray, jax.jit(reference)(*map(jnp.asarray, case.operands)))
+
+
+@pytest.mark.parametrize("protocol_name", PROTOCOLS)
+@pytest.mark.parametrize(("name", "number"), USES)
+def test_a_rule_keeps_its_error_bound(name: str, number: int, protocol_name: str) -> None:
+    case, bound = CASES[name][number], BY_NAME[name].error
+    ours, theirs = results(protocol_name)[name, number], exact(case)
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    limit = protocol(protocol_name, 64).encoding.limit(protocol(protocol_name, 64).ring)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.shape == b.shape and a.dtype.kind == b.dtype.kind
+        if b.dtype.kind != "f":
+            np.testing.assert_array_equal(a, b)
+            continue
+        inside = abs(b) < limit
+        assert inside.all()
+        operands = [np.asarray(x, float) for x in case.operands]
+        allowed = (
+            case.steps * UNIT
+            if bound.inner
+            else bound.allowed(b, operands, UNIT, case.steps if bound.step else 1)
+        )
+        off = abs(a - b) - UNIT / 2 * (bound.ulps == 0) * (b * SCALE != np.round(b * SCALE))
+        ratio = off / np.maximum(allowed, UNIT * 2**-20)
+        worst = np.unravel_index(np.argmax(ratio), ratio.shape)
+        assert ratio[worst] <= 1, (
+            f"{ratio[worst]:.3f} of the bound: {a[worst]} for {b[worst]} at "
+            f"{[x[worst] for x in operands if x.shape == b.shape]}"
+        )
