@@ -25,7 +25,7 @@ from jsmpc._src.interpreter.registry import COSTS, RULES
 from jsmpc._src.jaxprs import compat, walk
 from jsmpc._src.readings.cost import Cost, measure
 from jsmpc._src.runtime import prf
-from recording import program_of
+from recording import words_of
 from rule_cases import CASES, SCALE, UNIT, Case
 
 # Parties are added without change to a rule: what two do, three do.
@@ -39,7 +39,7 @@ class Traced:
     """A case as a program of a protocol's parties."""
 
     program: Any
-    args: Any
+    args: list[Any]
     shape: Any
     cost: Cost
     used: frozenset[str]
@@ -63,10 +63,10 @@ def trace(name: str, f: Any, operands: Any, public: int = 0) -> Traced:
         arrays = [jnp.asarray(x) for x in operands]
         hidden = len(arrays) - public
         args = [*jsmpc.share(key(1), arrays[:hidden], smpc), *arrays[hidden:]]
-        program = program_of(jsmpc.secure(f), *args)
-        run_key = prf.as_key(jnp.asarray(key(2)))
-        closed, shape = jax.make_jaxpr(program, return_shape=True)(run_key, args)
-    return Traced(closed, (run_key, args), shape, measure(closed, smpc.parties), frozenset(used))
+        program = jsmpc.secure(f).trace(*args)
+        shape = jax.eval_shape(f, *arrays)
+    inputs = [prf.as_key(jnp.asarray(key(2))), *words_of(args)]
+    return Traced(program, inputs, shape, measure(program, smpc.parties), frozenset(used))
 
 
 @functools.cache
@@ -82,18 +82,29 @@ def results(protocol_name: str) -> dict[tuple[str, int], Any]:
 
     def everything(args: Any) -> Any:
         return {
-            use: walk.evaluate(case.program, jax.tree.leaves(args[use]), compat.bind)
-            for use, case in cases.items()
+            use: walk.evaluate(case.program, args[use], compat.bind) for use, case in cases.items()
         }
 
     with jax.enable_x64(True):
         args = {use: case.args for use, case in cases.items()}
         out = jax.jit(kernels.optimize(everything))(args)
         shares = {
-            use: jax.tree.unflatten(jax.tree.structure(case.shape), out[use])[0]
-            for use, case in cases.items()
+            use: as_shares(protocol_name, case.shape, out[use]) for use, case in cases.items()
         }
         return jax.tree.map(np.asarray, jsmpc.reveal(shares))
+
+
+def as_shares(protocol_name: str, shape: Any, words: list[Any]) -> Any:
+    """A program's results in the structure of the function's; those revealed are as they are."""
+    smpc = protocol(protocol_name, 64)
+    leaves, treedef = jax.tree.flatten(shape)
+    return jax.tree.unflatten(
+        treedef,
+        [
+            w if w.shape == x.shape else jsmpc.Share((w,), smpc, x.dtype)
+            for x, w in zip(leaves, words, strict=False)
+        ],
+    )
 
 
 def test_every_rule_has_a_case() -> None:
