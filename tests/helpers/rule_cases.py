@@ -255,6 +255,7 @@ CASES: dict[str, list[Case]] = {
     "acosh": one(lax.acosh, np.maximum(POSITIVE, 1), steps=2),
     "atanh": one(lax.atanh, INSIDE),
     "sqrt": one(lax.sqrt, np.append(POSITIVE, 0)),
+    "guarded_sqrt": one(lambda x: 1.0 / (lax.sqrt(x) + 0.5), POSITIVE, steps=2),
     "rsqrt": one(lax.rsqrt, POSITIVE),
     "cbrt": one(lax.cbrt, ANY),
     "pow": one(lax.pow, spread(-8, 8, 1, signed=False), between(-5, 5, 0)),

@@ -79,7 +79,7 @@ def secure(
         parties are simulated in one program, which hides nothing from the machine it runs on.
       static_argnums, static_argnames: positions and names of arguments of `f` that are no arrays,
         as for `jax.jit`; they must be hashable.
-      check: whether to find out if a product of secrets leaves the range, which is silent
+      check: whether to find out if a product or a sum of secrets leaves the range, which is silent
         otherwise. All parties learn at which equation that is so first, or that it is nowhere, and
         nothing else; the run takes several times as long.
 
@@ -410,7 +410,7 @@ def _raised(out: Any, verdict: Verdict) -> Any:
     for where, bad in overflows.items():
         if bool(bad):
             raise EncodingError(
-                f"{where}: a product of secrets leaves the range, and the result is wrong. Scale "
+                f"{where}: a number leaves the range here, and the result is wrong. Scale "
                 "the operands down, or lower precision_fractional; jsmpc.diagnose shows by how much"
             )
     return _shares(out)

@@ -15,22 +15,26 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
-from jsmpc._src.functions import integers
+from jsmpc._src.functions import integers, overflow
 from jsmpc._src.interpreter import folding, guards, patterns, ranges
 from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
-from jsmpc._src.interpreter.registry import REFUSED, RULES
+from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat, lines, walk
-from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.runtime.context import Context
 
 Array = jax.Array
 
 
 E = TypeVar("E", bound="Evaluator")
+
+_SUMS = (lax.reduce_sum_p, lax.cumsum_p, lax.reduce_window_sum_p)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,10 +112,49 @@ class Evaluator:
         given = self._given(handler.modular, operands)
         out = handler.apply(self, *given, **eqn.params)
         results = list(out) if isinstance(out, list | tuple) else [out]
+        if self.checks_overflow:
+            self._check_results(handler, given, results)
         typed = [_typed(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
         if handler.modular is not None and handler.modular.result is not None:
             return [self._bounded(handler.modular.result, x, given) for x in typed]
         return typed
+
+    # Overflows.
+
+    @property
+    def checks_overflow(self) -> bool:
+        return self.findings.overflows is not None
+
+    def check_product(self, f: Bilinear, x: Shared, y: Shared, dtype: Any) -> None:
+        """Finds out, where asked for, whether a product of encoded numbers leaves the range."""
+        if not self.checks_overflow or not jnp.issubdtype(dtype, jnp.floating):
+            return
+        if math.prod(x.shape) and math.prod(y.shape):
+            for bits in overflow.of_product(self.smpc, self.ctx, f, x, y):
+                self.findings.overflow(self.place, bits)
+
+    def _check_results(self, handler: Rule, operands: list[Any], results: list[Any]) -> None:
+        """Sums, and functions whose results are the largest number where they would be larger.
+
+        A sum along an axis is computed a second time, of numbers so much smaller that no word
+        wraps.
+        """
+        bound = self.smpc.ring.bound - 1
+        if self.eqn.primitive in _SUMS:
+            (x,) = operands
+            size = 2 * max(math.prod(x.shape), 1)
+            shift = size.bit_length()
+            if jnp.issubdtype(x.dtype, jnp.floating):
+                small = Secret(self.smpc.truncate(self.ctx, x.value, 1 << shift), x.dtype)
+                results = [handler.apply(self, small, **self.eqn.params)]
+                bound = (bound >> shift) - size
+        elif handler.cost != "function" and self.eqn.primitive not in (lax.add_p, lax.sub_p):
+            return
+        for x in results:
+            floating = is_secret(x) and jnp.issubdtype(x.dtype, jnp.floating)
+            if floating and math.prod(x.shape):
+                bits = overflow.outside(self.smpc, self.ctx, x.value, bound)
+                self.findings.overflow(self.place, bits)
 
     # Integers that may have left their dtype.
 

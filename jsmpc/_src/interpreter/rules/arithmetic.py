@@ -11,7 +11,6 @@ import numpy as np
 from jax import lax
 from jax.extend.core import primitives as P  # noqa: N812
 
-from jsmpc._src.functions import overflow
 from jsmpc._src.functions.polynomial import public
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import A_PRODUCT, ROUNDED
@@ -77,30 +76,32 @@ def neg(ev: Evaluator, x: Secret) -> Secret:
     return Secret(-x.value, x.dtype)
 
 
-def watch(ev: Evaluator, f: Bilinear, x: Secret, y: Secret) -> None:
-    """Finds out whether a product of numbers leaves the range, where that is asked for."""
-    if ev.findings.overflows is not None and jnp.issubdtype(x.dtype, jnp.floating):
-        ev.findings.overflow(ev.place, overflow.overflows(ev.smpc, ev.ctx, f, x.value, y.value))
-
-
-Product = Callable[[Array, Array], Array]
-
-
-def times_public(ev: Evaluator, x: Secret, y: Any, product: Product | None = None) -> Secret:
-    """product(x, y) for a public y; by default the elementwise one, of operands of one shape.
+def times_public(
+    ev: Evaluator, x: Secret, y: Any, f: Bilinear = MULTIPLY, first: bool = True
+) -> Secret:
+    """f(x, y) for a public y, or f(y, x) if x is not first; elementwise, of operands of one shape.
 
     Off by 1 ulp, and for an inexact y by its rounding: see `_known_factor`, `_running_factor`.
     """
 
-    def times(value: Shared, words: Array) -> Shared:
-        return value.map(product or jnp.multiply, words)
+    def pair(x: Any, y: Any) -> tuple[Any, Any]:
+        return (x, y) if first else (y, x)
 
-    elementwise = product is None
+    def check(words: Array) -> None:
+        if ev.checks_overflow:
+            left, right = pair(x.value, ev.smpc.constant(ev.ctx, words))
+            ev.check_product(f, left, right, x.dtype)
+
+    def times(value: Shared, words: Array) -> Shared:
+        return value.map(lambda w, v: f(pair(w, v)), words)
+
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return Secret(times(x.value, ev.words(y, y.dtype)), x.dtype)
     if not is_known(y):
-        return Secret(_running_factor(ev, x.value, y, times, elementwise), x.dtype)
-    words, divisor = _known_factor(ev, np.asarray(y, np.float64), elementwise)
+        check(ev.words(y, np.float64))
+        return Secret(_running_factor(ev, x.value, y, times, f == MULTIPLY), x.dtype)
+    words, divisor = _known_factor(ev, np.asarray(y, np.float64), f == MULTIPLY)
+    check(words)
     value = times(x.value, words)
     return Secret(value if divisor is None else ev.smpc.truncate(ev.ctx, value, divisor), x.dtype)
 
@@ -167,7 +168,7 @@ def mul(ev: Evaluator, x: Any, y: Any) -> Secret:
     if x is y:
         return square(ev, x)
     if is_secret(y):
-        watch(ev, MULTIPLY, x, y)
+        ev.check_product(MULTIPLY, x.value, y.value, x.dtype)
         divisor = ev.divisor(x.dtype)
         return Secret(ev.smpc.mul_aa(ev.ctx, x.value, y.value, divisor), x.dtype)
     finite, infinite = ev.parts(y)
@@ -180,7 +181,7 @@ def mul(ev: Evaluator, x: Any, y: Any) -> Secret:
 
 @rule(lax.square_p, cost="product", error=ROUNDED, modular=Modular(ranges.squared))
 def square(ev: Evaluator, x: Secret) -> Secret:
-    watch(ev, MULTIPLY, x, x)
+    ev.check_product(MULTIPLY, x.value, x.value, x.dtype)
     return Secret(ev.smpc.square(ev.ctx, x.value, ev.divisor(x.dtype)), x.dtype)
 
 
@@ -236,13 +237,11 @@ def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any) -> Secret:
         )
     x, y = (as_number(ev, v, dtype) for v in (x, y))
     if is_secret(x) and is_secret(y):
-        watch(ev, f, x, y)
+        ev.check_product(f, x.value, y.value, x.dtype)
         value = ev.smpc.product(ev.ctx, f, x.value, y.value, ev.divisor(x.dtype))
         return Secret(value, dtype)
-    if is_secret(x):
-        result = times_public(ev, x, y, lambda w, words: f((w, words)))
-    else:
-        result = times_public(ev, y, x, lambda w, words: f((words, w)))
+    secret, public = (x, y) if is_secret(x) else (y, x)
+    result = times_public(ev, secret, public, f, first=is_secret(x))
     return Secret(result.value, dtype)
 
 
