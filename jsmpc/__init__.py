@@ -40,6 +40,7 @@ Example:
   2
 """
 
+from jsmpc import testing as testing
 from jsmpc._src.api.diagnose import diagnose
 from jsmpc._src.api.material import Material
 from jsmpc._src.api.secure import SecureFunction, secure
@@ -56,7 +57,7 @@ from jsmpc._src.errors import (
     UnsupportedError,
 )
 from jsmpc._src.interpreter.support import supported
-from jsmpc._src.protocols import Additive, Plain, Protocol, Replicated3
+from jsmpc._src.protocols import Additive, Protocol, Replicated3
 from jsmpc._src.readings.cost import Cost
 from jsmpc._src.readings.diagnosis.report import Diagnosis
 from jsmpc._src.ring.fixedpoint import FixedPoint
@@ -74,7 +75,6 @@ __all__ = [
     "KeyFormatError",
     "Material",
     "MaterialError",
-    "Plain",
     "Protocol",
     "ProtocolError",
     "Replicated3",

@@ -21,7 +21,7 @@ from jsmpc.examples.datasets.mnist import Mnist, load_mnist, normalize
 PROTOCOLS = {
     "replicated": jsmpc.Replicated3(),
     "additive": jsmpc.Additive(("bob", "alice"), dealer="james"),
-    "plain": jsmpc.Plain(),
+    "plain": jsmpc.testing.InsecurePlain(),
 }
 
 
@@ -107,7 +107,9 @@ def test_private_count_is_the_plain_one(name: str, data: Mnist, params: mnist.Pa
 
 def test_a_single_batch_is_counted_once(data: Mnist, params: mnist.Params) -> None:
     images, labels = data.x_test[:7], data.y_test[:7]
-    result = mnist.evaluate_private(params, images, labels, jsmpc.Plain(), batch_size=50)
+    result = mnist.evaluate_private(
+        params, images, labels, jsmpc.testing.InsecurePlain(), batch_size=50
+    )
     assert result.correct == mnist.evaluate_plain(params, images, labels)
     assert result.first_call > result.per_image > 0
 
@@ -133,7 +135,9 @@ def test_every_sharing_and_run_has_its_own_key(
     def used(key: jax.Array | None) -> list[bytes]:
         keys.clear()
         images, labels = data.x_test[:4], data.y_test[:4]
-        mnist.evaluate_private(params, images, labels, jsmpc.Plain(), batch_size=2, key=key)
+        mnist.evaluate_private(
+            params, images, labels, jsmpc.testing.InsecurePlain(), batch_size=2, key=key
+        )
         return list(keys)
 
     fresh = used(None)
@@ -154,24 +158,26 @@ def test_score_runs_in_the_clear_and_in_secret(data: Mnist, params: mnist.Params
 def test_evaluation_needs_images_labels_and_batches(data: Mnist, params: mnist.Params) -> None:
     images, labels = data.x_test, data.y_test
     with pytest.raises(ValueError, match="at least one image"):
-        mnist.evaluate_private(params, images[:0], labels[:0], jsmpc.Plain())
+        mnist.evaluate_private(params, images[:0], labels[:0], jsmpc.testing.InsecurePlain())
     with pytest.raises(ValueError, match="equal lengths"):
-        mnist.evaluate_private(params, images[:2], labels[:3], jsmpc.Plain())
+        mnist.evaluate_private(params, images[:2], labels[:3], jsmpc.testing.InsecurePlain())
     with pytest.raises(ValueError, match="size must be at least 1"):
-        mnist.evaluate_private(params, images, labels, jsmpc.Plain(), batch_size=0)
+        mnist.evaluate_private(params, images, labels, jsmpc.testing.InsecurePlain(), batch_size=0)
 
 
 def test_weights_that_cannot_be_encoded(data: Mnist, params: mnist.Params) -> None:
     broken = jax.tree.map(lambda w: w.at[0].set(jnp.nan), params)
     with pytest.raises(jsmpc.EncodingError, match="NaN"):
-        mnist.evaluate_private(broken, data.x_test[:2], data.y_test[:2], jsmpc.Plain())
+        mnist.evaluate_private(
+            broken, data.x_test[:2], data.y_test[:2], jsmpc.testing.InsecurePlain()
+        )
 
 
 # --- the command ------------------------------------------------------------------------------
 
 
 def test_the_command_prints_both_accuracies() -> None:
-    arguments = "--protocol plain --epochs 1 --images 30 --batch-size 10"
+    arguments = "--protocol insecure-plain --epochs 1 --images 30 --batch-size 10"
     run = subprocess.run(
         [sys.executable, "-m", "jsmpc", *arguments.split()],
         capture_output=True,
@@ -225,7 +231,7 @@ def test_the_report_names_parties_costs_and_assumptions(capsys: pytest.CaptureFi
         ("--protocol additive --parties a a", "names must differ"),
         ("--protocol additive --parties a b --dealer a", "must not be one of the parties"),
         ("--dealer james", "the replicated protocol has no dealer"),
-        ("--protocol plain --parties 3", "exactly 1 party"),
+        ("--protocol insecure-plain --parties 3", "exactly 1 party"),
         ("--data missing.npz", "missing.npz does not exist"),
         ("--data .", "holds no MNIST"),
         ("surplus", "unrecognized arguments: surplus"),
@@ -266,7 +272,7 @@ def test_data_without_test_images(
             "--protocol additive --base 10 --precision 4",
             jsmpc.Additive(encoding=jsmpc.FixedPoint(10, 4)),
         ),
-        ("--protocol plain", jsmpc.Plain()),
+        ("--protocol insecure-plain", jsmpc.testing.InsecurePlain()),
     ],
 )
 def test_the_protocol_is_that_of_the_arguments(arguments: str, expected: jsmpc.Protocol) -> None:

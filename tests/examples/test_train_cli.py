@@ -86,7 +86,9 @@ def test_training_in_the_clear_learns(data: Mnist) -> None:
     assert mnist.evaluate_plain(trained.params, data.x_test, data.y_test, model) > 800
 
 
-@pytest.mark.parametrize("protocol", [REPLICATED, jsmpc.Additive(), jsmpc.Plain()], ids=repr)
+@pytest.mark.parametrize(
+    "protocol", [REPLICATED, jsmpc.Additive(), jsmpc.testing.InsecurePlain()], ids=repr
+)
 def test_private_training_is_plain_training(data: Mnist, protocol: jsmpc.Protocol) -> None:
     plain, private = both(data, protocol, reveal_losses=True, call_steps=3)  # 2 calls of 2
     agree(private.losses, plain.losses, 1e-3)
@@ -113,9 +115,14 @@ def test_losses_are_revealed_on_demand_only(data: Mnist, monkeypatch: pytest.Mon
     monkeypatch.setattr(jsmpc, "reveal", refuse)
     order = training.schedule(8, 4, 1)
     params = training.initial_params(MODEL)
-    assert training.train(MODEL, SGD, params, data, order, jsmpc.Plain()).losses is None
+    assert (
+        training.train(MODEL, SGD, params, data, order, jsmpc.testing.InsecurePlain()).losses
+        is None
+    )
     with pytest.raises(AssertionError, match="something is revealed"):
-        training.train(MODEL, SGD, params, data, order, jsmpc.Plain(), reveal_losses=True)
+        training.train(
+            MODEL, SGD, params, data, order, jsmpc.testing.InsecurePlain(), reveal_losses=True
+        )
 
 
 def test_an_optimizer_with_a_state(data: Mnist) -> None:
@@ -154,7 +161,9 @@ def test_every_sharing_and_call_has_its_own_key(
     def used(key: jax.Array | None) -> list[bytes]:
         keys.clear()
         params, order = training.initial_params(MODEL), training.schedule(8, 2, 4)
-        training.train(MODEL, SGD, params, data, order, jsmpc.Plain(), call_steps=2, key=key)
+        training.train(
+            MODEL, SGD, params, data, order, jsmpc.testing.InsecurePlain(), call_steps=2, key=key
+        )
         return list(keys)
 
     fresh = used(None)
@@ -169,14 +178,16 @@ def test_shares_of_a_model_are_evaluated(data: Mnist) -> None:
     found = mnist.evaluate_private(shares, images, labels, REPLICATED, model=MODEL)
     assert abs(found.correct - mnist.evaluate_plain(params, images, labels, MODEL)) <= 1
     with pytest.raises(jsmpc.ProtocolError, match="two protocols"):
-        mnist.evaluate_private(shares, images, labels, jsmpc.Plain(), model=MODEL)
+        mnist.evaluate_private(shares, images, labels, jsmpc.testing.InsecurePlain(), model=MODEL)
 
 
 # --- the command ------------------------------------------------------------------------------
 
 
 def test_the_command_prints_both_accuracies() -> None:
-    arguments = "train --protocol plain --steps 60 --batch-size 32 --images 40 --reveal-losses"
+    arguments = (
+        "train --protocol insecure-plain --steps 60 --batch-size 32 --images 40 --reveal-losses"
+    )
     run = subprocess.run(
         [sys.executable, "-m", "jsmpc", *arguments.split()],
         capture_output=True,

@@ -16,9 +16,9 @@ KEY = np.arange(8, dtype=np.uint32)
 ENCODINGS = {
     "replicated3": lambda: jsmpc.Replicated3(),
     "additive2": lambda: jsmpc.Additive(),
-    "plain": lambda: jsmpc.Plain(),
+    "plain": lambda: jsmpc.testing.InsecurePlain(),
     "decimal": lambda: jsmpc.Replicated3(encoding=jsmpc.FixedPoint(10, 3)),
-    "fine": lambda: jsmpc.Plain(encoding=jsmpc.FixedPoint(2, 24)),
+    "fine": lambda: jsmpc.testing.InsecurePlain(encoding=jsmpc.FixedPoint(2, 24)),
     "32 bits": lambda: jsmpc.Replicated3(bits=32),
     "additive2, 32 bits": lambda: jsmpc.Additive(bits=32),
 }

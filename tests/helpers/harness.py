@@ -197,7 +197,7 @@ def extremes(bits: int) -> list[int]:
     magnitudes = {0, 1, 2, 3, (1 << bits - 2), (1 << bits - 2) - 1}
     for position in range(4, bits - 2, 4):
         magnitudes |= {(1 << position) - 1, 1 << position, (1 << position) + 1}
-    scale = jsmpc.Plain(bits=bits).encoding.scale
+    scale = jsmpc.testing.InsecurePlain(bits=bits).encoding.scale
     magnitudes |= {scale - 1, scale, scale + 1, (1 << bits - 2) - scale}
     return sorted({s * m for m in magnitudes for s in (1, -1)})
 

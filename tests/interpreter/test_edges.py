@@ -13,7 +13,7 @@ from jax.lax import linalg
 import jsmpc
 
 KEY = jax.random.key(9)
-PLAIN, REPLICATED = jsmpc.Plain(), jsmpc.Replicated3()
+PLAIN, REPLICATED = jsmpc.testing.InsecurePlain(), jsmpc.Replicated3()
 X = np.random.default_rng(2).normal(size=(4, 4)).astype(np.float32)
 
 

@@ -14,7 +14,7 @@ from jax import lax
 import jsmpc
 
 KEY = np.arange(8, dtype=np.uint32)
-PLAIN = jsmpc.Plain()
+PLAIN = jsmpc.testing.InsecurePlain()
 ULP = 2.0**-18
 ROOT = 2.0**-9  # of one ulp
 

@@ -12,7 +12,7 @@ import jsmpc
 
 KEY = jax.random.key(5)
 SMPCS = {
-    "plain": jsmpc.Plain(),
+    "plain": jsmpc.testing.InsecurePlain(),
     "replicated": jsmpc.Replicated3(),
     "replicated32": jsmpc.Replicated3(bits=32),
     "additive": jsmpc.Additive(("bob", "alice")),
@@ -195,7 +195,9 @@ def test_a_loop_over_secret_positions_with_material_dealt_beforehand():
 
 def test_a_function_applied_at_positions_is_refused():
     with pytest.raises(jsmpc.UnsupportedError, match=r"scatter at .*x\.at\[i\]\.set"):
-        jsmpc.secure(lambda x: x.at[0].apply(jnp.sin))(KEY, jsmpc.share(KEY, X, jsmpc.Plain()))
+        jsmpc.secure(lambda x: x.at[0].apply(jnp.sin))(
+            KEY, jsmpc.share(KEY, X, jsmpc.testing.InsecurePlain())
+        )
 
 
 def switch(k, x):

@@ -11,7 +11,7 @@ from jax import lax
 import jsmpc
 
 KEY = jax.random.key(6)
-PLAIN, REPLICATED = jsmpc.Plain(), jsmpc.Replicated3()
+PLAIN, REPLICATED = jsmpc.testing.InsecurePlain(), jsmpc.Replicated3()
 NARROW, ADDITIVE = jsmpc.Replicated3(bits=32), jsmpc.Additive(("bob", "alice"))
 TEN = jsmpc.FixedPoint(base=10)
 
@@ -168,7 +168,7 @@ def rounding(x):
 HALVES = np.float32([-2.5, -1.5, -0.5, -0.25, 0, 0.25, 0.5, 1.5, 2.5, 3.75, -3.75, 7, -7, 99.5])
 
 
-TENS = [jsmpc.Plain(encoding=TEN), jsmpc.Replicated3(encoding=TEN)]
+TENS = [jsmpc.testing.InsecurePlain(encoding=TEN), jsmpc.Replicated3(encoding=TEN)]
 
 
 @pytest.mark.parametrize("smpc", [REPLICATED, ADDITIVE, *TENS], ids=lambda s: s.__class__.__name__)

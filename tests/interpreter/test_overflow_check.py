@@ -11,7 +11,7 @@ from jax import lax
 import jsmpc
 
 KEY = jax.random.key(4)
-PLAIN = jsmpc.Plain()
+PLAIN = jsmpc.testing.InsecurePlain()
 PROTOCOLS = [jsmpc.Replicated3(), jsmpc.Additive(), PLAIN, jsmpc.Replicated3(bits=32)]
 
 

@@ -11,8 +11,8 @@ from jax import lax
 import jsmpc
 
 KEY = np.arange(8, dtype=np.uint32)
-PLAIN, REPLICATED, ADDITIVE = jsmpc.Plain(), jsmpc.Replicated3(), jsmpc.Additive()
-TEN = jsmpc.Plain(encoding=jsmpc.FixedPoint(base=10))
+PLAIN, REPLICATED, ADDITIVE = jsmpc.testing.InsecurePlain(), jsmpc.Replicated3(), jsmpc.Additive()
+TEN = jsmpc.testing.InsecurePlain(encoding=jsmpc.FixedPoint(base=10))
 ULP = 2.0**-18
 SIZES = np.array([1e-7, -3e-5, 1.7e-3, 0.3, 2.0, -900.7, 4.4e5, 3e7], np.float64)
 
@@ -158,8 +158,8 @@ def test_two_equations_of_a_line_and_all_iterations_are_checked():
         (PLAIN, jnp.int64, 2**62, False),
         (PLAIN, jnp.int64, -(2**62) + 1, True),
         (PLAIN, jnp.uint64, 2**63, False),
-        (jsmpc.Plain(bits=32), jnp.int32, -(2**31), False),
-        (jsmpc.Plain(bits=32), jnp.uint32, 2**30 - 1, True),
+        (jsmpc.testing.InsecurePlain(bits=32), jnp.int32, -(2**31), False),
+        (jsmpc.testing.InsecurePlain(bits=32), jnp.uint32, 2**30 - 1, True),
         (PLAIN, jnp.uint32, 2**32 - 1, True),
     ],
 )

@@ -16,7 +16,7 @@ from jsmpc._src.functions import sorting
 
 KEY = jax.random.key(3)
 PROTOCOLS = {
-    "plain": jsmpc.Plain(),
+    "plain": jsmpc.testing.InsecurePlain(),
     "additive": jsmpc.Additive(("bob", "alice"), dealer="james"),
     "replicated": jsmpc.Replicated3(),
     "replicated-32": jsmpc.Replicated3(bits=32),

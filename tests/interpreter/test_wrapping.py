@@ -16,7 +16,7 @@ from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.runtime.context import Context
 
 KEY = jax.random.key(8)
-PLAIN, REPLICATED = jsmpc.Plain(), jsmpc.Replicated3()
+PLAIN, REPLICATED = jsmpc.testing.InsecurePlain(), jsmpc.Replicated3()
 TYPES = [np.int8, np.uint16, np.uint32]
 
 

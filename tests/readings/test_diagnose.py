@@ -14,7 +14,7 @@ import jsmpc
 
 KEY = jax.random.key(3)
 X = np.linspace(-3, 3, 24, dtype=np.float32).reshape(4, 6) + np.float32(0.01)
-DEFAULT = jsmpc.Plain(encoding=jsmpc.Replicated3().encoding)
+DEFAULT = jsmpc.testing.InsecurePlain(encoding=jsmpc.Replicated3().encoding)
 
 
 def secure(f, *args, smpc=DEFAULT):

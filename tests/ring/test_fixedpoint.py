@@ -43,7 +43,7 @@ def test_rounds_to_nearest():
 @pytest.mark.parametrize(
     "smpc",
     [
-        jsmpc.Plain(),
+        jsmpc.testing.InsecurePlain(),
         jsmpc.Additive(3, bits=32),
         jsmpc.Replicated3(encoding=jsmpc.FixedPoint(10, 4)),
     ],

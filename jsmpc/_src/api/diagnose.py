@@ -13,7 +13,7 @@ from jsmpc._src.errors import (
     SecretError,
 )
 from jsmpc._src.jaxprs import compat
-from jsmpc._src.protocols import Plain, Protocol, Replicated3
+from jsmpc._src.protocols import InsecurePlain, Protocol, Replicated3
 from jsmpc._src.readings.diagnosis.exact import Value, as_value
 from jsmpc._src.readings.diagnosis.examiner import Examiner, context
 from jsmpc._src.readings.diagnosis.report import Diagnosis
@@ -53,7 +53,7 @@ def diagnose(
       ('mul', None)
     """
     protocol = Replicated3() if protocol is None else protocol
-    smpc = Plain(bits=protocol.bits, encoding=protocol.encoding)
+    smpc = InsecurePlain(bits=protocol.bits, encoding=protocol.encoding)
     public, static = _positions(public_argnums), _positions(static_argnums)
 
     def run(*args: Any, **kwargs: Any) -> Diagnosis:

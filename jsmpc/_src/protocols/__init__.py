@@ -2,12 +2,12 @@
 
 from jsmpc._src.protocols.additive import Additive
 from jsmpc._src.protocols.base import Protocol
-from jsmpc._src.protocols.plain import Plain
+from jsmpc._src.protocols.plain import InsecurePlain
 from jsmpc._src.protocols.registry import register_protocol
 from jsmpc._src.protocols.replicated import Replicated3
 
 register_protocol("replicated", Replicated3)
 register_protocol("additive", Additive)
-register_protocol("plain", Plain)
+register_protocol("insecure-plain", InsecurePlain)
 
-__all__ = ["Additive", "Plain", "Protocol", "Replicated3"]
+__all__ = ["Additive", "InsecurePlain", "Protocol", "Replicated3"]

@@ -19,7 +19,7 @@ from jsmpc._src.runtime.context import Context
 
 
 @dataclasses.dataclass(frozen=True)
-class Plain(Protocol[Local]):
+class InsecurePlain(Protocol[Local]):
     """Fixed-point arithmetic in the clear, by one party.
 
     Guarantee: none; it hides nothing. Cost: no message. Truncation rounds to the nearest.
@@ -28,7 +28,8 @@ class Plain(Protocol[Local]):
       What fixed-point arithmetic alone does to a number, here with three decimal digits.
 
       >>> import jsmpc
-      >>> decimal = jsmpc.Plain(encoding=jsmpc.FixedPoint(base=10, precision_fractional=3))
+      >>> digits = jsmpc.FixedPoint(base=10, precision_fractional=3)
+      >>> decimal = jsmpc.testing.InsecurePlain(encoding=digits)
       >>> jsmpc.reveal(jsmpc.share(jsmpc.random_key(), 0.12345, decimal))
       Array(0.123, dtype=float32)
     """
@@ -37,7 +38,7 @@ class Plain(Protocol[Local]):
 
     most: ClassVar[int | None] = 1
     row: ClassVar[tuple[str, ...]] = (
-        "`Plain()`",
+        "`InsecurePlain()`",
         "1",
         "none: computes in the clear",
         "—",

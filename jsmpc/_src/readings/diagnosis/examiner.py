@@ -23,7 +23,7 @@ from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While, structure
 from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.network.values import Local
 from jsmpc._src.protocols.base import Protocol
-from jsmpc._src.protocols.plain import Plain
+from jsmpc._src.protocols.plain import InsecurePlain
 from jsmpc._src.readings.diagnosis.exact import (
     Value,
     as_value,
@@ -49,7 +49,7 @@ def context(smpc: Protocol) -> Context:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Watched(Plain):
+class _Watched(InsecurePlain):
     """The oracle, keeping what it divides by: so much larger are products before truncation."""
 
     divisors: list[int] = dataclasses.field(default_factory=list, compare=False)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from jsmpc._src.errors import UnsupportedError
-from jsmpc._src.protocols.plain import Plain
+from jsmpc._src.protocols.plain import InsecurePlain
 from jsmpc._src.readings.diagnosis.exact import difference, largest
 
 _LITTLE_ROOM = 0.01  # an error of the result beyond this share of it calls for more precision
@@ -130,7 +130,7 @@ class Diagnosis:
     @property
     def verdict(self) -> str:
         """One line: the first trouble, or how exact the result is, and what to do."""
-        finest = Plain(bits=self.bits).ring.bound
+        finest = InsecurePlain(bits=self.bits).ring.bound
         can_refine = self.base ** (2 * self.precision_fractional + 2) < finest
         wider = ", or use the 64-bit ring" if self.bits == 32 else ""
         now = f"now {self.precision_fractional} in base {self.base}"
