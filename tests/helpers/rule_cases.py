@@ -15,6 +15,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import primitives as P  # noqa: N812
 
 import jsmpc
+from jsmpc._src.interpreter.guards import guarded_sqrt_p
 
 SCALE = 2**18
 UNIT = 1 / SCALE
@@ -255,7 +256,7 @@ CASES: dict[str, list[Case]] = {
     "acosh": one(lax.acosh, np.maximum(POSITIVE, 1), steps=2),
     "atanh": one(lax.atanh, INSIDE),
     "sqrt": one(lax.sqrt, np.append(POSITIVE, 0)),
-    "guarded_sqrt": one(lambda x: 1.0 / (lax.sqrt(x) + 0.5), POSITIVE, steps=2),
+    "guarded_sqrt": one(lambda x: guarded_sqrt_p.bind(x, guard=0.25), np.append(POSITIVE, 0)),
     "rsqrt": one(lax.rsqrt, POSITIVE),
     "cbrt": one(lax.cbrt, ANY),
     "pow": one(lax.pow, spread(-8, 8, 1, signed=False), between(-5, 5, 0)),
