@@ -399,7 +399,7 @@ def test_interrupted_write_leaves_no_file(
     assert os.listdir(tmp_path / "target") == []
 
 
-@pytest.mark.parametrize("content", [b"plain", gzip.compress(b"other")])
+@pytest.mark.parametrize("content", [b"plain", gzip.compress(b"other")], ids=["plain", "packed"])
 def test_bad_cached_file_is_named_and_left_to_its_owner(
     tmp_path: Path, mirror: Mirror, content: bytes
 ) -> None:
