@@ -66,9 +66,6 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "scipy.stats.poisson.pmf": lambda s: stats.poisson.pmf(s.j, 2.0),
     "scipy.stats.binom.pmf": lambda s: stats.binom.pmf(s.j, 8, 0.5),
     "scipy.stats.gaussian_kde": lambda s: stats.gaussian_kde(s.v)(s.u),
-    "scipy.stats.multivariate_normal.pdf": lambda s: stats.multivariate_normal.pdf(
-        s.v[:2], jnp.zeros(2), jnp.eye(2)
-    ),
     "random.normal(secret key)": lambda s: jax.random.normal(jax.random.key(s.at[0])),
     "random.randint(secret key)": lambda s: jax.random.randint(
         jax.random.PRNGKey(s.at[0]), (2,), 0, 3
@@ -102,7 +99,6 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "debug.print": lambda s: jax.debug.print("{}", s.v),
     "at.apply": lambda s: s.v.at[s.at].apply(jnp.sin),
     "plus NaN": lambda s: s.x + jnp.nan,
-    "times infinity": lambda s: s.x * jnp.inf,
     "where NaN": lambda s: jnp.where(s.b, jnp.nan, s.x),
     "plus 1e20": lambda s: s.x + 1e20,
     "times 1e15": lambda s: s.x * 1e15,

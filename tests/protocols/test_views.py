@@ -15,10 +15,8 @@ from jax import lax
 import jsmpc
 from harness import SECRET, A, key, protocol
 from jsmpc._src import kernels
-from jsmpc._src.api import sharing
 from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.ring.groups import ARITHMETIC, Group
-from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.correlations import ThresholdMask
 from operations import OPERATIONS
@@ -188,12 +186,11 @@ def test_no_keystream_is_drawn_twice(name: str) -> None:
     run_key = jnp.asarray(key(5))
     values = (np.ones((3, 2), np.float32), np.full(2, 0.5, np.float32))
     shares = jsmpc.share(run_key, values, smpc)
-    with jax.enable_x64(True):
-        sharing_run, _ = record(
-            lambda k, *v: sharing._split_program(smpc, k, list(v)),
-            prf.derive(run_key, "share"),
-            *map(jnp.asarray, values),
-        )
+    sharing_run, _ = record(
+        lambda k, *v: [s.components for s in jsmpc.share(k, v, smpc)],
+        run_key,
+        *map(jnp.asarray, values),
+    )
     drawn = pairs(record_secure(jsmpc.secure(looping), run_key, *shares)) + pairs(sharing_run)
     assert len(drawn) > 300
     assert len(set(drawn)) == len(drawn)
