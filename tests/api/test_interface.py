@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import traceback
 
@@ -101,6 +102,15 @@ def test_an_argument_called_key_and_jit_by_name(x):
     close(named(KEY, x, mode="double"), 2 * X)
 
 
+@dataclasses.dataclass
+class Unhashable:
+    w: float
+
+    @jsmpc.secure
+    def apply(self, x):
+        return x * self.w
+
+
 class Model:
     def __init__(self, w):
         self.w = w
@@ -119,6 +129,8 @@ def test_methods(x):
         close(two.apply(KEY, x), 3 * X)
     assert (one.traces, two.traces) == (1, 1)
     close(jsmpc.secure(one.apply._f)(KEY, x), 2 * X)
+    with pytest.raises(TypeError, match=r"'self' of apply must be hashable; its type Unhashable"):
+        Unhashable(2.0).apply(KEY, x)
 
 
 def test_lower_cost_and_offline_on_shapes(x):

@@ -11,23 +11,16 @@ from jax import lax
 from jax.lax import linalg
 
 import jsmpc
+from agreement import KEY, both
 
-KEY = jax.random.key(9)
 PLAIN, REPLICATED = jsmpc.testing.InsecurePlain(), jsmpc.Replicated3()
 X = np.random.default_rng(2).normal(size=(4, 4)).astype(np.float32)
 
 
 def agrees(f, *args, smpc=PLAIN, secret=None, rtol=1e-3):
     """Whether f gives on shares what it gives in JAX; `secret` are the positions of shares."""
-    shared = [
-        jsmpc.share(KEY, a, smpc) if secret is None or i in secret else jnp.asarray(a)
-        for i, a in enumerate(args)
-    ]
-    ours, theirs = jsmpc.reveal(jsmpc.secure(f)(KEY, *shared)), jax.jit(f)(*args)
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        assert ours[name].dtype == value.dtype and ours[name].shape == value.shape, name
-        pair = (np.asarray(v, np.float64) for v in (ours[name], value))
+    for name, ours, theirs in both(f, *args, smpc=smpc, secret=secret):
+        pair = (np.asarray(v, np.float64) for v in (ours, theirs))
         np.testing.assert_allclose(*pair, rtol, 2e-4, err_msg=name)
 
 

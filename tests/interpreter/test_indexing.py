@@ -9,8 +9,8 @@ import pytest
 from jax import lax
 
 import jsmpc
+from agreement import KEY, both
 
-KEY = jax.random.key(5)
 SMPCS = {
     "plain": jsmpc.testing.InsecurePlain(),
     "replicated": jsmpc.Replicated3(),
@@ -25,17 +25,10 @@ ROWS, COLUMNS = np.int32([0, 2, -1, 5]), np.int32([3, 1, -4, -9])
 
 def agrees(f, *args, smpc, secret=None):
     """Whether f gives on shares what it gives in JAX; `secret` are the positions of shares."""
-    shared = [
-        jsmpc.share(KEY, a, smpc) if secret is None or i in secret else jnp.asarray(a)
-        for i, a in enumerate(args)
-    ]
-    ours = jsmpc.reveal(jsmpc.secure(f)(KEY, *shared))
-    theirs = f(*map(jnp.asarray, args))
-    for name, value in theirs.items():
-        assert ours[name].shape == value.shape and ours[name].dtype == value.dtype, name
-        expected = np.nan_to_num(np.asarray(value, np.float64))  # what JAX fills with NaN is zero
+    for name, ours, theirs in both(f, *args, smpc=smpc, secret=secret):
+        expected = np.nan_to_num(np.asarray(theirs, np.float64))  # what JAX fills with NaN is zero
         error = 16 / smpc.encoding.scale
-        np.testing.assert_allclose(np.asarray(ours[name]), expected, atol=error, err_msg=name)
+        np.testing.assert_allclose(np.asarray(ours), expected, atol=error, err_msg=name)
 
 
 everywhere = pytest.mark.parametrize(

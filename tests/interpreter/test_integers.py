@@ -9,8 +9,8 @@ import pytest
 from jax import lax
 
 import jsmpc
+from agreement import KEY, both
 
-KEY = jax.random.key(6)
 PLAIN, REPLICATED = jsmpc.testing.InsecurePlain(), jsmpc.Replicated3()
 NARROW, ADDITIVE = jsmpc.Replicated3(bits=32), jsmpc.Additive(("bob", "alice"))
 TEN = jsmpc.FixedPoint(base=10)
@@ -20,17 +20,9 @@ secretly = pytest.mark.parametrize("smpc", [REPLICATED, ADDITIVE], ids=["replica
 
 def agrees(f, *args, smpc, secret=None, atol=0.0):
     """Whether f gives on shares what it gives in JAX; `secret` are the positions of shares."""
-    shared = [
-        jsmpc.share(KEY, a, smpc) if secret is None or i in secret else jnp.asarray(a)
-        for i, a in enumerate(args)
-    ]
-    ours = jsmpc.reveal(jsmpc.secure(f)(KEY, *shared))
-    theirs = f(*map(jnp.asarray, args))
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        assert ours[name].shape == value.shape and ours[name].dtype == value.dtype, name
+    for name, ours, theirs in both(f, *args, smpc=smpc, secret=secret):
         np.testing.assert_allclose(
-            np.asarray(ours[name], np.float64), np.asarray(value, np.float64), 0, atol, err_msg=name
+            np.asarray(ours, np.float64), np.asarray(theirs, np.float64), 0, atol, err_msg=name
         )
 
 

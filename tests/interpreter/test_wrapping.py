@@ -9,13 +9,13 @@ import pytest
 from jax import lax
 
 import jsmpc
+from agreement import KEY, both
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.secret import Secret
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.runtime.context import Context
 
-KEY = jax.random.key(8)
 PLAIN, REPLICATED = jsmpc.testing.InsecurePlain(), jsmpc.Replicated3()
 TYPES = [np.int8, np.uint16, np.uint32]
 
@@ -26,15 +26,8 @@ def numbers(dtype):
 
 
 def agrees(f, *args, smpc=PLAIN, secret=None):
-    shared = [
-        jsmpc.share(KEY, a, smpc) if secret is None or i in secret else jnp.asarray(a)
-        for i, a in enumerate(args)
-    ]
-    ours, theirs = jsmpc.reveal(jsmpc.secure(f)(KEY, *shared)), jax.jit(f)(*args)
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        assert ours[name].dtype == value.dtype and ours[name].shape == value.shape, name
-        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    for name, ours, theirs in both(f, *args, smpc=smpc, secret=secret):
+        np.testing.assert_array_equal(ours, theirs, err_msg=name)
 
 
 def beyond(x):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from harness import key
+from jsmpc._src.interpreter.findings import Settled, rehearsed
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.network.values import Local, PerParty
@@ -158,3 +160,14 @@ def test_a_share_that_was_changed_is_not_opened(by: int) -> None:
     changed = Authenticated([(x + np.uint64(by), mac), other])
     np.testing.assert_array_equal(run.smpc.open(run.ctx, run.shares[0]), run.values[0])
     assert not np.asarray(run.smpc.open(run.ctx, changed)).any()
+
+
+def test_a_rehearsed_loop_has_the_state() -> None:
+    run = Run()
+
+    def program(ctx: Context) -> Settled:
+        z = run.smpc.product(ctx, MULTIPLY, *run.shares)
+        return OrderedDict(here=run.smpc.open(ctx, z).any()), OrderedDict()
+
+    faults, _ = rehearsed(run.ctx, program)
+    assert faults["here"].dtype == bool and not faults["here"]

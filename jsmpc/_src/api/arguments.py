@@ -31,14 +31,6 @@ class Words:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.components[0].shape[1:])
 
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
-
     def share(self) -> Share:
         share = Share(self.components, self.protocol, self.dtype)
         share._fits = True
@@ -114,7 +106,7 @@ def flatten(
     fixed: list[tuple[int | str, Any]] = [(i, args[i]) for i in static.positions if i < len(args)]
     fixed += [(n, kwargs[n]) for n in static.names if n in kwargs]
     for place, value in fixed:
-        _require_hashable(name, place, value)
+        require_hashable(name, place, value)
     dynamic = [None if i in static.positions else a for i, a in enumerate(args)]
     named = {n: None if n in static.names else a for n, a in kwargs.items()}
     found, treedef = jax.tree.flatten((dynamic, named), is_leaf=is_share)
@@ -163,7 +155,7 @@ def _no_array(name: str, arguments: Any) -> str:
     raise AssertionError("no argument is at fault")
 
 
-def _require_hashable(name: str, place: int | str, value: Any) -> None:
+def require_hashable(name: str, place: int | str, value: Any) -> None:
     try:
         hash(value)
     except TypeError as error:

@@ -52,8 +52,9 @@ def require_sound(shares: Iterable[Any]) -> None:
         if unknown and bool(_any_poisoned(unknown)):
             raise EncodingError(
                 "a public operand of an earlier computation was NaN, infinite or beyond the "
-                "encoding's limit. It ran inside jit, vmap or scan, where this could not be "
-                "raised: run it outside to see the line"
+                "encoding's limit, or a number left the range where this was checked. It ran "
+                "inside jit, vmap or scan, where this could not be raised: run it outside to see "
+                "the line"
             )
     for x in unknown:
         x._sound = True

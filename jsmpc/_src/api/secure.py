@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -150,15 +149,16 @@ class SecureFunction(Generic[P, R]):
         self._deal = jax.jit(_dealt, static_argnums=(0, 1))
         self._run_online = jax.jit(self._resume, static_argnums=(0, 1))
         self._plans: dict[Any, dealing.Plan] = {}
-        self._bound: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+        self._bound: dict[Any, SecureFunction[..., Any]] = {}
 
     def __repr__(self) -> str:
         return f"<secure {self.__name__}>"
 
     def __get__(self, instance: Any, owner: Any = None) -> SecureFunction[..., Any]:
-        """As a method: of an instance, which is no argument then but closed over."""
+        """As a method: of an instance, a static argument then that is kept with its programs."""
         if instance is None:
             return self
+        arguments.require_hashable(self.__name__, "self", instance)
         if instance not in self._bound:
             method = self._f.__get__(instance, owner)
             self._bound[instance] = SecureFunction(method, *self._options)

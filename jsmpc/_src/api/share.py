@@ -13,7 +13,6 @@ from jsmpc._src.api.opaque import Opaque
 from jsmpc._src.errors import ProtocolError, SecretError
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.protocols.base import Protocol
-from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 
 Array = jax.Array
 
@@ -83,10 +82,6 @@ class Share(Opaque):
     @property
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
-
-    @property
-    def group(self) -> Group:
-        return BOOLEAN if self.dtype == bool else ARITHMETIC
 
     @property
     def word(self) -> np.dtype[Any]:

@@ -100,11 +100,10 @@ def _plain(leaf: Any, protocol: Protocol, name: str) -> Array:
             and (np.asarray(array) != np.asarray(leaf)).any()
         ):
             raise EncodingError(_too_wide(name))
-        _check_kind(array, name)
-        protocol.encoding.check(
-            leaf if isinstance(leaf, np.ndarray) else array, protocol.ring, name
-        )
     _check_kind(array, name)
+    if not tracing.is_traced(array):
+        whole = leaf if isinstance(leaf, np.ndarray) else array
+        protocol.encoding.check(whole, protocol.ring, name)
     return array
 
 

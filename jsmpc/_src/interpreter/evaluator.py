@@ -24,7 +24,7 @@ from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
 from jsmpc._src.interpreter.secret import Secret, is_secret
-from jsmpc._src.jaxprs import compat, lines, walk
+from jsmpc._src.jaxprs import compat, lines, tracing, walk
 from jsmpc._src.protocols.base import Protocol, Shared
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.runtime.context import Context
@@ -196,7 +196,7 @@ class Evaluator:
 
     def words(self, x: Any, dtype: Any) -> Array:
         """Ring elements for a public operand of the dtype `dtype`, checked."""
-        if isinstance(x, jax.core.Tracer):
+        if tracing.is_traced(x):
             return self.smpc.encode(self.fitting(jnp.asarray(x, dtype)))
         known = np.asarray(x)
         self.check_constant(known)
@@ -225,7 +225,7 @@ class Evaluator:
         extreme = min(float(jnp.finfo(d).max) for d in (x.dtype, np.float32)) / 2
         if extreme < limit:
             extreme = math.inf
-        np_or_jnp = jnp if isinstance(x, jax.core.Tracer) else np
+        np_or_jnp = jnp if tracing.is_traced(x) else np
         x = np_or_jnp.asarray(x)
         unbounded = abs(x) >= np.asarray(extreme, x.dtype)
         if np_or_jnp is np and not unbounded.any():

@@ -111,7 +111,7 @@ def rehearsed(ctx: Context, program: Callable[[Context], Settled]) -> Settled:
     """
 
     def run() -> Settled:
-        return program(Context(ctx.network, ctx.seeds))
+        return program(Context(ctx.network, ctx.seeds, state=ctx.state))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EncodingWarning)

@@ -17,9 +17,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jsmpc._src.jaxprs import tracing
 
 Range = tuple[int, int]
 """The least and the largest number that there may be; 0 always counts as one."""
@@ -46,7 +47,7 @@ def of(x: Any) -> Range:
         return 0, 0
     if hasattr(x, "range"):
         return x.range
-    if isinstance(x, jax.core.Tracer) or not np.size(x):
+    if tracing.is_traced(x) or not np.size(x):
         return of_dtype(x.dtype)
     return min(int(np.min(x)), 0), max(int(np.max(x)), 0)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jsmpc._src.errors import ProtocolError
+from jsmpc._src.jaxprs import tracing
 
 reveal_p = Primitive("reveal")
 reveal_p.def_impl(lambda x: x)
@@ -21,7 +21,7 @@ ad.primitive_jvps[reveal_p] = lambda primals, tangents: (reveal_p.bind(*primals)
 
 def reveal_public(x: Any, to: Any) -> Any:
     """Mark an array of the user's function to be disclosed to all parties."""
-    if not isinstance(x, jax.core.Tracer):
+    if not tracing.is_traced(x):
         return x
     if to is not None:
         raise ProtocolError(

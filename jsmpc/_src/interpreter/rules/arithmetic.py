@@ -18,7 +18,7 @@ from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
-from jsmpc._src.jaxprs import compat
+from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.protocols.base import Shared
 from jsmpc._src.ring import bilinear
 from jsmpc._src.ring.bilinear import MULTIPLY, Bilinear
@@ -29,7 +29,7 @@ Array = jax.Array
 
 def is_known(x: Any) -> bool:
     """Whether an operand is a public value known while the program is traced."""
-    return not is_secret(x) and not isinstance(x, jax.core.Tracer)
+    return not is_secret(x) and not tracing.is_traced(x)
 
 
 def _spread(x: Any, shape: tuple[int, ...]) -> Any:

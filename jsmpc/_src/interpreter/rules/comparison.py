@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -19,7 +18,7 @@ from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import aligned, constant
 from jsmpc._src.interpreter.rules.logic import invert
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
-from jsmpc._src.jaxprs import compat
+from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.protocols.base import Shared
 
 
@@ -28,7 +27,7 @@ def _beyond(ev: Evaluator, x: Any) -> Any:
     if is_secret(x) or not jnp.issubdtype(x.dtype, jnp.floating):
         return None
     limit = ev.smpc.encoding.limit(ev.smpc.ring)
-    if isinstance(x, jax.core.Tracer):
+    if tracing.is_traced(x):
         return ~(abs(x) < limit)
     beyond = ~(abs(np.asarray(x)) < limit)
     return beyond if beyond.any() else None
@@ -46,7 +45,7 @@ def _compare(ev: Evaluator, f: Callable[..., Any], g: Any, x: Any, y: Any) -> An
         return f(ev, *ev.secrets(x, y))
     known = g(*(jnp.zeros((), v.dtype) if is_secret(v) else v for v in (x, y)))
     where: Callable[..., Any] = jnp.where
-    if not isinstance(beyond, jax.core.Tracer):
+    if not tracing.is_traced(beyond):
         if beyond.all():
             return known
         where = np.where

@@ -10,7 +10,7 @@ import numpy as np
 from jax.extend.core import Literal, Primitive
 from jax.interpreters import batching, mlir
 
-from jsmpc._src.jaxprs import compat
+from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.kernels import native, stream
 from jsmpc._src.kernels.fusion.assembler import Assembler
 from jsmpc._src.kernels.fusion.equations import WORDS, variables
@@ -79,7 +79,7 @@ def _known(whole: Fused, v: Any) -> int | None:
 
 
 def _known_scalar(x: Any) -> int | None:
-    if x is None or isinstance(x, jax.core.Tracer) or np.size(x) != 1:
+    if x is None or tracing.is_traced(x) or np.size(x) != 1:
         return None
     return int(np.asarray(x).reshape(())) if np.asarray(x).dtype in WORDS else None
 
