@@ -43,14 +43,17 @@ Example:
 from jsmpc import testing as testing
 from jsmpc._src.api.diagnose import diagnose
 from jsmpc._src.api.material import Material
+from jsmpc._src.api.owned import input
 from jsmpc._src.api.secure import SecureFunction, secure
 from jsmpc._src.api.share import Share
 from jsmpc._src.api.sharing import reveal, share
+from jsmpc._src.api.storage import load, save
 from jsmpc._src.errors import (
     EncodingError,
     EncodingWarning,
     JsmpcError,
     KeyFormatError,
+    LinkError,
     MaterialError,
     ProtocolError,
     SecretError,
@@ -73,6 +76,7 @@ __all__ = [
     "FixedPoint",
     "JsmpcError",
     "KeyFormatError",
+    "LinkError",
     "Material",
     "MaterialError",
     "Protocol",
@@ -84,8 +88,11 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "diagnose",
+    "input",
+    "load",
     "random_key",
     "reveal",
+    "save",
     "secure",
     "share",
     "supported",

@@ -1,4 +1,4 @@
-"""Several CPU devices for the mesh, asked for before JAX is imported; and the quick tests."""
+"""Several CPU devices, asked for before JAX is imported; and the quick tests."""
 
 import gc
 import os
@@ -36,6 +36,7 @@ QUICK = (
     "interpreter/test_functions.py::test_a_function_of_secrets_is_that_of_jax[control-",
     "readings/test_diagnose.py::test_names_the_line_where_values_overflow",
     "readings/test_diagnose.py::test_control_flow_is_as_in_a_secure_run",
+    "protocols/test_projection.py::test_loops_and_branches[nested-public2-replicated3]",
     "readings/test_cost.py::test_documented_cost_of_nonlinear_functions[divide]",
     "api/test_errors.py",
     "api/test_secure.py",

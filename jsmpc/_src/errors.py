@@ -96,6 +96,23 @@ class SecretError(JsmpcError, TypeError):
     """
 
 
+class LinkError(JsmpcError, ConnectionError):
+    """A connection between endpoints that cannot be made, or that has ended.
+
+    Example:
+      Endpoints on other machines have to show who they are.
+
+      >>> import socket
+      >>> from jsmpc._src.links.links import Peer, connect
+      >>> peers = [Peer("alice", "127.0.0.1", 7000, None), Peer("bob", "192.0.2.2", 7000, None)]
+      >>> with socket.socket() as listener:
+      ...     connect(0, peers, listener=listener, identity=None)
+      Traceback (most recent call last):
+          ...
+      jsmpc.LinkError: bob is on another machine (192.0.2.2): without certificates, …
+    """
+
+
 class EncodingWarning(UserWarning):
     """A public constant that the fixed-point encoding rounds to zero.
 

@@ -21,10 +21,14 @@ import optax
 
 import jsmpc
 from jsmpc import extend
+from jsmpc._src.deployment import commands, running
 from jsmpc._src.interpreter import support
 from jsmpc._src.kernels import native
 from jsmpc.examples import mnist, terminal, training
 from jsmpc.examples.datasets.mnist import Mnist, load_mnist
+
+# What makes, joins and looks after a run of real parties.
+DEPLOYMENT = ("keys", "check", "log", "party", "launch")
 
 # Epochs of private training on the packaged sample.
 EPOCHS = {"mlp": 5, "lenet": 2}
@@ -37,9 +41,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("jsmpc").addHandler(logging.NullHandler())
     if arguments[:1] == ["supported"]:
         return terminal.run(lambda: list_supported(arguments[1:]))
+    if arguments and arguments[0] in DEPLOYMENT:
+        options = make_deployment_parser().parse_args(arguments)
+        return terminal.run(lambda: options.run(options))
     if arguments[:1] == ["train"]:
         return terminal.run(lambda: on_mnist(make_training_parser(), run_training, arguments[1:]))
     return terminal.run(lambda: on_mnist(make_parser(), run, arguments))
+
+
+def make_deployment_parser() -> argparse.ArgumentParser:
+    """The arguments of the commands of `DEPLOYMENT`."""
+    parser = argparse.ArgumentParser(prog="jsmpc", description="Real parties, in processes.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parsers(subparsers)
+    running.add_parsers(subparsers)
+    return parser
 
 
 def list_supported(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Runs protocol code on shares: on the simulated network and on the mesh, opened or not."""
+"""Runs protocol code on shares: as a whole, and projected on its endpoints; opened or not."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ import numpy as np
 
 import jsmpc
 from jsmpc._src import kernels
-from jsmpc._src.network.mesh import Mesh
-from jsmpc._src.network.network import AXIS
-from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.api import ports
+from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.protocols.registry import PROTOCOLS, make_protocol
+from jsmpc._src.readings.projection.projection import Port, Projection, project
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime.context import Context
-from jsmpc._src.runtime.dealing import Planner, Supplied, by_party, offline
 
 BITS = (32, 64)
 
@@ -103,24 +102,22 @@ class Runner:
     def __init__(self, smpc: Protocol, f: Program):
         self.smpc, self.f = smpc, f
         self.kinds: dict[str, Any] = {}
+        self.places: dict[str, int | None] = {}  # whose a result is that one party alone knows
         self._run = jax.jit(kernels.optimize(self.program))
 
-    def _pack(self, net: Any, results: dict[str, Any]) -> dict[str, Any]:
+    def _pack(self, net: Network, results: dict[str, Any]) -> dict[str, Any]:
         self.kinds = {name: _kind(x) for name, x in results.items()}
-        packed = {}
-        for name, x in results.items():
-            if isinstance(x, A | B):
-                packed[name] = net.pack(x.value)
-            elif isinstance(x, At):
-                value = x.value.values[x.rank if len(x.value.values) > 1 else 0]
-                packed[name] = (value[None] if isinstance(net, Mesh) else value,)
-            else:
-                packed[name] = (x[None] if isinstance(net, Mesh) else x,)
-        return packed
+        self.places = {n: x.rank if isinstance(x, At) else None for n, x in results.items()}
+        return {
+            name: net.pack(x.value)
+            if isinstance(x, A | B)
+            else (x.value.values[x.rank] if isinstance(x, At) else x,)
+            for name, x in results.items()
+        }
 
     def program(self, key: Any, *stacked: Any) -> dict[str, Any]:
-        net = Simulated(self.smpc.size)
-        ctx = Context(net, self.smpc.setup(net, key))
+        net = Network(self.smpc.size)
+        ctx = Context(net, self.smpc.setup(net, [key] * len(self.smpc.endpoints)))
         return self._pack(net, self.f(ctx, *(self.smpc.unpack(net, (s,)) for s in stacked)))
 
     def stacked(self, seed: int, shares: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -139,39 +136,63 @@ class Runner:
         """The results in the clear."""
         return self.opened(self.stacked(seed, split(self.smpc, seed, operands)))
 
-    def on_mesh(self, seed: int, shares: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
-        """The results' components as the mesh leaves them, dealt before in the simulation."""
-        smpc, n = self.smpc, self.smpc.size
-        mesh = jax.make_mesh((n,), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
-        net, simulated, planner = Mesh(n), Simulated(n), Planner()
-        party, everyone = jax.P(AXIS), jax.P()
+    def by_endpoint(self, seed: int, shares: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """What each party has of the results, its rows stacked: from the projected program."""
+        smpc = self.smpc
+        parties, everyone = range(smpc.size), frozenset(range(smpc.size))
 
-        def plan(key: Any, *stacked: Any) -> Any:
-            ctx = Context(simulated, smpc.setup(simulated, key), planner)
-            operands = (smpc.unpack(simulated, (s,)) for s in stacked)
-            return self._pack(simulated, self.f(ctx, *operands))
+        def program(keys: Any, rows: Any) -> dict[str, Any]:
+            net = Network(smpc.size)
+            ctx = Context(net, smpc.setup(net, keys))
+            return self._pack(net, self.f(ctx, *(smpc.unpack(net, (r,)) for r in rows)))
 
-        def party_program(key: Any, sent: Any, stacked: Any) -> Any:
-            sent = jax.tree.map(lambda x: x[0], sent)
-            ctx = Context(net, smpc.setup(net, key), Supplied(planner.plan(), sent))
-            return self._pack(net, self.f(ctx, *(smpc.unpack(net, s) for s in stacked)))
+        keys = [jnp.asarray(key(seed))] * len(smpc.endpoints)
+        rows = [[jnp.asarray(row) for row in s] for s in shares]
+        row_ports = [Port(ports.holders(smpc, i)) for i in parties]
+        jaxpr, shape = jax.make_jaxpr(program, return_shape=True)(keys, rows)
+        outputs, names = [], []
+        for name, packed in shape.items():
+            if self.kinds[name] is not None:
+                outputs += row_ports
+            else:
+                rank = self.places[name]
+                outputs.append(Port(everyone if rank is None else frozenset({rank})))
+            names += [name] * len(jax.tree.leaves(packed))
+        projection = project(
+            jaxpr,
+            [*ports.of_keys(smpc), *row_ports * len(rows)],
+            outputs,
+            smpc.endpoints,
+            smpc.dealer is not None,
+        )
+        found: list[dict[str, list[Any]]] = [{} for _ in parties]
+        given = [*keys, *(row for r in rows for row in r)]
+        for name, held in zip(names, run_together(projection, given), strict=True):
+            for endpoint, value in held.items():
+                found[endpoint].setdefault(name, []).append(value)
+        return [{name: np.stack(values) for name, values in x.items()} for x in found]
 
-        def run(key: Any, *stacked: Any) -> Any:
-            dealt = offline(simulated, smpc.setup(simulated, key), planner.plan())
-            sharded = jax.shard_map(
-                kernels.optimize(party_program),
-                mesh=mesh,
-                in_specs=(everyone, party, party),
-                out_specs=party,
-                check_vma=False,
-            )
-            placed = [smpc.placed(s) for s in stacked]
-            return sharded(key, by_party(dealt), placed)
 
-        with jax.enable_x64(True):
-            jax.eval_shape(plan, key(seed), *shares)
-            out = jax.jit(run)(key(seed), *(jnp.asarray(s) for s in shares))
-            return {name: [np.asarray(v) for v in values] for name, values in out.items()}
+def run_together(projection: Projection, given: Sequence[Any]) -> list[dict[int, Any]]:
+    """What every endpoint has of each output, all of them run in one program.
+
+    Args:
+      projection: the program.
+      given: its inputs.
+    """
+    hosted = range(len(projection.names))
+    held = [
+        [x for x, port in zip(given, projection.inputs, strict=True) if e in port.endpoints]
+        for e in hosted
+    ]
+    program = jax.jit(projection.program(hosted, _nothing_leaves, kernels.optimize))
+    _, out = program(jnp.zeros((), jnp.uint32), held)
+    rows = [iter(x) for x in out]
+    return [{e: np.asarray(next(rows[e])) for e in p.endpoints} for p in projection.outputs]
+
+
+def _nothing_leaves(*_: Any) -> Any:
+    raise AssertionError("all endpoints are hosted")
 
 
 def _kind(x: Any) -> np.ufunc | None:

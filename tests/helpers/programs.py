@@ -1,4 +1,4 @@
-"""Programs of protocol operations, run on the simulated network and on the mesh."""
+"""Programs of protocol operations, run simulated, and projected on the parties."""
 
 from __future__ import annotations
 

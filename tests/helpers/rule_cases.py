@@ -143,6 +143,11 @@ def _erfc(x: Any) -> Any:
     return lax.erfc(x)
 
 
+def _polynomial(x: Any) -> Any:
+    coefficients = (jnp.full_like(x, c) for c in (1.0, -2.0, 0.5))
+    return lax.polynomial_p.bind(x, *coefficients)
+
+
 def _scattered(mode: str) -> list[Case]:
     return one(lambda v, at: getattr(v.at[at], mode)(0.5), V, AT, steps=3)
 
@@ -189,7 +194,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "square": one(lax.square, SMALL),
     "one_minus_square": one(lambda x: lax.one_minus_square(x), X),
-    "polynomial": one(lambda x: lax.polynomial(x, 1.0, -2.0, 0.5), X, steps=3),
+    "polynomial": one(_polynomial, X, steps=3),
     "dot_general": one(lambda x, y: x @ y.T, X, Y),
     "conv_general_dilated": one(_conv, IMAGE, KERNEL),
     "and": [*one(lax.bitwise_and, B, C), *one(lax.bitwise_and, I32, J32, steps=16)],
@@ -297,7 +302,7 @@ CASES: dict[str, list[Case]] = {
     "approx_top_k": one(lambda x: lax.approx_max_k(x, 2), V),
     # program: of one square or product
     "jit": one(lambda x: jax.jit(jnp.square)(x), X),
-    "closed_call": one(_closed_call, X),
+    P.closed_call_p.name: one(_closed_call, X),
     "remat2": one(jax.checkpoint(jnp.square), X),
     "custom_jvp_call": one(_own_jvp, X),
     "custom_vjp_call": one(_own_vjp, X),

@@ -20,7 +20,7 @@ import numpy as np
 
 from harness import A, B, key, split
 from jsmpc._src import kernels
-from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.network.network import Network
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
@@ -64,11 +64,11 @@ class Observed:
         self._compiled = jax.jit(kernels.optimize(self._program))
 
     def _direct(self, seeds: Any, *stacked: Any) -> Any:
-        net = Simulated(self.smpc.size)
+        net = Network(self.smpc.size)
         ctx = Context(net, self.smpc.unpack(net, (seeds,)))
         with known_seeds_draw_zero():
             out = self.f(ctx, *(self.smpc.unpack(net, (s,)) for s in stacked))
-        return [net.pack(x)[0] for x in out]
+        return [jnp.stack(net.pack(x)[0]) for x in out]
 
     def _program(self, seeds: Any, *stacked: Any) -> Any:
         closed = jax.make_jaxpr(self._direct)(seeds, *stacked)

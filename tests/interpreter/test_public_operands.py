@@ -180,3 +180,40 @@ def test_where_a_fault_cannot_raise_no_result_holds_anything_of_the_secret():
     x = jsmpc.share(jax.random.key(1), jnp.asarray([3.0, 4.0]), PLAIN)
     for share in jax.jit(f)(KEY, x, jnp.asarray([np.nan, 2.0])):
         assert np.unique(share.components[0]).size == 1
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["constants", "arguments"])
+def test_the_leading_coefficients_of_a_polynomial_are_factors(running):
+    """polyval is a loop that begins with 0·x: unrolled, its first coefficients stay public."""
+    x = np.array([300.0, -200.0, 50.0, 7.0], np.float32)
+    p = np.array([1e-5, -3e-4, 0.5], np.float32)
+    exact = np.polyval(p.astype(np.float64), x)
+    if running:
+        ours = computed(lambda x, p: jnp.polyval(p, x), PLAIN, x, p)
+    else:
+        ours = computed(lambda x: jnp.polyval(p, x), PLAIN, x)
+    assert (abs(ours - exact) <= ULP * (3 + abs(x))).all()
+
+
+def test_a_product_with_zero_is_a_share_of_zero():
+    x = jsmpc.share(jax.random.key(1), np.array([3.0, -2.0], np.float32), REPLICATED)
+
+    def f(x):
+        none = 0 * x
+        return none, none > -1, jnp.where(none < 1, x, none), lax.scan(_last, x[0], x, unroll=2)
+
+    out = jsmpc.secure(f)(KEY, x)
+    assert all(
+        isinstance(v, jsmpc.Share)
+        for v in jax.tree.leaves(out, is_leaf=lambda v: isinstance(v, jsmpc.Share))
+    )
+    none, above, chosen, (last, rows) = jsmpc.reveal(out)
+    np.testing.assert_array_equal(none, [0, 0])
+    np.testing.assert_array_equal(above, [True, True])
+    np.testing.assert_array_equal(chosen, [3, -2])
+    assert last == -2
+    np.testing.assert_array_equal(rows, [9, -6])
+
+
+def _last(carry, row):
+    return 0 * carry + row, carry * row

@@ -23,7 +23,7 @@ from harness import key, protocol
 from jsmpc._src import kernels
 from jsmpc._src.interpreter.registry import COSTS, RULES
 from jsmpc._src.jaxprs import compat, walk
-from jsmpc._src.readings.cost import Cost, measure
+from jsmpc._src.readings.cost import Cost
 from jsmpc._src.runtime import prf
 from recording import words_of
 from rule_cases import CASES, SCALE, UNIT, Case
@@ -63,10 +63,11 @@ def trace(name: str, f: Any, operands: Any, public: int = 0) -> Traced:
         arrays = [jnp.asarray(x) for x in operands]
         hidden = len(arrays) - public
         args = [*jsmpc.share(key(1), arrays[:hidden], smpc), *arrays[hidden:]]
-        program = jsmpc.secure(f).trace(*args)
+        secure = jsmpc.secure(f)
+        program, cost = secure.trace(*args), secure.cost(*args)
         shape = jax.eval_shape(f, *arrays)
     inputs = [prf.as_key(jnp.asarray(key(2))), *words_of(args)]
-    return Traced(program, inputs, shape, measure(program, smpc.parties), frozenset(used))
+    return Traced(program, inputs, shape, cost, frozenset(used))
 
 
 @functools.cache

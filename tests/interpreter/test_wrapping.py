@@ -13,7 +13,7 @@ from agreement import KEY, both
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.secret import Secret
 from jsmpc._src.jaxprs import compat
-from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.network.network import Network
 from jsmpc._src.runtime.context import Context
 
 PLAIN, REPLICATED = jsmpc.testing.InsecurePlain(), jsmpc.Replicated3()
@@ -165,8 +165,8 @@ def test_the_ranges_that_are_kept_hold_the_numbers():
     ranges = {}
 
     def reached(*xs):
-        network = Simulated(1)
-        ctx = Context(network, PLAIN.setup(network, jnp.zeros(8, jnp.uint32)))
+        network = Network(1)
+        ctx = Context(network, PLAIN.setup(network, [jnp.zeros(8, jnp.uint32)]))
         secrets = [Secret(PLAIN.constant(ctx, PLAIN.encode(x)), np.dtype(np.int8)) for x in xs]
         out = Evaluator(PLAIN, ctx).evaluate(jax.make_jaxpr(f)(*xs), secrets)
         ranges.update({name: x.range for name, x in zip(sorted(REACHED), out, strict=True)})

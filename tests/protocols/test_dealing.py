@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness import key, protocol
-from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.network.network import Network
 from jsmpc._src.ring.bilinear import AND, MATMUL
 from jsmpc._src.runtime import correlations
 from jsmpc._src.runtime.context import Context
@@ -37,16 +37,16 @@ def test_every_correlation_is_tried() -> None:
 @pytest.mark.parametrize("correlation", CORRELATIONS, ids=lambda c: type(c).__name__)
 @pytest.mark.parametrize("parties", [2, 3])
 def test_shares_add_up_to_correlated_values(correlation: Any, parties: int) -> None:
-    smpc, net = protocol(f"additive{parties}", 64), Simulated(parties)
+    smpc, net = protocol(f"additive{parties}", 64), Network(parties)
     with jax.enable_x64(True):
-        seeds = smpc.setup(net, jnp.asarray(key(3)))
+        seeds = smpc.setup(net, [jnp.asarray(key(3))] * (parties + 1))
         dealt = Context(net, seeds).deal(correlation)
         expanded = correlation.expand(net, seeds, 0)
         sent, blank = correlation.deal(net, expanded), correlation.blank(net)
+        kinds = (*correlation.uniform, *correlation.derived)
     assert jax.tree.structure(sent) == jax.tree.structure(blank)
     shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(t)] for t in (sent, blank)]
     assert shapes[0] == shapes[1]
-    kinds = (*correlation.uniform, *correlation.derived)
     values = [w.group.sum(x.values) for w, x in zip(kinds, dealt, strict=True)]
     count = len(correlation.uniform)
     with jax.enable_x64(True):

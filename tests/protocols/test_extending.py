@@ -39,8 +39,8 @@ class InsecureMasked(extend.Protocol[extend.Local]):
     most: ClassVar[int | None] = 2
     corruptions: ClassVar[int] = 0
 
-    def setup(self, network: Any, key: Any) -> Any:
-        return network.hosted([extend.iterate(key, 0, i) for i in range(2)])
+    def setup(self, network: Any, keys: Any) -> Any:
+        return network.hosted([extend.iterate(keys[i], 0, i) for i in range(2)])
 
     def unpack(self, network: Any, stacked: Any) -> Any:
         return network.unpack_local(stacked)

@@ -22,7 +22,7 @@ from jsmpc._src import kernels
 from jsmpc._src.kernels import native, stream
 from jsmpc._src.kernels.fusion.stages import Fused
 from jsmpc._src.network.messages import message_p
-from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.network.network import Network
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
 from operations import OPERATIONS
@@ -81,8 +81,8 @@ def operations(smpc: jsmpc.Protocol, names: list[str]) -> tuple[Callable[..., An
     ]
 
     def program(run_key: Any, *stacked: Any) -> Any:
-        net = Simulated(smpc.size)
-        ctx = Context(net, smpc.setup(net, run_key))
+        net = Network(smpc.size)
+        ctx = Context(net, smpc.setup(net, [run_key] * len(smpc.endpoints)))
         operands = iter([smpc.unpack(net, (s,)) for s in stacked])
         results = []
         for name in names:

@@ -11,7 +11,7 @@ import pytest
 
 import jsmpc
 from harness import SECRET, A, mixed, protocol, signed, words
-from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.correlations import TruncationMask
@@ -158,8 +158,8 @@ def test_truncation_holds_for_every_mask(name: str, bits: int, divisor: int) -> 
     # In replicated sharing the mask is -x_2 where all draws are zero.
     replicated = name == "replicated3"
     parts = [x + r, zero, zero - r] if replicated else [x, *[zero] * (smpc.size - 1)]
-    net = Simulated(smpc.size)
-    ctx = ChosenMask(net, smpc.setup(net, jnp.zeros(8, jnp.uint32)))
+    net = Network(smpc.size)
+    ctx = ChosenMask(net, smpc.setup(net, [jnp.zeros(8, jnp.uint32)] * len(smpc.endpoints)))
     ctx.mask = jnp.asarray(r)
     out = smpc.truncate(ctx, smpc.unpack(net, (jnp.asarray(np.stack(parts)),)), divisor)
     opened = integers(np.sum([np.asarray(v) for v in out.values], 0, dtype=x.dtype))

@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.extend.core import Primitive
 
 import jsmpc
 from harness import BITS, SECRET, key, protocol
+from jsmpc._src.api import ports
 from jsmpc._src.functions import (
     division,
     exponential,
@@ -24,10 +26,13 @@ from jsmpc._src.functions import (
     sigmoid,
     trigonometry,
 )
+from jsmpc._src.jaxprs import compat
+from jsmpc._src.jaxprs.structure import Scan, bodies, structure
 from jsmpc._src.network.messages import message_p
-from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.network.network import Network
 from jsmpc._src.protocols import circuits
 from jsmpc._src.readings.cost import measure
+from jsmpc._src.readings.projection.projection import Port, project
 from jsmpc._src.ring import bilinear
 from jsmpc._src.ring.groups import BOOLEAN
 from jsmpc._src.runtime.context import Context
@@ -71,6 +76,43 @@ def counted(recorder: Recorder, parties: int) -> tuple[int, tuple[int, ...], int
     return rounds, tuple(sent[i, "online"] for i in range(parties)), sent["dealer", "offline"]
 
 
+def sent_by(secure: Any, endpoint: int, *shares: Any) -> int:
+    """The bytes that an endpoint's own program sends in a run, all phases together."""
+    projection = secure.project(*shares)
+    with jax.enable_x64(True):
+        mine = [
+            jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype)
+            for v, port in zip(projection.block.inputs, projection.inputs, strict=True)
+            if endpoint in port.endpoints
+        ]
+        program = projection.program([endpoint], carry)
+        return _carried(jax.make_jaxpr(program)(jnp.zeros((), jnp.uint32), [mine]))
+
+
+carried_p = Primitive("carried")
+carried_p.multiple_results = True
+carried_p.def_abstract_eval(lambda *_, expected, sent: list(expected))
+
+
+def carry(token: Any, arrays: Any, targets: Any, expected: Any, sources: Any) -> Any:
+    """An exchange of which a program only tells what it sends."""
+    shapes = tuple(jax.core.ShapedArray(x.shape, x.dtype) for x in [token, *expected])
+    sent = sum(x.size * x.dtype.itemsize for x in arrays)
+    token, *received = carried_p.bind(token, *arrays, expected=shapes, sent=sent)
+    return token, received
+
+
+def _carried(jaxpr: Any) -> int:
+    total = 0
+    for eqn in compat.open_jaxpr(jaxpr)[0].eqns:
+        if eqn.primitive is carried_p:
+            total += eqn.params["sent"]
+        form = structure(eqn)
+        times = form.length if isinstance(form, Scan) else 1
+        total += times * sum(_carried(body) for body in bodies(eqn))
+    return total
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize("name", SECRET)
 def test_the_cost_is_what_the_messages_add_up_to(name: str, function: str) -> None:
@@ -79,10 +121,16 @@ def test_the_cost_is_what_the_messages_add_up_to(name: str, function: str) -> No
     shares = jsmpc.share(key(1), values, smpc)
     secure = jsmpc.secure(FUNCTIONS[function])
     cost = secure.cost(*shares)
-    rounds, online, dealer = counted(record_secure(secure, jnp.asarray(key(2)), *shares), smpc.size)
-    assert cost.bytes_sent == online
-    assert cost.rounds == rounds
-    assert cost.dealer_bytes == dealer
+    rounds, most, dealt = counted(record_secure(secure, jnp.asarray(key(2)), *shares), smpc.size)
+    online = tuple(sent_by(secure, rank, *shares) for rank in range(smpc.size))
+    assert tuple(map(sum, zip(cost.bytes_sent, cost.setup_bytes, strict=False))) == online
+    assert all(a <= b for a, b in zip(cost.bytes_sent, most, strict=True))
+    assert abs(cost.rounds - rounds) <= 1  # what is opened is not known to all at once
+    assert cost.dealer_bytes <= dealt
+    if smpc.dealer is not None:
+        assert cost.dealer_bytes + cost.setup_bytes[-1] == sent_by(secure, smpc.size, *shares)
+    assert max(cost.setup_bytes) <= 32 * smpc.size
+    online = cost.bytes_sent
     assert sum(cost.by_line.values()) == sum(online)
     assert cost.bytes_per_party == sum(online) / smpc.size
     assert cost.parties == smpc.parties
@@ -115,7 +163,7 @@ def test_bytes_are_attributed_to_the_users_lines() -> None:
         next(count for where, count in by_line.items() if f"test_cost.py:{line + i} " in where)
         for i in (2, 3)
     )
-    assert square == 3 * 2 * 8 * 10
+    assert square == 5 * 8 * 10  # of 6 words, one is needed by nobody
     assert compare > square
 
 
@@ -147,12 +195,12 @@ def test_the_setup_and_the_key_cost_nothing_online() -> None:
 def measured(name: str, bits: int, f: Any, *kinds: Any) -> tuple[int, list[float], float]:
     """Rounds, words that each party sends and that the dealer sends, an element."""
     smpc = protocol(name, bits)
-    net, count = Simulated(smpc.size), 32
+    net, count = Network(smpc.size), 32
     recorder = Recorder()
 
     def program(key: Any, *stacked: Any) -> Any:
         def inner(key: Any, *stacked: Any) -> Any:
-            ctx = Context(net, smpc.setup(net, key))
+            ctx = Context(net, smpc.setup(net, [key] * len(smpc.endpoints)))
             out = f(smpc, ctx, *(smpc.unpack(net, (s,)) for s in stacked))
             return jax.tree.leaves(out)
 
@@ -308,19 +356,30 @@ def test_matrix_products_send_only_their_operands_or_their_result() -> None:
     assert measured("additive2", 64, matmul, np.uint64, np.uint64) == (1, [2, 2], 0.5)
 
 
-def test_a_message_that_is_not_counted_would_be_noticed() -> None:
-    """The count is of the messages that the network sends, not of what someone wrote down."""
-    smpc = jsmpc.Replicated3()
+def test_the_count_is_of_what_is_sent_and_needed() -> None:
+    """Not of what someone wrote down: what is known already is not sent again, a relay is."""
+    smpc = jsmpc.Additive(parties=3)
     share = jsmpc.share(key(1), np.ones(3, np.float32), smpc)
     honest = jsmpc.secure(jnp.square).cost(share).bytes_sent
 
-    def twice(self: Any, x: Any, source: Any, target: Any) -> Any:
-        once = message_p.bind(x, source=source, target=target, phase=self.phase)
-        return message_p.bind(once, source=source, target=target, phase=self.phase)
+    def send(self: Any, x: Any, source: Any, target: Any) -> Any:
+        return message_p.bind(x, source=source, target=target, phase=self.phase)
 
-    with mock.patch.object(Simulated, "_message", twice):
-        doubled = jsmpc.secure(jnp.square).cost(share)
-    assert doubled.bytes_sent == tuple(2 * b for b in honest)
+    def twice(self: Any, x: Any, source: Any, target: Any) -> Any:
+        return send(self, send(self, x, source, target), source, target)
+
+    def by_way_of_party_1(self: Any, x: Any, source: Any, target: Any) -> Any:
+        return (
+            send(self, send(self, x, source, 1), 1, target)
+            if source == 0
+            else send(self, x, source, target)
+        )
+
+    with mock.patch.object(Network, "_message", twice):
+        assert jsmpc.secure(jnp.square).cost(share).bytes_sent == honest
+    with mock.patch.object(Network, "_message", by_way_of_party_1):
+        relayed = jsmpc.secure(jnp.square).cost(share).bytes_sent
+    assert relayed == (honest[0] // 2, honest[1] * 3 // 2, honest[2])
 
 
 # --- functions over any protocol -----------------------------------------------------------------
@@ -356,14 +415,18 @@ NONLINEAR = {
 @pytest.mark.parametrize("function", NONLINEAR, ids=lambda f: f.__name__)
 def test_documented_cost_of_nonlinear_functions(function):
     smpc, count = protocol("replicated3", 64), 8
-    net = Simulated(3)
+    net = Network(3)
 
-    def program(seed: Any, stacked: Any) -> Any:
-        ctx = Context(net, smpc.setup(net, seed))
-        return net.pack(NONLINEAR[function](smpc, ctx, smpc.unpack(net, (stacked,))))
+    def program(keys: Any, rows: Any) -> Any:
+        ctx = Context(net, smpc.setup(net, keys))
+        return net.pack(NONLINEAR[function](smpc, ctx, smpc.unpack(net, (rows,))))
 
     with jax.enable_x64(True):
-        jaxpr = jax.make_jaxpr(program)(key(0), jnp.zeros((3, count), jnp.uint64))
-    cost = measure(jaxpr, smpc.parties)
+        rows = [jnp.zeros(count, jnp.uint64)] * 3
+        jaxpr, _ = jax.make_jaxpr(program, return_shape=True)([key(0)] * 3, rows)
+        row_ports = [Port(ports.holders(smpc, i)) for i in range(3)]
+        inputs = [*ports.of_keys(smpc), *row_ports]
+        projection = project(jaxpr, inputs, row_ports, smpc.parties, dealer=False)
+    cost = measure(projection, smpc.parties)
     said = f"Cost: {cost.rounds} rounds, {cost.bytes_per_party / count:.0f} bytes a party"
     assert said in function.__doc__

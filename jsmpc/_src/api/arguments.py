@@ -9,36 +9,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jsmpc._src.api import fresh
-from jsmpc._src.api.share import Share, checked, is_share
+from jsmpc._src.api.held import Elsewhere, is_held
+from jsmpc._src.api.share import checked, is_share
+from jsmpc._src.api.words import Words, is_words
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.protocols.base import Protocol
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Words:
-    """The components of a share, inside of a compiled program."""
-
-    components: tuple[Any, ...]
-    protocol: Protocol = dataclasses.field(metadata={"static": True})
-    dtype: np.dtype[Any] = dataclasses.field(metadata={"static": True})
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.components[0].shape[1:])
-
-    def share(self) -> Share:
-        share = Share(self.components, self.protocol, self.dtype)
-        share._fits = True
-        return share
-
-
-def is_words(x: Any) -> bool:
-    return isinstance(x, Words)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +72,7 @@ def _positional(f: Callable[..., Any]) -> list[str] | None:
     return [p.name for p in parameters if p.kind in kinds]
 
 
-def flatten(
-    name: str, static: Static, args: Any, kwargs: Any
-) -> tuple[Call, list[Any], list[Share]]:
+def flatten(name: str, static: Static, args: Any, kwargs: Any) -> tuple[Call, list[Any], list[Any]]:
     """What is static about a call; its leaves, arrays and `Words` for shares; and the shares.
 
     Raises:
@@ -115,7 +91,7 @@ def flatten(
     except _NoArray:
         raise TypeError(_no_array(name, (dynamic, named))) from None
     protocol = _common_protocol(name, [x for x in leaves if is_words(x)])
-    shares = [x for x in found if is_share(x)]
+    shares = [x for x in found if is_share(x) or is_held(x)]
     return Call(treedef, tuple(fixed), protocol, compat.x64_enabled()), leaves, shares
 
 
@@ -135,6 +111,10 @@ def _array(x: Any) -> Any:
 
 
 def _leaf(x: Any) -> Any:
+    if is_held(x):
+        return x.words()
+    if isinstance(x, Elsewhere):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype)
     if is_share(x):
         checked(x)
         return Words(x.components, x.protocol, x.dtype)

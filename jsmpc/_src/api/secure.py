@@ -12,21 +12,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src import kernels
-from jsmpc._src.api import arguments, fresh, material, on_mesh, poison, serialization
-from jsmpc._src.api.arguments import Call, Static, Words, is_words
+from jsmpc._src.api import (
+    arguments,
+    choreographed,
+    fresh,
+    material,
+    outcome,
+    poison,
+    ports,
+    serialization,
+)
+from jsmpc._src.api.arguments import Call, Static
 from jsmpc._src.api.brief import brief
+from jsmpc._src.api.held import session_of
 from jsmpc._src.api.material import Material
-from jsmpc._src.api.share import Share
-from jsmpc._src.errors import EncodingError, JsmpcError, MaterialError, SecretError
+from jsmpc._src.api.session import Purpose, Session
+from jsmpc._src.api.words import Words, is_words
+from jsmpc._src.errors import JsmpcError, MaterialError, SecretError
 from jsmpc._src.interpreter import rules  # noqa: F401 (registers the rules)
 from jsmpc._src.interpreter.evaluator import Evaluator
-from jsmpc._src.interpreter.findings import Findings, Verdict
+from jsmpc._src.interpreter.findings import Findings
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.jaxprs import compat, lines
+from jsmpc._src.jaxprs.secrecy import secrecy
 from jsmpc._src.network.network import Network
-from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
+from jsmpc._src.readings.projection.projection import Projection
 from jsmpc._src.runtime import dealing
 from jsmpc._src.runtime.context import Context
 
@@ -39,7 +51,6 @@ R = TypeVar("R")
 def secure(
     f: Callable[P, R],
     *,
-    mesh: jax.sharding.Mesh | None = ...,
     static_argnums: int | Sequence[int] | None = ...,
     static_argnames: str | Sequence[str] | None = ...,
     check: bool = ...,
@@ -49,7 +60,6 @@ def secure(
 @overload
 def secure(
     *,
-    mesh: jax.sharding.Mesh | None = ...,
     static_argnums: int | Sequence[int] | None = ...,
     static_argnames: str | Sequence[str] | None = ...,
     check: bool = ...,
@@ -59,7 +69,6 @@ def secure(
 def secure(
     f: Callable[..., Any] | None = None,
     *,
-    mesh: jax.sharding.Mesh | None = None,
     static_argnums: int | Sequence[int] | None = None,
     static_argnames: str | Sequence[str] | None = None,
     check: bool = False,
@@ -74,8 +83,6 @@ def secure(
 
     Args:
       f: the function; left out in the form of a decorator with options.
-      mesh: a mesh with the axis `party`, to run each party on its own device; by default all
-        parties are simulated in one program, which hides nothing from the machine it runs on.
       static_argnums, static_argnames: positions and names of arguments of `f` that are no arrays,
         as for `jax.jit`; they must be hashable.
       check: whether to find out if a product or a sum of secrets leaves the range, which is silent
@@ -108,12 +115,11 @@ def secure(
     if f is None:
         return functools.partial(
             secure,
-            mesh=mesh,
             static_argnums=static_argnums,
             static_argnames=static_argnames,
             check=check,
         )
-    return SecureFunction(f, mesh, static_argnums, static_argnames, check)
+    return SecureFunction(f, static_argnums, static_argnames, check)
 
 
 class SecureFunction(Generic[P, R]):
@@ -130,7 +136,6 @@ class SecureFunction(Generic[P, R]):
     def __init__(
         self,
         f: Callable[..., Any],
-        mesh: jax.sharding.Mesh | None = None,
         static_argnums: int | Sequence[int] | None = None,
         static_argnames: str | Sequence[str] | None = None,
         check: bool = False,
@@ -141,13 +146,14 @@ class SecureFunction(Generic[P, R]):
         self.__qualname__ = getattr(f, "__qualname__", type(f).__name__)
         self.__name__ = getattr(f, "__name__", type(f).__name__)
         self.__signature__ = _signature(f)
-        self._f, self._mesh = f, mesh
-        self._options = (mesh, static_argnums, static_argnames, check)
+        self._f = f
+        self._options = (static_argnums, static_argnames, check)
         self._check = check
         self._static = Static.of(f, static_argnums, static_argnames)
         self._run = jax.jit(self._simulate, static_argnums=0)
         self._deal = jax.jit(_dealt, static_argnums=(0, 1))
         self._run_online = jax.jit(self._resume, static_argnums=(0, 1))
+        self._parts: dict[Any, tuple[Projection, Any, Purpose]] = {}
         self._plans: dict[Any, dealing.Plan] = {}
         self._bound: dict[Any, SecureFunction[..., Any]] = {}
 
@@ -169,13 +175,15 @@ class SecureFunction(Generic[P, R]):
         """Compute `f`: both phases in one."""
         key = fresh.key_of(key)
         call, leaves, shares = self._flatten(args, kwargs)
-        if self._mesh is not None:
-            return self._online(self._offline(key, call, leaves), call, leaves)
+        if (session := session_of(shares)) is not None:
+            return self._at_endpoint(session, key, call, leaves, shares)
         poison.require_sound(shares)
         traced = arguments.any_traced(leaves)
         with compat.protocol_mode():
             out, verdict = self._run(call, key, leaves)
-            return _poisoned(out, verdict, leaves) if traced else _raised(out, verdict)
+            return (
+                outcome.poisoned(out, verdict, leaves) if traced else outcome.raised(out, verdict)
+            )
 
     @brief
     def offline(self, key: Any, /, *args: P.args, **kwargs: P.kwargs) -> Material:
@@ -194,7 +202,8 @@ class SecureFunction(Generic[P, R]):
         """
         key = fresh.key_of(key)
         material.refuse_transformation("offline")
-        call, leaves, _ = self._flatten(args, kwargs)
+        call, leaves, shares = self._flatten(args, kwargs)
+        _refuse_session(shares)
         return self._offline(key, call, leaves)
 
     @brief
@@ -210,6 +219,7 @@ class SecureFunction(Generic[P, R]):
                 f"online takes what offline returned, not {type(material).__name__}"
             )
         call, leaves, shares = self._flatten(args, kwargs)
+        _refuse_session(shares)
         poison.require_sound(shares)
         return self._online(material, call, leaves)
 
@@ -221,7 +231,8 @@ class SecureFunction(Generic[P, R]):
           *args, **kwargs: as for `offline`.
         """
         call, leaves, _ = self._flatten(args, kwargs)
-        return measure(self._jaxpr(call, leaves, lines.caller()), call.protocol.parties)
+        projection, _ = self._projection(call, leaves, lines.caller())
+        return measure(projection, call.protocol.parties)
 
     @brief
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -230,6 +241,20 @@ class SecureFunction(Generic[P, R]):
         Its inputs are a key, uint32[8], and the arrays of the arguments, shares stacked by party.
         """
         return self._jaxpr(*self._flatten(args, kwargs)[:2], lines.caller())
+
+    @brief
+    def project(self, *args: P.args, **kwargs: P.kwargs) -> Projection:
+        """The program with who computes, sends and learns what: what each endpoint runs.
+
+        Args:
+          *args, **kwargs: as for `offline`.
+
+        Raises:
+          ProtocolError: if a protocol's step uses what its party does not hold, and where a dealer
+            would have to know what the parties reveal.
+        """
+        call, leaves, _ = self._flatten(args, kwargs)
+        return self._projection(call, leaves, lines.caller())[0]
 
     @brief
     def lower(self, key: Any, /, *args: P.args, **kwargs: P.kwargs) -> jax.stages.Lowered:
@@ -241,7 +266,7 @@ class SecureFunction(Generic[P, R]):
 
     # From the user's arguments to arrays and back.
 
-    def _flatten(self, args: Any, kwargs: Any) -> tuple[Call, list[Any], list[Share]]:
+    def _flatten(self, args: Any, kwargs: Any) -> tuple[Call, list[Any], list[Any]]:
         serialization.register()
         return arguments.flatten(self.__name__, self._static, args, kwargs)
 
@@ -280,6 +305,9 @@ class SecureFunction(Generic[P, R]):
 
         evaluator = Evaluator(protocol, ctx, findings=Findings(self._check), caller=caller)
         out = evaluator.evaluate(jaxpr, [load(x) for x in leaves])
+        if not all(map(is_secret, out)):  # 0·x is public, and a share to the caller all the same
+            secret = secrecy(jaxpr, list(map(is_words, leaves)))
+            out = [evaluator.secret(x) if s else x for x, s in zip(out, secret, strict=True)]
         whole = [store(evaluator.wrapped(x)) for x in out]
         results = jax.tree.unflatten(jax.tree.structure(out_shape), whole)
         return results, evaluator.findings.verdict(protocol, ctx)
@@ -289,25 +317,61 @@ class SecureFunction(Generic[P, R]):
     def _program(
         self,
         call: Call,
-        key: Array,
+        keys: Sequence[Any],
         leaves: list[Any],
         optimize: Callable[[Any], Any] = lambda f: f,
         dealer: dealing.Dealer | None = None,
         caller: Any = None,
     ) -> Any:
-        network = Simulated(call.protocol.size)
-        seeds, state = call.protocol.setup(network, key), call.protocol.state
+        network = Network(call.protocol.size)
+        seeds, state = call.protocol.setup(network, keys), call.protocol.state
         ctx = Context(network, seeds, dealer, optimize, state)
         return self._evaluate(call, ctx, leaves, caller)
 
     def _simulate(self, call: Call, key: Array, leaves: list[Any]) -> Any:
-        program = functools.partial(self._program, call, optimize=kernels.optimize)
+        def program(key: Array, leaves: list[Any]) -> Any:
+            keys = [key] * len(call.protocol.endpoints)
+            return outcome.stacked(self._program(call, keys, leaves, kernels.optimize))
+
         return fresh.per_element(kernels.optimize(program))(key, leaves)
 
     def _jaxpr(self, call: Call, leaves: list[Any], caller: Any) -> Any:
-        program = functools.partial(self._program, call, caller=caller)
+        def program(key: Array, leaves: list[Any]) -> Any:
+            keys = [key] * len(call.protocol.endpoints)
+            return outcome.stacked(self._program(call, keys, leaves, caller=caller))
+
         with compat.protocol_mode():
             return jax.make_jaxpr(program)(_KEY, leaves)
+
+    def _projection(
+        self, call: Call, leaves: list[Any], caller: Any = None
+    ) -> tuple[Projection, Any]:
+        """The program of all endpoints with who takes which part of it; the form of its results."""
+        protocol = call.protocol
+        rows = [ports.apart(x) for x in leaves]
+        return choreographed.projected(
+            protocol,
+            functools.partial(self._program, call, caller=caller),
+            ([_KEY] * len(protocol.endpoints), rows),
+            [*ports.of_keys(protocol), *ports.of_inputs(protocol, rows)],
+            functools.partial(ports.of_outputs, protocol),
+        )
+
+    # One endpoint of a deployment.
+
+    def _at_endpoint(self, session: Session, key: Array, call: Call, leaves: Any, held: Any) -> Any:
+        """The results as this endpoint has them."""
+        shapes = tuple((x.shape, x.dtype) for x in leaves)
+        if (call, shapes) not in self._parts:
+            found = self._projection(call, leaves, lines.caller())
+            shown = choreographed.disclosures(self._traced(call, leaves)[0])
+            self._parts[call, shapes] = *found, Purpose(f"secure {self.__name__}", shown)
+        projection, results, purpose = self._parts[call, shapes]
+        with compat.protocol_mode():
+            given = [key, *choreographed.given(leaves, iter(held))]
+            arrays = session.run(projection, given, purpose)
+            out, verdict = choreographed.gotten(session, results, arrays)
+        return outcome.raised(out, verdict) if session.is_party else out
 
     # The two phases.
 
@@ -318,7 +382,7 @@ class SecureFunction(Generic[P, R]):
             planner = dealing.Planner()
             with compat.protocol_mode():
                 program = functools.partial(self._program, call, dealer=planner)
-                jax.eval_shape(program, _KEY, abstract)
+                jax.eval_shape(program, [_KEY] * len(call.protocol.endpoints), abstract)
             self._plans[call, shapes] = planner.plan()
         return self._plans[call, shapes]
 
@@ -332,38 +396,40 @@ class SecureFunction(Generic[P, R]):
         given.spend(self._plan(call, leaves), call.protocol)
         with compat.protocol_mode():
             dealt = given.seeds, given.corrections
-            if self._mesh is not None:
-                dealt = on_mesh.placed(self._mesh, call.protocol, *dealt)
-            return _raised(*self._run_online(call, given.plan, *dealt, leaves))
+            return outcome.raised(*self._run_online(call, given.plan, *dealt, leaves))
 
     def _resume(
         self, call: Call, plan: dealing.Plan, seeds: Any, corrections: Any, leaves: Any
     ) -> Any:
-        def run(network: Network, seeds: Any, corrections: Any, leaves: Any) -> Any:
+        def run(seeds: Any, corrections: Any, leaves: Any) -> Any:
+            network = Network(call.protocol.size)
             unpacked = call.protocol.unpack(network, seeds)
             dealt = dealing.Supplied(plan, corrections)
             ctx = Context(network, unpacked, dealt, kernels.optimize, call.protocol.state)
-            return self._evaluate(call, ctx, leaves)
+            return outcome.stacked(self._evaluate(call, ctx, leaves))
 
-        if self._mesh is None:
-            fast = kernels.optimize(functools.partial(run, Simulated(call.protocol.size)))
-            return fast(seeds, corrections, leaves)
-        results = jax.eval_shape(functools.partial(self._program, call), _KEY, leaves)
-        mapped = on_mesh.mapped(self._mesh, call.protocol.size, run, leaves, results)
-        return mapped(seeds, corrections, leaves)
+        return kernels.optimize(run)(seeds, corrections, leaves)
 
 
 _KEY = jax.ShapeDtypeStruct((8,), np.uint32)
 
 
 def _dealt(protocol: Protocol, plan: dealing.Plan, key: Array) -> Any:
-    network = Simulated(protocol.size, phase="offline")
+    network = Network(protocol.size, phase="offline")
 
     def run(key: Array) -> Any:
-        seeds = protocol.setup(network, key)
-        return network.pack(seeds), dealing.offline(network, seeds, plan)
+        seeds = protocol.setup(network, [key] * len(protocol.endpoints))
+        return tuple(map(jnp.stack, network.pack(seeds))), dealing.offline(network, seeds, plan)
 
     return kernels.optimize(run)(key)
+
+
+def _refuse_session(shares: Sequence[Any]) -> None:
+    if session_of(shares) is not None:
+        raise MaterialError(
+            "offline and online are for simulations, where one process has all keys. In a session "
+            "call the function itself: the dealer deals while the parties run"
+        )
 
 
 def _signature(f: Callable[..., Any]) -> inspect.Signature:
@@ -392,42 +458,3 @@ def _explained(name: str, error: Exception) -> str:
         "what depends on it outside. What is no secret and no array goes into static_argnums or "
         "static_argnames"
     )
-
-
-def _shares(out: Any) -> Any:
-    return jax.tree.map(lambda x: x.share() if is_words(x) else x, out, is_leaf=is_words)
-
-
-def _raised(out: Any, verdict: Verdict) -> Any:
-    """The results; EncodingError if a public operand did not fit, or a product overflowed."""
-    faults, overflows = verdict
-    for where, bad in faults.items():
-        if bool(bad):
-            raise EncodingError(
-                f"{where}: a public operand is NaN, infinite or beyond the encoding's limit. "
-                "Check or scale it before it meets a secret"
-            )
-    for where, bad in overflows.items():
-        if bool(bad):
-            raise EncodingError(
-                f"{where}: a number leaves the range here, and the result is wrong. Scale "
-                "the operands down, or lower precision_fractional; jsmpc.diagnose shows by how much"
-            )
-    return _shares(out)
-
-
-def _poisoned(out: Any, verdict: Verdict, leaves: list[Any]) -> Any:
-    """The results, poisoned if there is anything to be raised or a share is poisoned."""
-    checks = [*jax.tree.leaves(verdict), *(poison.is_poisoned(x) for x in leaves if is_words(x))]
-    bad = jnp.any(jnp.stack(checks))
-
-    def marked(x: Any) -> Any:
-        if is_words(x):
-            return Words(
-                tuple(poison.poisoned_where(bad, c) for c in x.components), x.protocol, x.dtype
-            ).share()
-        if jnp.issubdtype(x.dtype, jnp.floating):
-            return jnp.where(bad, jnp.asarray(np.nan, x.dtype), x)
-        return x
-
-    return jax.tree.map(marked, out, is_leaf=is_words)

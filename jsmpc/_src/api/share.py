@@ -28,7 +28,7 @@ class Share(Opaque):
     and nothing else.
 
     Attributes:
-      components: in simulation one array; on a mesh one for each component that a party holds.
+      components: one array, or several where a protocol's shares are of several.
       protocol: the protocol whose parties hold it.
       dtype: the dtype of the secret, as the user's function sees it.
 

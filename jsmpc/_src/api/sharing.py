@@ -7,16 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jsmpc._src.api import fresh, poison, serialization
+from jsmpc._src.api import disclosed, fresh, poison, serialization
+from jsmpc._src.api.held import is_held, session_of
 from jsmpc._src.api.share import Share, checked, is_share
 from jsmpc._src.errors import EncodingError, ProtocolError
 from jsmpc._src.functions import disclosure
 from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.jaxprs.reveal import reveal_public
-from jsmpc._src.network.network import AXIS
-from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.network.network import Network
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN
 from jsmpc._src.runtime import prf
@@ -25,14 +24,13 @@ from jsmpc._src.runtime.context import Context
 Array = jax.Array
 
 
-def share(key: Any, tree: Any, protocol: Protocol, mesh: Mesh | None = None) -> Any:
+def share(key: Any, tree: Any, protocol: Protocol) -> Any:
     """Split every array of a pytree into shares; the owner of the values does this.
 
     Args:
       key: from `jsmpc.random_key()` (or a `jax.random.key`, for tests); use it once.
       tree: a pytree of arrays or numbers: floating, integer or boolean.
       protocol: the protocol whose parties will compute on the shares.
-      mesh: a mesh with the axis `party`, to place each party's shares on its own device.
 
     Returns:
       the same pytree with a `Share` in the place of each array.
@@ -60,17 +58,11 @@ def share(key: Any, tree: Any, protocol: Protocol, mesh: Mesh | None = None) -> 
     arrays = []
     for path, leaf in leaves:
         name = f"the value at {jax.tree_util.keystr(path)}" if path else "the value"
-        arrays.append(fresh.without_tangent(_plain(leaf, protocol, name)))
+        arrays.append(fresh.without_tangent(plain(leaf, protocol, name)))
     with compat.protocol_mode():
         traced = tuple(map(tracing.is_traced, arrays))
         parts = _split(protocol, traced, prf.derive(key, "share"), arrays)
-    shares = []
-    for array, components in zip(arrays, parts, strict=True):
-        if mesh is not None:
-            with compat.protocol_mode():
-                sharding = NamedSharding(mesh, PartitionSpec(AXIS))
-                components = jax.device_put(protocol.placed(*components), sharding)
-        shares.append(Share(components, protocol, array.dtype))
+    shares = [Share(c, protocol, array.dtype) for array, c in zip(arrays, parts, strict=True)]
     return jax.tree.unflatten(treedef, shares)
 
 
@@ -82,7 +74,8 @@ def require_protocol(protocol: Any) -> None:
         raise ProtocolError(f"expected a protocol such as {hint}, not {found}")
 
 
-def _plain(leaf: Any, protocol: Protocol, name: str) -> Array:
+def plain(leaf: Any, protocol: Protocol, name: str) -> Array:
+    """A value that is to be shared as an array, checked; EncodingError."""
     if is_share(leaf):
         raise ProtocolError(f"{name} is shared already: {leaf!r}")
     if tracing.is_traced(leaf):
@@ -177,6 +170,10 @@ def reveal(tree: Any, to: str | int | None = None) -> Any:
       {'n': 3, 'x': Array([0., 1., 2.], dtype=float32)}
     """
     leaves, treedef = jax.tree.flatten(tree, is_leaf=is_share)
+    if held := [x for x in leaves if is_held(x)]:
+        session_of(x for x in leaves if is_share(x) or is_held(x))
+        values = iter(disclosed.revealed(held, to))
+        return jax.tree.unflatten(treedef, [next(values) if is_held(x) else x for x in leaves])
     shares = [checked(x) for x in leaves if is_share(x)]
     for x in shares:
         if to is not None:
@@ -190,7 +187,7 @@ def _reveal_leaf(x: Any, to: str | int | None) -> Any:
         return reveal_public(x, to)
     rank = None if to is None else x.protocol.rank(to)
     with compat.protocol_mode():
-        value = _opened(x.protocol, x.dtype, rank, x.protocol.collected(x.components))
+        value = _opened(x.protocol, x.dtype, rank, x.components)
         if tracing.is_traced(x.components[0]) and jnp.issubdtype(x.dtype, jnp.floating):
             value = jnp.where(poison.is_poisoned(x), jnp.asarray(np.nan, value.dtype), value)
         return value
@@ -199,7 +196,7 @@ def _reveal_leaf(x: Any, to: str | int | None) -> Any:
 def _open_program(
     protocol: Protocol, dtype: Any, rank: int | None, components: tuple[Array, ...]
 ) -> Array:
-    network = Simulated(protocol.size)
+    network = Network(protocol.size)
     ctx = Context(network, None, state=protocol.state)
     secret = protocol.unpack(network, components)
     if rank is None:

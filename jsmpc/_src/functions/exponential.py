@@ -60,7 +60,7 @@ def exponential(smpc: Protocol, ctx: Context, x: Shared, rate: float, scale: flo
 
     Relative error below 2^-20, or one unit in the last place.
 
-    Cost: 19 rounds, 267 bytes a party and element.
+    Cost: 15 rounds, 260 bytes a party and element.
     """
     ring = smpc.ring
     offset = math.log2(scale)
@@ -81,7 +81,7 @@ def decay(smpc: Protocol, ctx: Context, x: Shared, rate: float) -> tuple[Shared,
     As `exponential`, but as no result is above 1, the exponent has log2(k/2) bits and one end.
     Off by less than two units 2^-F.
 
-    Cost: 18 rounds, 223 bytes a party and element.
+    Cost: 15 rounds, 218 bytes a party and element.
     """
     ring, f = smpc.ring, fraction_bits(smpc.ring)
     half = ring.bits // 2
@@ -117,7 +117,7 @@ def logarithm(smpc: Protocol, ctx: Context, x: Shared, unit: float, scale: float
     With unit and scale/log2(e) the encoding's scale it is log(x) of numbers. Every x <= 0 counts
     as the smallest positive number. Off by less than two units in the last place.
 
-    Cost: 33 rounds, 432 bytes a party and element.
+    Cost: 31 rounds, 400 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     y = _binary_logarithm(smpc, ctx, normalize_positive(smpc, ctx, x))
@@ -146,7 +146,7 @@ def public_power(smpc: Protocol, ctx: Context, x: Shared, y: float, scale: int) 
     Every x < 0 counts as 0; 0^y is 0 for y > 0, and otherwise what the smallest positive number
     gives. Relative error below |y|·2^-F and 2^-22, or one unit in the last place.
 
-    Cost: 50 rounds, 684 bytes a party and element.
+    Cost: 44 rounds, 645 bytes a party and element.
     """
     base = normalize_positive(smpc, ctx, x)
     one, offset = 1 << fraction_bits(smpc.ring), math.log2(scale)
@@ -162,7 +162,7 @@ def power_of(smpc: Protocol, ctx: Context, x: Shared, y: Shared, scale: int) -> 
 
     |y| is clamped so that y·log2(x) fits: to 2^12 for 18 fractional bits in the 64-bit ring.
 
-    Cost: 50 rounds, 765 bytes a party and element.
+    Cost: 44 rounds, 728 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     end = public(smpc, ctx, smpc.ring.bound // (one * smpc.bits), y)
@@ -180,7 +180,7 @@ def cube_root(smpc: Protocol, ctx: Context, x: Shared, scale: int) -> Shared:
 
     Relative error below 2^-20, or one unit in the last place.
 
-    Cost: 50 rounds, 664 bytes a party and element.
+    Cost: 46 rounds, 628 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     number = normalize(smpc, ctx, x)

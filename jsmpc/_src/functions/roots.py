@@ -52,7 +52,7 @@ def square_root(
     √(m·2^n) = m · 1/√m · √2^(n mod 2) · 2^floor(n/2).
     Relative error below 2^-21, or one unit in the last place.
 
-    Cost: 41 rounds, 549 bytes a party and element.
+    Cost: 38 rounds, 523 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     number = normalize_positive(smpc, ctx, x)
@@ -71,7 +71,7 @@ def inverse_square_root(smpc: Protocol, ctx: Context, x: Shared, factor: float) 
     Relative error below 2^-21, or one unit in the last place. Every x <= 0 counts as the
     smallest positive number.
 
-    Cost: 39 rounds, 533 bytes a party and element.
+    Cost: 36 rounds, 507 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     number = normalize_positive(smpc, ctx, x)

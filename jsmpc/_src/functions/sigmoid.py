@@ -51,7 +51,7 @@ def logistic(
 
     Off by less than one unit in the last place.
 
-    Cost: 38 rounds, 363 bytes a party and element.
+    Cost: 32 rounds, 355 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     y = _logistic(smpc, ctx, x, rate).value
@@ -64,7 +64,7 @@ def logistic_gate(smpc: Protocol, ctx: Context, x: Shared, unit: float) -> Share
 
     Off by less than one unit in the last place and 2^-19.
 
-    Cost: 40 rounds, 391 bytes a party and element.
+    Cost: 34 rounds, 384 bytes a party and element.
     """
     sigmoid = _logistic(smpc, ctx, x, _LOG2_E / unit)
     product = smpc.mul_aa(ctx, x, sigmoid.value, 1 << fraction_bits(smpc.ring))
@@ -87,7 +87,7 @@ def normal_gate(
 
     Off by less than two units in the last place.
 
-    Cost: 21 rounds, 292 bytes a party and element.
+    Cost: 20 rounds, 270 bytes a party and element.
     """
     one, end = 1 << fraction_bits(smpc.ring), GATE_END * unit
     above, below = _beyond(smpc, ctx, x, end)
@@ -123,7 +123,7 @@ def error_function(smpc: Protocol, ctx: Context, x: Shared, unit: float, scale: 
 
     Off by less than two units in the last place.
 
-    Cost: 19 rounds, 279 bytes a party and element.
+    Cost: 17 rounds, 254 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
     above, below = _beyond(smpc, ctx, x, _ERF_END * unit)
@@ -146,7 +146,7 @@ def inverse_error_function(smpc: Protocol, ctx: Context, x: Shared, scale: float
     erfinv function, GPU Computing Gems 2011); (1 - x)·(1 + x) is exact before the logarithm.
     Off by 2^-16 and the rounding of x near the ends.
 
-    Cost: 49 rounds, 648 bytes a party and element.
+    Cost: 46 rounds, 592 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
     one, end = 1 << f, public(smpc, ctx, scale, x)

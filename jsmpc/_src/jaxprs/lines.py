@@ -40,6 +40,11 @@ def user_line(eqn: Any) -> str:
     return _line(eqn.source_info.traceback)
 
 
+def short(traceback: Any) -> str:
+    """A user's line, the same on every machine: the file without its folder."""
+    return _line(traceback).rpartition("/")[2]
+
+
 @functools.lru_cache(maxsize=1024)
 def _line(traceback: Any) -> str:
     for frame in source_info_util.user_frames(traceback):

@@ -1,99 +1,120 @@
 """What parties can do with each other: the verbs that protocols are written in.
 
-A protocol is straight-line code over *per-party values* (`jsmpc._src.network.values`), and runs on
-either network with bit-identical results: `Simulated`, all parties in one program, where a message
-is a rename, and `Mesh`, one party a device, where it is a collective.
+A protocol is straight-line code over *per-party values* (`jsmpc._src.network.values`), traced once
+for all parties together: every message is an equation with a source and a target. Run whole, the
+program simulates all parties on one machine, from which it hides nothing; projected on a party
+(`jsmpc._src.readings.projection`), it is what that party runs.
 """
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
+import jax
+
+from jsmpc._src.network.messages import held_p, message_p
 from jsmpc._src.network.values import Local, PerParty, Replica
 
-AXIS = "party"
-
-N = TypeVar("N", bound="Network")
+Array = jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class Network(abc.ABC):
+class Network:
     """A network of `parties`; messages are counted under its `phase`."""
 
     parties: int
     phase: str = "online"
 
-    def during(self: N, phase: str) -> N:
+    def during(self, phase: str) -> Network:
         """The same network in another phase: `setup`, `offline` or `online`."""
         return dataclasses.replace(self, phase=phase)
 
-    # Values that need no message.
-
-    @abc.abstractmethod
     def hosted(self, values: Sequence[Any]) -> Local:
         """From a sequence that has a value for every party, those of the hosted ones."""
+        return Local(values)
 
-    @abc.abstractmethod
     def by_rank(self, *values: Local | None) -> Local:
         """Party i takes its value from the i-th argument; none where that is None."""
+        return Local(None if v is None else v.values[i] for i, v in enumerate(values))
 
-    @abc.abstractmethod
     def only(self, rank: int, value: Any) -> Local:
         """A value that party `rank` alone holds."""
+        return Local(value if i == rank else None for i in range(self.parties))
 
-    @abc.abstractmethod
-    def at(self, rank: int, value: Local, otherwise: Local) -> Local:
-        """Party `rank` takes `value`, all others `otherwise`."""
-
-    # Messages.
-
-    @abc.abstractmethod
     def deliver(self, x: Local) -> Local:
         """The dealer's messages: to each party its value, to none where that is absent."""
+        return Local(
+            None if v is None else self._message(v, "dealer", i) for i, v in enumerate(x.values)
+        )
 
-    @abc.abstractmethod
+    def at(self, rank: int, value: Local, otherwise: Local) -> Local:
+        """Party `rank` takes `value`, all others `otherwise`."""
+        return self.by_rank(*(value if i == rank else otherwise for i in range(self.parties)))
+
     def send(self, x: Local, routes: Mapping[int, int]) -> Local:
         """One message for each route {sender: receiver}; absent at those who receive none."""
+        received: list[Any] = [None] * self.parties
+        for source, target in routes.items():
+            received[target] = self._message(x.values[source], source, target)
+        return Local(received)
 
-    @abc.abstractmethod
+    def _message(self, x: Any, source: int | str, target: int) -> Any:
+        return message_p.bind(x, source=source, target=target, phase=self.phase)
+
     def gather(self, x: Local) -> list[Local]:
         """Every party sends its value to all others: the i-th result is party i's value."""
+        return [
+            Local(
+                x.values[source]
+                if source == target
+                else self._message(x.values[source], source, target)
+                for target in range(self.parties)
+            )
+            for source in range(self.parties)
+        ]
 
-    @abc.abstractmethod
     def collect(self, x: Local, rank: int) -> list[Local]:
         """All other parties send their values to party `rank`; absent elsewhere."""
+        return [
+            self.only(
+                rank,
+                x.values[source]
+                if source == rank
+                else self._message(x.values[source], source, rank),
+            )
+            for source in range(self.parties)
+        ]
 
-    @abc.abstractmethod
     def replicate(self, x: Local) -> Replica:
         """Every party sends its value to the party before it."""
+        n = self.parties
+        return Replica(self._message(x.values[i], i, (i - 1) % n) for i in range(n))
 
-    # Replicas.
-
-    @abc.abstractmethod
     def own(self, x: Replica) -> Local:
         """Each party's own component."""
+        return Local(x.values)
 
-    @abc.abstractmethod
     def next(self, x: Replica) -> Local:
         """The component that each party holds beside its own."""
+        return Local((*x.values[1:], x.values[0]))
 
-    @abc.abstractmethod
     def pair(self, own: Local, next: Local) -> Replica:
         """Components that the parties hold already, as own and next."""
+        return Replica(
+            o if o is n else held_p.bind(o, n)
+            for o, n in zip(own.values, (next.values[-1], *next.values[:-1]), strict=True)
+        )
 
-    # Between per-party values and arrays with the party on the leading axis.
+    def pack(self, x: PerParty) -> tuple[Sequence[Array], ...]:
+        """The parties' arrays, apart: of each array that a share is of, a row for each party."""
+        return (x.values,)
 
-    @abc.abstractmethod
-    def pack(self, x: PerParty) -> tuple[Any, ...]:
-        """Stacked arrays: in simulation one, on a mesh one for each component a party holds."""
+    def unpack_local(self, packed: tuple[Any, ...]) -> Local:
+        """The inverse of `pack` for a `Local`, of rows apart or in one array."""
+        return Local(packed[0][i] for i in range(self.parties))
 
-    @abc.abstractmethod
-    def unpack_local(self, stacked: tuple[Any, ...]) -> Local:
-        """The inverse of `pack` for a `Local`."""
-
-    @abc.abstractmethod
-    def unpack_replica(self, stacked: tuple[Any, ...]) -> Replica:
-        """The inverse of `pack` for a `Replica`."""
+    def unpack_replica(self, packed: tuple[Any, ...]) -> Replica:
+        """The inverse of `pack` for a `Replica`, of rows apart or in one array."""
+        return Replica(packed[0][i] for i in range(self.parties))

@@ -17,7 +17,7 @@ V = TypeVar("V", bound="PerParty")
 
 
 class PerParty:
-    """Arrays of one shape, one for each place that this program hosts; acts elementwise."""
+    """Arrays of one shape, one for each place; acts elementwise."""
 
     def __init__(self, values: Iterable[Any]):
         self.values = tuple(values)
@@ -85,7 +85,7 @@ class PerParty:
 
 @jax.tree_util.register_pytree_node_class
 class Local(PerParty):
-    """A value that each party holds by itself: one array a hosted party."""
+    """A value that each party holds by itself: one array a party."""
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
         return self.values, None
@@ -99,8 +99,7 @@ class Local(PerParty):
 class Replica(PerParty):
     """Components 0, 1, … of which party i holds the i-th, its own, and the next.
 
-    The simulation keeps each component once, although two parties hold it; on the mesh a device
-    keeps its own and the next.
+    A program keeps each component once, although two parties hold it.
     """
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], None]:

@@ -98,13 +98,14 @@ class Additive(Protocol[Local]):
     def corruptions(self) -> int:
         return self.size - 1
 
-    def unpack(self, network: Network, stacked: tuple[Array, ...]) -> Local:
-        return network.unpack_local(stacked)
+    def unpack(self, network: Network, packed: tuple[Any, ...]) -> Local:
+        return network.unpack_local(packed)
 
-    def setup(self, network: Network, key: Array) -> Local:
-        """One seed for each party, in common with the dealer."""
-        root = prf.derive(key, "dealer")
-        return network.hosted([prf.iterate(root, 0, i) for i in range(self.size)])
+    def setup(self, network: Network, keys: Sequence[Array]) -> Local:
+        """The dealer draws a seed for each party, and sends it. 32 bytes a party."""
+        root = prf.derive(keys[-1], "dealer")
+        seeds = network.hosted([prf.iterate(root, 0, i) for i in range(self.size)])
+        return network.during("setup").deliver(seeds)
 
     def constant(self, ctx: Context, words: Any) -> Local:
         zero = jnp.zeros_like(words)

@@ -159,32 +159,32 @@ class Protocol(Generic[V]):
         ]
         return [group.subtract(words, group.sum(masks)) if masks else words, *masks]
 
-    def setup(self, network: Network, key: Array) -> Any:
-        """The seeds of a run, expanded from one key (in simulation) or the parties' own."""
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The names of all who take part in a run: the parties and, last, the dealer."""
+        return self.parties if self.dealer is None else (*self.parties, self.dealer)
+
+    def setup(self, network: Network, keys: Sequence[Array]) -> Any:
+        """The seeds of a run, each from the key of the endpoint that draws it.
+
+        Args:
+          keys: uint32[8] for each of `endpoints`; in a simulation they may be the same.
+        """
         raise NotImplementedError
 
-    # Between per-party values and arrays with the party on the leading axis.
+    # Between per-party values and arrays.
 
-    def pack(self, network: Network, x: V) -> tuple[Array, ...]:
-        """Stacked arrays: in simulation `arrays`, on a mesh each component that a party holds."""
+    def pack(self, network: Network, x: V) -> tuple[Sequence[Array], ...]:
+        """Of each of the `arrays` that a share is of, a row for each party."""
         return network.pack(x)
 
-    def unpack(self, network: Network, stacked: tuple[Array, ...]) -> V:
-        """The inverse of `pack`, for shares and for seeds."""
+    def unpack(self, network: Network, packed: tuple[Any, ...]) -> V:
+        """The inverse of `pack`, for shares and for seeds, of rows apart or in one array."""
         raise NotImplementedError
 
     def holds(self, rank: int) -> tuple[int, ...]:
-        """The rows of stacked arrays, of shares and of seeds, that a party holds."""
+        """The rows, of shares and of seeds, that a party holds."""
         return (rank,)
-
-    def placed(self, *stacked: Array) -> tuple[Array, ...]:
-        """The components that each party holds on a mesh, from stacked arrays."""
-        columns = zip(*map(self.holds, range(self.size)), strict=True)
-        return tuple(x[np.asarray(rows)] for rows in columns for x in stacked)
-
-    def collected(self, components: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The inverse of `placed`; what is stacked already is left as it is."""
-        return components[: self.arrays]
 
     # Linear operations need no message: shares add, and scale by public words, by `+` and `*`.
 

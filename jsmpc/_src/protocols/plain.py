@@ -49,11 +49,11 @@ class InsecurePlain(Protocol[Local]):
     def corruptions(self) -> int:
         return 0
 
-    def unpack(self, network: Network, stacked: tuple[Array, ...]) -> Local:
-        return network.unpack_local(stacked)
+    def unpack(self, network: Network, packed: tuple[Any, ...]) -> Local:
+        return network.unpack_local(packed)
 
-    def setup(self, network: Network, key: Array) -> Local:
-        return network.hosted([key])
+    def setup(self, network: Network, keys: Sequence[Array]) -> Local:
+        return network.hosted(keys)
 
     def constant(self, ctx: Context, words: Any) -> Local:
         return ctx.network.hosted([words])

@@ -65,13 +65,13 @@ class Replicated3(Protocol[Replica]):
     def corruptions(self) -> int:
         return 1
 
-    def setup(self, network: Network, key: Array) -> Replica:
+    def setup(self, network: Network, keys: Sequence[Array]) -> Replica:
         """Party i draws a seed k_i and sends it to party i - 1. 1 round, 32 bytes a party."""
-        own = network.hosted([prf.derive(prf.iterate(key, 0, i), "own") for i in range(3)])
+        own = network.hosted([prf.derive(prf.iterate(keys[i], 0, i), "own") for i in range(3)])
         return network.during("setup").replicate(own)
 
-    def unpack(self, network: Network, stacked: tuple[Array, ...]) -> Replica:
-        return network.unpack_replica(stacked)
+    def unpack(self, network: Network, packed: tuple[Any, ...]) -> Replica:
+        return network.unpack_replica(packed)
 
     def holds(self, rank: int) -> tuple[int, ...]:
         return rank, (rank + 1) % 3

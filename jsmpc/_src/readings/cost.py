@@ -1,17 +1,14 @@
-"""What a secure computation costs, counted from the messages in its program."""
+"""What a secure computation costs, counted from the messages that its endpoints exchange."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
-from jsmpc._src.jaxprs import compat, lines, walk
-from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While, structure
-from jsmpc._src.network.messages import message_p
-
-DEALER = "dealer"
+from jsmpc._src.jaxprs.structure import Scan, While
+from jsmpc._src.readings.projection import schedule
+from jsmpc._src.readings.projection.choreography import Block, Control, Message
+from jsmpc._src.readings.projection.projection import Projection, messages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,9 +16,10 @@ class Cost:
     """Messages of one run.
 
     Attributes:
-      rounds: online messages that wait for one another, the longest chain.
+      rounds: online exchanges, one after another; what goes together in one is one round.
       bytes_sent: online bytes that each party sends.
       dealer_bytes: what the dealer sends beforehand.
+      setup_bytes: the seeds that each endpoint, the dealer last, sends once a run.
       by_line: online bytes of all parties together, by the user's source line.
       lower_bound: whether a loop of unknown length was counted once.
 
@@ -38,6 +36,7 @@ class Cost:
     bytes_sent: tuple[int, ...]
     dealer_bytes: int
     by_line: dict[str, int]
+    setup_bytes: tuple[int, ...] = ()
     parties: tuple[str, ...] = ()
     lower_bound: bool = False
 
@@ -56,60 +55,49 @@ class Cost:
 
 
 class _Counter:
-    """Counts messages while it finds after how many rounds each value is known."""
+    """Counts the messages of a choreography that somebody needs."""
 
     def __init__(self) -> None:
-        self.sent: collections.Counter[Any] = collections.Counter()
+        self.sent: collections.Counter[int] = collections.Counter()
+        self.setup: collections.Counter[int] = collections.Counter()
         self.dealt = 0
         self.lines: collections.Counter[str] = collections.Counter()
         self.lower_bound = False
 
-    def depths(self, jaxpr: Any, starts: Sequence[int], times: int) -> list[int]:
-        """The round after which each output is known, given those of the inputs."""
+    def rounds(self, block: Block, times: int) -> int:
+        """The online exchanges of a block, one after another, while its messages are counted."""
+        slots = {m.slot for m in messages(block) if self._message(m, times)}
+        inner = [self._control(s, times) for s in block.steps if isinstance(s, Control) and s.at]
+        return len(slots) + sum(inner)
 
-        def apply(eqn: Any, operands: list[int]) -> list[int]:
-            return self._equation(eqn, operands, times)
-
-        return walk.evaluate(jaxpr, starts, apply, lift=lambda _: 0)
-
-    def _equation(self, eqn: Any, operands: list[int], times: int) -> list[int]:
-        latest, count = max(operands, default=0), len(eqn.outvars)
-        match structure(eqn):
-            case Call(body):
-                return self.depths(body, operands, times)
-            case Scan() as loop:
-                rounds = self._alone(loop.body, times * loop.length)
-                return [latest + rounds * loop.length] * count
-            case While() as loop:
-                self.lower_bound = True
-                rounds = max(self._alone(f, times) for f in (loop.condition, loop.body))
-                return [latest + rounds] * count
-            case Branches(branches):
-                return [latest + max(self._alone(b, times) for b in branches)] * count
-        return [latest + (eqn.primitive is message_p and self._message(eqn, times))] * count
-
-    def _alone(self, jaxpr: Any, times: int) -> int:
-        """The rounds of a sub-program that begins when all its inputs are known."""
-        inputs = compat.open_jaxpr(jaxpr)[0].invars
-        return max(self.depths(jaxpr, [0] * len(inputs), times), default=0)
-
-    def _message(self, eqn: Any, times: int) -> int:
-        """Counts a message; returns how many rounds it takes."""
-        aval, source, phase = eqn.invars[0].aval, eqn.params["source"], eqn.params["phase"]
-        size = aval.size * aval.dtype.itemsize * times
-        if source == DEALER:
+    def _message(self, message: Message, times: int) -> bool:
+        """Counts a message; returns whether it is of the online phase."""
+        size = message.size * times
+        if message.phase == schedule.SETUP:
+            self.setup[message.source] += size
+        elif message.phase == schedule.OFFLINE:
             self.dealt += size
-        elif phase == "online":
-            self.sent[source] += size
-            self.lines[lines.user_line(eqn)] += size
-            return 1
-        return 0
+        else:
+            self.sent[message.source] += size
+            self.lines[message.line] += size
+        return message.phase == schedule.ONLINE
+
+    def _control(self, step: Control, times: int) -> int:
+        match step.form:
+            case Scan() as loop:
+                (body,) = step.blocks
+                return self.rounds(body, times * loop.length) * loop.length
+            case While():
+                self.lower_bound = True
+                return sum(self.rounds(block, times) for block in step.blocks)
+        return max(self.rounds(block, times) for block in step.blocks)
 
 
-def measure(jaxpr: Any, parties: tuple[str, ...]) -> Cost:
-    """The cost of a simulated program, from its jaxpr."""
+def measure(projection: Projection, parties: tuple[str, ...]) -> Cost:
+    """The cost of a program, from what its endpoints really send."""
     counter = _Counter()
-    inputs = compat.open_jaxpr(jaxpr)[0].invars
-    rounds = max(counter.depths(jaxpr, [0] * len(inputs), 1), default=0)
+    rounds = counter.rounds(projection.block, 1)
     sent = tuple(counter.sent[i] for i in range(len(parties)))
-    return Cost(rounds, sent, counter.dealt, dict(counter.lines), parties, counter.lower_bound)
+    setup = tuple(counter.setup[i] for i in range(len(projection.names)))
+    by_line = dict(counter.lines)
+    return Cost(rounds, sent, counter.dealt, by_line, setup, parties, counter.lower_bound)

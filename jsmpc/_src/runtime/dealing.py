@@ -16,7 +16,6 @@ from jax import lax
 
 from jsmpc._src.errors import MaterialError
 from jsmpc._src.network.network import Network
-from jsmpc._src.network.simulated import Simulated
 from jsmpc._src.network.values import Local
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.correlations import Correlation
@@ -153,7 +152,7 @@ class Supplied(Dealer):
         return Planner().unbounded()
 
 
-def offline(network: Simulated, seeds: Local, plan: Plan) -> Any:
+def offline(network: Network, seeds: Local, plan: Plan) -> Any:
     """The dealer's whole work for a plan: what it sends for each entry.
 
     What it sends for a loop is stacked along a leading axis, an iteration a row.
@@ -174,16 +173,3 @@ def offline(network: Simulated, seeds: Local, plan: Plan) -> Any:
             inner = seeds.map(lambda seed: prf.iterate(seed, entry.number, 0))
             result.append(offline(network, inner, entry.body))
     return tuple(result)
-
-
-def by_party(sent: Any) -> Any:
-    """What the dealer sent, for a mesh: stacked with a row for every party, zeros where it is none.
-
-    Each value becomes a `Local` of one array, of whose rows each device takes its own.
-    """
-
-    def stacked(x: Local) -> Local:
-        blank = jnp.zeros_like(x.example)
-        return Local([jnp.stack([blank if v is None else v for v in x.values])])
-
-    return jax.tree.map(stacked, sent, is_leaf=lambda x: isinstance(x, Local))

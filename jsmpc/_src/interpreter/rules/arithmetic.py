@@ -157,14 +157,17 @@ def _running_factor(
 
 
 @rule(lax.mul_p, cost="product", error=ROUNDED, modular=Modular(ranges.product))
-def _mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
+def _mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Any:
     return mul(ev, *(as_number(ev, v, ev.dtype) for v in (x, y)))
 
 
-def mul(ev: Evaluator, x: Any, y: Any) -> Secret:
+def mul(ev: Evaluator, x: Any, y: Any) -> Any:
+    """x·y; where a factor is known to be zero, the result is public."""
     x, y = aligned(x, y)
     if not is_secret(x):
         x, y = y, x
+    if is_known(y) and not np.any(y):
+        return np.zeros(np.shape(y), x.dtype)
     if x is y:
         return square(ev, x)
     if is_secret(y):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import primitives as P  # noqa: N812
 
@@ -42,6 +43,8 @@ def _settled(ev: Evaluator, x: Any, secret: bool) -> Any:
 @rule(P.scan_p, cost="program", error=INNER, modular=Modular())
 def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     loop = Scan.of(ev.eqn)
+    if 0 < loop.length <= loop.unroll:
+        return _unrolled(ev, loop, operands)
     carry_secret = carries(loop, [is_secret(x) for x in operands])[0]
     constants, init, xs = loop.split(operands)
 
@@ -57,6 +60,20 @@ def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     )
     ev.findings.absorb(found)
     return [*carry, *ys]
+
+
+def _unrolled(ev: Evaluator, loop: Scan, operands: Sequence[Any]) -> list[Any]:
+    """A loop that JAX unrolls as a whole: what is known before it stays known in it."""
+    constants, carry, xs = loop.split([np.asarray(x) if is_known(x) else x for x in operands])
+    rows: list[Any] = [None] * loop.length
+    for i in loop.steps:
+        out = ev.evaluate(loop.body, [*constants, *carry, *(_row(x, i) for x in xs)])
+        carry, rows[i] = out[: loop.carried], out[loop.carried :]
+    return [*carry, *(ev.call(lambda *ys: jnp.stack(ys), *ys)[0] for ys in zip(*rows, strict=True))]
+
+
+def _row(x: Any, i: int) -> Any:
+    return x.map(lambda w: w[i]) if is_secret(x) else x[i]
 
 
 @rule(P.while_p, cost="program", error=INNER, modular=Modular())

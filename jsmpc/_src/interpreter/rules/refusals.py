@@ -148,8 +148,8 @@ refuse(
         "unreduced_psum",
         "unreduced_reduce_scatter",
     ),
-    reason="collectives over devices are not supported on secrets: the mesh's axis is the "
-    "parties'. Use jax.vmap and sums over array axes",
+    reason="collectives over devices are not supported on secrets. Use jax.vmap and sums over "
+    "array axes",
 )
 
 refuse(

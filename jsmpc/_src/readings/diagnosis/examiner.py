@@ -20,7 +20,7 @@ from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.jaxprs.secrecy import carries, secrecy
 from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While, structure
-from jsmpc._src.network.simulated import Simulated
+from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.protocols.plain import InsecurePlain
@@ -44,8 +44,8 @@ _LOST_SHARE = 0.25  # an equation underflows if it loses at least this share of 
 
 
 def context(smpc: Protocol) -> Context:
-    network = Simulated(1)
-    return Context(network, smpc.setup(network, jnp.zeros(8, jnp.uint32)))
+    network = Network(1)
+    return Context(network, smpc.setup(network, [jnp.zeros(8, jnp.uint32)]))
 
 
 @dataclasses.dataclass(frozen=True)

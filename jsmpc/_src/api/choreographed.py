@@ -1,0 +1,76 @@
+"""Programs of all parties, run by one of them: from its own values to its own results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+
+from jsmpc._src.api.held import Elsewhere, Held
+from jsmpc._src.api.session import Disclosure, Session
+from jsmpc._src.api.words import is_words
+from jsmpc._src.jaxprs import compat, lines, structure
+from jsmpc._src.jaxprs.reveal import reveal_p
+from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.readings.projection.projection import Port, Projection, project
+
+
+def projected(
+    protocol: Protocol,
+    program: Callable[..., Any],
+    arguments: Sequence[Any],
+    inputs: Sequence[Port],
+    outputs: Callable[[Any], list[Port]],
+) -> tuple[Projection, Any]:
+    """A program of all endpoints with who takes which part of it; the form of its results.
+
+    Args:
+      program: of the simulated network, not fused, of arguments whose leaves are arrays.
+      arguments: their types.
+      inputs: who gives each of the leaves; outputs: from the results to who gets their leaves.
+    """
+    with compat.protocol_mode():
+        jaxpr, results = jax.make_jaxpr(program, return_shape=True)(*arguments)
+        dealer = protocol.dealer is not None
+        found = project(jaxpr, inputs, outputs(results), protocol.endpoints, dealer)
+    return found, results
+
+
+def given(leaves: Sequence[Any], held: Iterator[Held]) -> list[Any]:
+    """What an endpoint gives of the leaves of a call: its rows of shares, and what is public."""
+    arrays: list[Any] = []
+    for x in leaves:
+        if is_words(x):
+            arrays += [row for rows in next(held).rows for row in rows]
+        else:
+            arrays.append(x)
+    return arrays
+
+
+def gotten(session: Session, results: Any, arrays: Sequence[Any]) -> Any:
+    """The results as an endpoint has them: `Held` for shares, markers for what it does not know."""
+    remaining = iter(arrays)
+    rows = session.rows()
+
+    def own(x: Any) -> Any:
+        if is_words(x):
+            mine = tuple(tuple(next(remaining) for _ in rows) for _ in x.components)
+            return Held(session, x.shape, x.dtype, mine)
+        if session.is_party:
+            return next(remaining)
+        return Elsewhere(x.shape, x.dtype, "the parties")
+
+    return jax.tree.map(own, results, is_leaf=is_words)
+
+
+def disclosures(jaxpr: Any) -> tuple[Disclosure, ...]:
+    """What a user's function reveals: to everyone, at which line, and how much a time."""
+    found: list[Disclosure] = []
+    for eqn in compat.open_jaxpr(jaxpr)[0].eqns:
+        if eqn.primitive is reveal_p:
+            size = math.prod(eqn.invars[0].aval.shape)
+            found.append(Disclosure("everyone", size, lines.short(eqn.source_info.traceback)))
+        found += [d for body in structure.bodies(eqn) for d in disclosures(body)]
+    return tuple(found)

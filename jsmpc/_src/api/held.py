@@ -1,0 +1,91 @@
+"""A secret as one party of a deployment holds it, and what is known elsewhere alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jsmpc._src.api.opaque import Opaque
+from jsmpc._src.api.session import Session
+from jsmpc._src.api.words import Words
+from jsmpc._src.errors import ProtocolError
+from jsmpc._src.protocols.base import Protocol
+
+
+class Held(Opaque):
+    """One party's rows of a shared secret, or none at all at a dealer.
+
+    It belongs to the session in which it was made, and is used like a `Share` there.
+
+    Attributes:
+      shape, dtype: of the secret.
+      rows: for each array that a share is of, the rows that this party holds.
+    """
+
+    def __init__(
+        self, session: Session, shape: tuple[int, ...], dtype: Any, rows: tuple[Any, ...]
+    ) -> None:
+        self.session, self.shape, self.dtype = session, tuple(shape), np.dtype(dtype)
+        self.rows = rows
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.session.protocol
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def words(self) -> Words:
+        """The types of all parties' rows, for tracing."""
+        boolean = self.dtype == bool
+        word = np.dtype(np.uint8) if boolean else self.protocol.ring.dtype
+        stacked = jax.ShapeDtypeStruct((self.protocol.size, *self.shape), word)
+        return Words((stacked,) * self.protocol.arrays, self.protocol, self.dtype)
+
+    def __repr__(self) -> str:
+        what = f"{self.dtype}{list(self.shape)}"
+        return f"Held({what}, {type(self.protocol).__name__}, by {self.session.name})"
+
+    def __reduce__(self) -> Any:
+        raise ProtocolError(
+            "one party's rows of a share belong to the session of this process. Store them with "
+            "jsmpc.save, and load them in another session with jsmpc.load"
+        )
+
+
+class Elsewhere(Opaque):
+    """What is known to others and not to this endpoint: a marker that says so."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, known_to: str) -> None:
+        self.shape, self.dtype, self.known_to = tuple(shape), np.dtype(dtype), known_to
+
+    def __repr__(self) -> str:
+        return f"Elsewhere({self.dtype}{list(self.shape)}, known to {self.known_to})"
+
+    def _refuse(self, what: str) -> Any:
+        raise ProtocolError(
+            f"{self!r} cannot be used as {what} here: this endpoint does not know it. Reveal it "
+            "to this one too, or use it only where it is known"
+        )
+
+
+def session_of(values: Any) -> Session | None:
+    """The session of the party's shares among some values, if there are any."""
+    sessions = {getattr(x, "session", None) for x in values}
+    if len(sessions) > 1:
+        raise ProtocolError(
+            "shares of two sessions, or of a session and a simulation, cannot be computed on "
+            "together"
+        )
+    return next(iter(sessions), None)
+
+
+def is_held(x: Any) -> bool:
+    return isinstance(x, Held)

@@ -1,0 +1,58 @@
+"""From what a program returns to what its caller gets: shares, arrays, or an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsmpc._src.api import poison
+from jsmpc._src.api.words import Words, is_words
+from jsmpc._src.errors import EncodingError
+from jsmpc._src.interpreter.findings import Verdict
+
+
+def stacked(out: Any) -> Any:
+    """Results with the parties' rows in one array."""
+    return jax.tree.map(lambda x: x.stacked() if is_words(x) else x, out, is_leaf=is_words)
+
+
+def _shares(out: Any) -> Any:
+    return jax.tree.map(lambda x: x.share() if is_words(x) else x, out, is_leaf=is_words)
+
+
+def raised(out: Any, verdict: Verdict) -> Any:
+    """The results; EncodingError if a public operand did not fit, or a product overflowed."""
+    faults, overflows = verdict
+    for where, bad in faults.items():
+        if bool(bad):
+            raise EncodingError(
+                f"{where}: a public operand is NaN, infinite or beyond the encoding's limit. "
+                "Check or scale it before it meets a secret"
+            )
+    for where, bad in overflows.items():
+        if bool(bad):
+            raise EncodingError(
+                f"{where}: a number leaves the range here, and the result is wrong. Scale "
+                "the operands down, or lower precision_fractional; jsmpc.diagnose shows by how much"
+            )
+    return _shares(out)
+
+
+def poisoned(out: Any, verdict: Verdict, leaves: list[Any]) -> Any:
+    """The results, poisoned if there is anything to be raised or a share is poisoned."""
+    checks = [*jax.tree.leaves(verdict), *(poison.is_poisoned(x) for x in leaves if is_words(x))]
+    bad = jnp.any(jnp.stack(checks))
+
+    def marked(x: Any) -> Any:
+        if is_words(x):
+            return Words(
+                tuple(poison.poisoned_where(bad, c) for c in x.components), x.protocol, x.dtype
+            ).share()
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            return jnp.where(bad, jnp.asarray(np.nan, x.dtype), x)
+        return x
+
+    return jax.tree.map(marked, out, is_leaf=is_words)

@@ -1,0 +1,51 @@
+"""Who gives the inputs of a secure program, and who gets its outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from jsmpc._src.api.words import Words, is_words
+from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.readings.projection.projection import Port
+
+
+def of_keys(protocol: Protocol) -> list[Port]:
+    """Each endpoint gives its own key."""
+    return [Port(frozenset({i}), early=True) for i in range(len(protocol.endpoints))]
+
+
+def of_inputs(protocol: Protocol, tree: Any) -> list[Port]:
+    """Of a share each party gives the rows that it holds; what is public, everyone has."""
+    return _of(protocol, tree, frozenset(range(len(protocol.endpoints))))
+
+
+def of_outputs(protocol: Protocol, tree: Any) -> list[Port]:
+    """Of a share each party gets the rows that it holds; what is public, all parties get."""
+    return _of(protocol, tree, frozenset(range(protocol.size)))
+
+
+def _of(protocol: Protocol, tree: Any, public: frozenset[int]) -> list[Port]:
+    ports: list[Port] = []
+    for x in jax.tree.leaves(tree, is_leaf=is_words):
+        if is_words(x):
+            ports += [
+                Port(holders(protocol, row)) for rows in x.components for row in range(len(rows))
+            ]
+        else:
+            ports.append(Port(public))
+    return ports
+
+
+def holders(protocol: Protocol, row: int) -> frozenset[int]:
+    """The parties that hold a row of shares."""
+    return frozenset(i for i in range(protocol.size) if row in protocol.holds(i))
+
+
+def apart(x: Any) -> Any:
+    """A leaf of a call with a share's rows as arrays of their own, by shape."""
+    if not is_words(x):
+        return x
+    rows = [[jax.ShapeDtypeStruct(c.shape[1:], c.dtype)] * c.shape[0] for c in x.components]
+    return Words(tuple(map(tuple, rows)), x.protocol, x.dtype)

@@ -1,0 +1,111 @@
+"""A run of several processes, as each of them sees it: what it has in common with the others."""
+
+from __future__ import annotations
+
+import abc
+import contextvars
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.readings.projection.projection import Projection
+
+
+@dataclasses.dataclass(frozen=True)
+class Disclosure:
+    """What becomes known to whom: how many elements, and where the program says so."""
+
+    to: str
+    elements: int
+    line: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Purpose:
+    """What a program is for, in the words that its endpoints agree on before it runs.
+
+    Attributes:
+      what: the function, or what is done.
+      disclosures: all that anybody learns by it.
+      inputs: the labels of the owner's inputs that it takes from outside.
+    """
+
+    what: str
+    disclosures: tuple[Disclosure, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+
+class Session(abc.ABC):
+    """One endpoint of a run that it has in common with others, in processes of their own.
+
+    Attributes:
+      protocol: the one that all endpoints run.
+      endpoint: the number of this one: a party's rank, or that of the dealer behind them.
+    """
+
+    protocol: Protocol
+    endpoint: int
+
+    @property
+    def name(self) -> str:
+        return self.protocol.endpoints[self.endpoint]
+
+    @property
+    def is_party(self) -> bool:
+        """Whether it is a party, and no dealer."""
+        return self.endpoint < self.protocol.size
+
+    def rows(self) -> tuple[int, ...]:
+        """The rows of shares that this endpoint holds, in order."""
+        return tuple(sorted(self.protocol.holds(self.endpoint))) if self.is_party else ()
+
+    @abc.abstractmethod
+    def sharing(self) -> str:
+        """A number for shares that are stored now: the same at all parties, and no other's."""
+
+    @abc.abstractmethod
+    def agreed(self, what: str, value: Any) -> Any:
+        """A value of JSON that all endpoints have in common, from those who have it.
+
+        Args:
+          what: the value's name, for errors.
+          value: this endpoint's; None where it has none.
+
+        Raises:
+          ProtocolError: if two of them have different ones.
+        """
+
+    @abc.abstractmethod
+    def run(
+        self, projection: Projection, given: Sequence[jax.Array], purpose: Purpose
+    ) -> list[jax.Array]:
+        """This endpoint's part of a program, which all endpoints run at the same time.
+
+        Args:
+          projection: the program.
+          given: what this endpoint gives, in the order of the program's inputs.
+          purpose: what the program is for.
+
+        Returns:
+          what this endpoint gets, in the order of the program's outputs.
+        """
+
+
+_current: contextvars.ContextVar[Session | None] = contextvars.ContextVar("session", default=None)
+
+
+def current() -> Session | None:
+    """The session that this program was started in; None in a simulation."""
+    return _current.get()
+
+
+def activate(session: Any) -> contextvars.Token[Any]:
+    """Makes a session that of this program; what it returns goes to `deactivate`."""
+    return _current.set(session)
+
+
+def deactivate(token: contextvars.Token[Any]) -> None:
+    _current.reset(token)

@@ -1,0 +1,233 @@
+"""The log of a party: which programs ran and what they revealed, a line each, chained by hashes.
+
+A line is a JSON object with `time`, `event`, `fields` and `chain`, the SHA-256 of the previous
+line's chain and this line without its own. So no line can be changed, inserted or taken out
+unnoticed, but for lines at the end: that they are gone only who kept a later chain can tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jsmpc._src.deployment.errors import LogError
+
+PATIENCE = 5.0  # seconds to wait for others who have the log open
+START = "0" * 64  # what comes before the first chain
+_KEYS = {"time", "event", "fields", "chain"}
+
+
+class Entry(NamedTuple):
+    """A line of the log."""
+
+    time: str
+    event: str
+    fields: dict[str, Any]
+    chain: str
+
+
+class Head(NamedTuple):
+    """Where a log ends: how many entries it has, and the chain of the last one."""
+
+    entries: int
+    chain: str
+
+
+def append(path: str | os.PathLike[str], event: str, /, **fields: Any) -> Head:
+    """Append a line to a log, which is made if it is not there; where it ends then.
+
+    Args:
+      path: the log's file.
+      event: what happened.
+      fields: numbers, strings, None, and lists, tuples and dictionaries of strings and integers.
+
+    Raises:
+      TypeError: for any other value, an array or bytes: a log holds no data.
+      LogError: if the log is broken, or cannot be written.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> folder = tempfile.TemporaryDirectory()
+      >>> file = pathlib.Path(folder.name, "runs.log")
+      >>> append(file, "run", program="ab12").entries
+      1
+      >>> append(file, "reveal", to="everyone", what="score", shape=(3, 4)).entries
+      2
+      >>> verify(file).entries
+      2
+    """
+    with opened(path) as log:
+        return log.append(event, **fields)
+
+
+def verify(path: str | os.PathLike[str], head: str | None = None) -> Head:
+    """Check all lines of a log; where it ends.
+
+    Args:
+      path: the log's file.
+      head: a chain that the log is known to have had, to notice that its end was cut off.
+
+    Raises:
+      LogError: naming the first line that is not what was written, or if `head` is missing.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise LogError(f"{file}: there is no such log. Name the file that the party writes")
+    with opened(file, write=False) as log:
+        if head is not None and head not in {START, *(entry.chain for entry in log.entries)}:
+            raise LogError(
+                f"{file}: none of the {len(log.entries)} lines has the chain {head}: the end was "
+                "cut off or the log is another one. Restore it from a copy"
+            )
+        return log.head
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str], *, write: bool = True) -> Iterator[Log]:
+    """A log, verified, that nobody else writes to until it is closed.
+
+    Raises:
+      LogError: if it is broken, writable by others than its owner, or cannot be opened; and if
+        another run keeps it for longer than a few seconds.
+    """
+    file = Path(path)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT if write else os.O_RDONLY
+    try:
+        descriptor = os.open(file, flags | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LogError(
+            f"{file} cannot be opened: {error.strerror}. Name a file in a folder that exists and "
+            "that you may write into"
+        ) from None
+    try:
+        _lock(file, descriptor, fcntl.LOCK_EX if write else fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_mode & 0o022:
+            raise LogError(
+                f"{file}: others than its owner can change the log. Run `chmod 600 {file}` and "
+                "`jsmpc log verify` on it"
+            )
+        yield Log(file, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(file: Path, descriptor: int, kind: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise LogError(
+                    f"{file} is kept open by another run of this party. Wait until it has ended, "
+                    "or name another log"
+                ) from None
+        time.sleep(0.01)
+
+
+class Log:
+    """An open log, made by `opened`."""
+
+    def __init__(self, file: Path, descriptor: int) -> None:
+        self._file, self._descriptor = file, descriptor
+        with open(os.dup(descriptor), "rb") as stream:
+            stream.seek(0)
+            self.entries = list(_verified(file, stream.read()))
+
+    @property
+    def head(self) -> Head:
+        return Head(len(self.entries), self.entries[-1].chain if self.entries else START)
+
+    def append(self, event: str, /, **fields: Any) -> Head:
+        """As the function `append`, in one go with what was read from `entries`."""
+        if type(event) is not str:
+            raise TypeError(f"a log's event must be a string, not {type(event).__name__}")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        plain = {name: _plain(name, value) for name, value in fields.items()}
+        line = {"time": now, "event": event, "fields": plain}
+        chain = _chain(self.head.chain, line)
+        self._write(f"{_canonical({**line, 'chain': chain})}\n".encode())
+        self.entries.append(Entry(now, event, plain, chain))
+        return self.head
+
+    def _write(self, line: bytes) -> None:
+        """Write a line and wait until it is kept: a reveal must not happen before."""
+        size = os.fstat(self._descriptor).st_size
+        try:
+            written = os.write(self._descriptor, line)
+            if written < len(line):
+                raise OSError(28, "no space left")
+            os.fsync(self._descriptor)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, size)
+            raise LogError(
+                f"{self._file} cannot be written: {error.strerror}. Make room on its disk"
+            ) from None
+
+
+def _verified(file: Path, text: bytes) -> Iterator[Entry]:
+    previous = START
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        try:
+            entry = Entry(**_parsed(line))
+            content = {"time": entry.time, "event": entry.event, "fields": entry.fields}
+            problem = None if entry.chain == _chain(previous, content) else "was changed or moved"
+        except (ValueError, TypeError, RecursionError):
+            problem = "is no entry" if line.endswith(b"\n") else "is not complete"
+        if problem:
+            raise LogError(
+                f"{file}: line {number} {problem}; the {number - 1} before it are as they were "
+                "written. Keep this file as evidence and restore the log from a copy, or start a "
+                "new one"
+            )
+        previous = entry.chain
+        yield entry
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """The object of a line that is, to the byte, what `append` writes."""
+    values = json.loads(line)
+    if type(values) is not dict or set(values) != _KEYS or type(values["fields"]) is not dict:
+        raise ValueError("not the keys of an entry")
+    if line != f"{_canonical(values)}\n".encode():
+        raise ValueError("not in canonical form")
+    return values
+
+
+def _chain(previous: str, line: dict[str, Any]) -> str:
+    return hashlib.sha256(f"{previous}\n{_canonical(line)}".encode()).hexdigest()
+
+
+def _canonical(values: dict[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(name: str, value: Any, inside: bool = False) -> Any:
+    """A field's value as JSON reads it back; within collections no fractions: they are data.
+
+    NumPy's scalars derive from Python's, so that only the very types will do.
+    """
+    kind = type(value)
+    if kind in (str, int, bool, type(None)):
+        return value
+    if kind is float and not inside and math.isfinite(value):
+        return value
+    if kind in (list, tuple):
+        return [_plain(name, item, True) for item in value]
+    if kind is dict and all(type(key) is str for key in value):
+        return {key: _plain(name, item, True) for key, item in value.items()}
+    raise TypeError(
+        f"append to a log: the field {name!r} holds a {kind.__name__} that is no entry of a log, "
+        "which holds no data. Log a name, a count or a shape instead"
+    )

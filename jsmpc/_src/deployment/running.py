@@ -1,0 +1,75 @@
+"""The commands that run programs among real parties: `party` and `launch`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jsmpc._src.deployment import launch, party
+from jsmpc._src.deployment.commands import command
+from jsmpc._src.protocols.registry import PROTOCOLS, make_protocol
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the commands; see `jsmpc._src.deployment.commands.add_parsers`."""
+    add = command(subparsers, "party", run_party, "run a program as one party of a deployment")
+    add("--name", required=True, help="of the party, or of the dealer")
+    add("--config", required=True, type=Path, metavar="FILE", help="the file parties.toml")
+    add("--folder", type=Path, help="where this party's identity is, default: beside FILE")
+    add("--policy", type=Path, metavar="FILE", help="what this party permits, default: anything")
+    add("--log", type=Path, metavar="FILE", help="of runs and reveals, default: NAME.log in FOLDER")
+    add("--plain", action="store_true", help="without encryption, on one machine alone")
+    add("--listener", type=int, help=argparse.SUPPRESS)
+    _add_program(add)
+
+    add = command(subparsers, "launch", run_launch, "run all parties of a program on this machine")
+    add(
+        "--parties",
+        default=None,
+        metavar="N",
+        help="how many, or their names with commas between; default: the fewest for the protocol",
+    )
+    add("--protocol", choices=tuple(PROTOCOLS), default="replicated", help="default: replicated")
+    add("--dealer", metavar="NAME", help="the dealer's name, for protocols that have one")
+    add("--bits", type=int, choices=(32, 64), default=64, help="of the ring, default: 64")
+    add("--plain", action="store_true", help="without encryption")
+    add("--silence", type=float, default=10.0, metavar="S", help="seconds, default: 10")
+    _add_program(add)
+
+
+def _add_program(add: Any) -> None:
+    add("program", metavar="PROGRAM", help="a Python file")
+    add("arguments", nargs=argparse.REMAINDER, metavar="…", help="its own arguments")
+
+
+def run_party(options: argparse.Namespace) -> int:
+    """`jsmpc party`: the program's own exit code, 1 for an error."""
+    membership = party.Membership(
+        options.name,
+        options.config,
+        options.folder,
+        options.policy,
+        options.log,
+        options.plain,
+        options.listener,
+    )
+    return party.run(membership, options.program, options.arguments)
+
+
+def run_launch(options: argparse.Namespace) -> int:
+    """`jsmpc launch`: the first exit code that is not 0."""
+    parties = options.parties
+    if parties is not None:
+        parties = int(parties) if parties.isdecimal() else tuple(parties.split(","))
+    protocol = make_protocol(options.protocol, parties, options.bits, dealer=options.dealer)
+    return launch.run(
+        launch.Launch(
+            protocol,
+            options.protocol,
+            options.program,
+            options.arguments,
+            options.plain,
+            options.silence,
+        )
+    )

@@ -1,0 +1,127 @@
+"""A session over links: one endpoint's part of every program that all endpoints run."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jsmpc._src import kernels
+from jsmpc._src.api.session import Purpose, Session
+from jsmpc._src.deployment.config import Config
+from jsmpc._src.deployment.errors import AgreementError
+from jsmpc._src.deployment.log import Log
+from jsmpc._src.deployment.policy import Policy, Reveal
+from jsmpc._src.errors import LinkError
+from jsmpc._src.links.exchange import exchange
+from jsmpc._src.links.links import Links
+from jsmpc._src.readings.projection.digest import digest
+from jsmpc._src.readings.projection.projection import Projection
+from jsmpc._version import __version__
+
+_TERMS = 1 << 20  # the most bytes that the terms of a program may have
+
+
+class Deployed(Session):
+    """One endpoint of a deployment.
+
+    Before a program runs for the first time, all endpoints compare what they are about to run; and
+    each asks its policy, and writes into its log, before anything secret moves.
+    """
+
+    def __init__(
+        self, config: Config, endpoint: int, links: Links, policy: Policy, book: Log
+    ) -> None:
+        self.protocol, self.endpoint = config.protocol, endpoint
+        self._links, self._policy, self._book = links, policy, book
+        self._token = jnp.zeros((), jnp.uint32)
+        self._programs: dict[Projection, tuple[Any, str]] = {}
+        self._stored = 0
+        own = secrets.token_hex(16)
+        terms = {"version": __version__, "parties": config.fingerprint}
+        drawn = {own, *(theirs["drawn"] for theirs in self._agree(terms, drawn=own))}
+        self._number = hashlib.sha256("".join(sorted(drawn)).encode()).hexdigest()
+
+    def run(
+        self, projection: Projection, given: Sequence[jax.Array], purpose: Purpose
+    ) -> list[jax.Array]:
+        if projection not in self._programs:
+            self._programs[projection] = self._program(projection, purpose)
+        program, name = self._programs[projection]
+        self._permit(name, purpose)
+        try:
+            self._token, (out,) = program(self._token, [list(given)])
+            jax.block_until_ready(self._token)
+        except (jax.errors.JaxRuntimeError, ValueError):  # which of them, the dispatch decides
+            if self._links.failure is None:
+                raise
+            raise LinkError(self._links.failure) from None
+        return list(out)
+
+    def _program(self, projection: Projection, purpose: Purpose) -> tuple[Any, str]:
+        name = digest(projection)
+        shown = [[d.to, d.elements, d.line] for d in purpose.disclosures]
+        self._agree({"program": purpose.what, "reveals": shown, "choreography": name})
+        own = functools.partial(exchange, handle=self._links.handle)
+        return jax.jit(projection.program([self.endpoint], own, kernels.optimize)), name
+
+    def _permit(self, name: str, purpose: Purpose) -> None:
+        """Asks the policy and writes into the log; PolicyError before anything has moved."""
+        reveals = [Reveal(d.to, "", d.elements, d.line) for d in purpose.disclosures]
+        self._policy.enter(name, purpose.inputs, reveals, self._book)
+        self._book.append("run", program=name, what=purpose.what)
+
+    def sharing(self) -> str:
+        self._stored += 1
+        return f"{self._number[:32]}-{self._stored}"
+
+    def agreed(self, what: str, value: Any) -> Any:
+        theirs = [json.loads(told[what]) for told in self._agree({}, **{what: json.dumps(value)})]
+        known = {json.dumps(x, sort_keys=True): x for x in (value, *theirs) if x is not None}
+        if len(known) != 1:
+            raise AgreementError(f"the parties have {len(known)} different {what}")
+        return next(iter(known.values()))
+
+    def _agree(self, terms: dict[str, Any], **told: str) -> list[dict[str, Any]]:
+        """Compares terms with all other endpoints; AgreementError names what differs.
+
+        Returns:
+          what each of the others tells, in the order of their numbers.
+        """
+        others = [i for i in range(len(self.protocol.endpoints)) if i != self.endpoint]
+        for other in others:
+            self._links.send_bytes(other, json.dumps({**told, **terms}).encode())
+        found = []
+        for other in others:
+            name = self.protocol.endpoints[other]
+            theirs = _terms(self._links.receive_bytes(other, _TERMS), name)
+            for what, mine in terms.items():
+                if theirs.get(what) != mine:
+                    raise AgreementError(
+                        f"{self.name} and {name} do not agree on {what}: {_shown(mine)} here, "
+                        f"{_shown(theirs.get(what))} there. All must run the same program with the "
+                        "same version, parties and shapes"
+                    )
+            found.append({name: str(theirs.get(name)) for name in told})
+        return found
+
+
+def _terms(data: bytes, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise AgreementError(f"{name} does not say what it is about to run")
+    return found
+
+
+def _shown(term: Any) -> str:
+    text = "nothing" if term is None else json.dumps(term)
+    return text if len(text) < 200 else f"{text[:200]}…"

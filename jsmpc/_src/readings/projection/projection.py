@@ -1,0 +1,109 @@
+"""The projection of a program of all parties on one endpoint, or on several.
+
+Endpoint projection is that of choreographic programming (Carbone, Montesi, Deadlock-freedom-by-
+design, POPL 2013): the program says who sends what to whom, each endpoint's own program follows,
+and no two of them can wait for one another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from jsmpc._src.readings.projection import holders, needs, schedule
+from jsmpc._src.readings.projection.choreography import Block, Message, choreography
+from jsmpc._src.readings.projection.endpoints import Endpoints, Exchange, Held, _typed
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """An input or an output of a program: the endpoints that give or need it.
+
+    What is `early` is known before all inputs: keys, and what follows from them.
+    """
+
+    endpoints: frozenset[int]
+    early: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Projection:
+    """A program of all endpoints, of which each can take its part.
+
+    Attributes:
+      block: the choreography, with who takes which step, and when.
+      inputs, outputs: who gives or needs them, in the order of the program's.
+      names: the endpoints'.
+    """
+
+    block: Block
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    names: tuple[str, ...]
+
+    def program(
+        self,
+        hosted: Sequence[int],
+        exchange: Exchange,
+        optimize: Callable[[Any], Any] = lambda f: f,
+    ) -> Callable[..., tuple[Array, list[list[Array]]]]:
+        """The program of some endpoints, to be compiled.
+
+        Returns:
+          a function of a token, uint32[], and for each hosted endpoint a list of what it gives, to
+          a token and, for each, a list of what it needs.
+        """
+
+        def run(token: Array, given: Sequence[Sequence[Array]]) -> tuple[Array, list[list[Array]]]:
+            held: Held = {}
+            for endpoint, arrays in zip(hosted, given, strict=True):
+                mine = [i for i, port in enumerate(self.inputs) if endpoint in port.endpoints]
+                values = [self.block.inputs[i] for i in mine]
+                held.update(((endpoint, v), x) for v, x in zip(values, arrays, strict=True))
+            endpoints = Endpoints(hosted, exchange, optimize, token)
+            endpoints.run(self.block, held)
+            results = [
+                [
+                    _typed(held, endpoint, value)
+                    for value, port in zip(self.block.outputs, self.outputs, strict=True)
+                    if endpoint in port.endpoints
+                ]
+                for endpoint in hosted
+            ]
+            return endpoints.token, results
+
+        return optimize(run)
+
+
+def project(
+    jaxpr: Any, inputs: Sequence[Port], outputs: Sequence[Port], names: Sequence[str], dealer: bool
+) -> Projection:
+    """Finds who holds, needs and sends what, and when.
+
+    Args:
+      jaxpr: the simulated program, closed and not fused.
+      inputs, outputs: who gives and needs them.
+      names: of the endpoints, the parties by rank; `dealer` tells that the last is the dealer.
+
+    Raises:
+      ProtocolError: where a step needs what its party does not hold, with the line.
+    """
+    ranks: dict[int | str, int] = {i: i for i in range(len(names))}
+    if dealer:
+        ranks["dealer"] = len(names) - 1
+    block = choreography(jaxpr, ranks)
+    holders.find(block, [set(port.endpoints) for port in inputs], set(range(len(names))))
+    needs.find(block, [set(port.endpoints) for port in outputs], lambda e: names[e])
+    starts = [dict.fromkeys(p.endpoints, schedule.EARLY if p.early else 0) for p in inputs]
+    schedule.find(block, starts)
+    return Projection(block, tuple(inputs), tuple(outputs), tuple(names))
+
+
+def messages(block: Block) -> list[Message]:
+    """A block's own messages that somebody needs."""
+    return [s for s in block.steps if isinstance(s, Message) and s.live]

@@ -1,0 +1,202 @@
+"""Real parties in processes of their own, connected by TLS: against the simulation, and when
+something is wrong."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from joint import network
+
+import jsmpc
+from jsmpc._src.deployment import identity, log
+from jsmpc._src.readings.projection.digest import digest
+
+JOINT = Path(__file__).with_name("joint.py")
+
+
+def launch(*arguments: str | Path, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jsmpc", "launch", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+
+def program(folder: Path, text: str) -> Path:
+    file = folder / "program.py"
+    file.write_text(
+        "import jax, jax.numpy as jnp, numpy as np, jsmpc, os, sys, time\n"
+        "from jsmpc._src.api.session import current\n"
+        "me = current().name\n" + textwrap.dedent(text)
+    )
+    return file
+
+
+def said(output: str, name: str) -> str:
+    lines = (line.split(" | ", 1) for line in output.splitlines())
+    return "\n".join(text for party, text in lines if party.strip() == name)
+
+
+@pytest.mark.parametrize(
+    ("smpc", "options"),
+    [
+        (jsmpc.Replicated3(), ()),
+        (jsmpc.Additive(dealer="james"), ("--protocol", "additive", "--dealer", "james")),
+    ],
+    ids=["replicated3", "additive2"],
+)
+def test_processes_compute_what_the_simulation_does(
+    smpc: jsmpc.Protocol, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    values = tuple(rng.normal(size=s).astype(np.float32) for s in ((3, 4), (4, 2)))
+    shares = jsmpc.share(jax.random.key(0), values, smpc)
+    jsmpc.save(shares, tmp_path / "in")
+    done = launch(*options, JOINT, tmp_path)
+    assert done.returncode == 0, done.stderr
+    out, total = jsmpc.secure(network)(jax.random.key(1), *shares)
+    found = jsmpc.load(tmp_path / "out", smpc)["out"]
+    np.testing.assert_array_equal(found.components[0], out.components[0])
+    for name in smpc.parties:
+        assert f"total {total!s} equal 40" in said(done.stdout, name)
+        markers = re.findall(r"Elsewhere\(.*known to party1\)", said(done.stdout, name))
+        assert len(markers) == (name != "party1")
+    for name in smpc.endpoints[1:]:
+        assert "marker seen False" in said(done.stdout, name)
+    if smpc.dealer is not None:
+        assert "total Elsewhere(float32[], known to the parties)" in said(done.stdout, "james")
+
+
+def test_a_party_that_fails_ends_the_others_and_tells_nothing(tmp_path: Path) -> None:
+    file = program(
+        tmp_path,
+        """
+        x = jsmpc.input(np.ones(3, np.float32), owner="party0")
+        if me == "party2":
+            raise ValueError("the secret is 42")
+        print("result", jsmpc.secure(lambda x: jsmpc.reveal(x * x))(jsmpc.random_key(), x))
+        """,
+    )
+    done = launch(file)
+    assert done.returncode == 1
+    assert "result" not in done.stdout
+    for name in ("party0", "party1"):
+        assert "party2 ended the run: it met ValueError" in said(done.stderr, name)
+        assert "42" not in said(done.stderr, name)
+
+
+@pytest.mark.parametrize(
+    ("difference", "what"),
+    [
+        ("jnp.sum if me == 'party1' else jnp.prod", "program"),
+        ("lambda x: x * (2.0 if me == 'party1' else 3.0) * x", "choreography"),
+    ],
+)
+def test_different_programs_are_noticed_before_anything_moves(
+    difference: str, what: str, tmp_path: Path
+) -> None:
+    file = program(
+        tmp_path,
+        f"""
+        x = jsmpc.input(np.ones(3, np.float32), owner="party0")
+        f = {difference}
+        print("result", jsmpc.reveal(jsmpc.secure(f)(jsmpc.random_key(), x)))
+        """,
+    )
+    done = launch(file)
+    assert done.returncode == 1
+    assert "result" not in done.stdout
+    assert f"do not agree on {what}" in done.stderr
+
+
+def test_a_process_that_dies_ends_the_others_in_time(tmp_path: Path) -> None:
+    file = program(
+        tmp_path,
+        """
+        x = jsmpc.input(np.ones(3, np.float32), owner="party0")
+        f = jsmpc.secure(lambda x: jsmpc.reveal(x * x))
+        for i in range(1000):
+            f(jsmpc.random_key(), x)
+            if me == "party1" and i == 2:
+                os.kill(os.getpid(), 9)
+        print("result")
+        """,
+    )
+    start = time.monotonic()
+    done = launch("--silence", "3", file)
+    assert done.returncode
+    assert "result" not in done.stdout
+    for name in ("party0", "party2"):
+        error = said(done.stderr, name)
+        assert "Traceback" not in error
+        assert re.search("party1 closed|to party1 broke|from party1|party. ended the run", error)
+    assert time.monotonic() - start < 60
+
+
+def test_a_policy_is_asked_before_anything_moves(tmp_path: Path) -> None:
+    """Two of three parties join by hand, the third with a policy that permits nothing."""
+    names = ("alice", "bob", "carol")
+    lines = ['protocol = "replicated"', "patience = 60", "silence = 5"]
+    for name in names:
+        identity.new(name, tmp_path)
+        lines += [f"[parties.{name}]", 'host = "127.0.0.1"', f"port = {free_port()}"]
+        lines += [f'certificate = "{name}.cert.pem"']
+    (tmp_path / "parties.toml").write_text("\n".join(lines))
+    (tmp_path / "policy.toml").write_text("reveals = []\n")
+    file = program(
+        tmp_path,
+        """
+        x = jsmpc.input(np.ones(3, np.float32), owner="alice")
+        print("result", jsmpc.reveal(x))
+        """,
+    )
+    processes = []
+    for name in names:
+        command = [sys.executable, "-m", "jsmpc", "party", "--name", name]
+        command += ["--config", str(tmp_path / "parties.toml"), str(file)]
+        if name == "carol":
+            command[6:6] = ["--policy", str(tmp_path / "policy.toml")]
+        processes.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    outputs = [p.communicate(timeout=90) for p in processes]
+    assert [p.returncode for p in processes] == [1, 1, 1]
+    assert "does not permit the reveal of 3 element(s) to everyone" in outputs[2][1]
+    for out, error in outputs[:2]:
+        assert "result" not in out
+        assert "carol ended the run: it met PolicyError" in error
+    entries = [log.verify(tmp_path / f"{name}.log").entries for name in names]
+    assert min(entries) == entries[2] == 1  # the input alone
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_a_choreography_has_one_digest() -> None:
+    def of(f: Any, smpc: jsmpc.Protocol | None = None, size: int = 3) -> str:
+        smpc = smpc or jsmpc.Replicated3()
+        x = jsmpc.share(jax.random.key(0), np.ones(size, np.float32), smpc)
+        return digest(jsmpc.secure(f).project(x))
+
+    base = of(lambda x: x * x)
+    assert of(lambda y: y * y) == base
+    others = [
+        of(lambda x: x * x + 1),
+        of(lambda x: x * 0.5),
+        of(lambda x: x * 0.25),
+        of(lambda x: jsmpc.reveal(x * x)),
+        of(lambda x: x * x, size=4),
+        of(lambda x: x * x, jsmpc.Replicated3(bits=32)),
+        of(lambda x: x * x, jsmpc.Additive()),
+    ]
+    assert len({base, *others}) == len(others) + 1

@@ -1,0 +1,231 @@
+"""Projected programs against the simulation: the same shares, bit for bit, and nothing borrowed."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jsmpc
+import programs
+from harness import SECRET, A, At, B, Runner, mixed, protocol, run_together, split, words
+from jsmpc._src.functions import comparison, division, exponential
+from jsmpc._src.ring import bilinear
+from jsmpc._src.runtime import prf
+from jsmpc._src.runtime.context import Context
+from recording import words_of
+
+BITS = 64
+
+
+def products_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any) -> Any:
+    (image, kernel, params), *_ = programs.convolutions()
+    cut = x.map(lambda w: jnp.resize(w, image))
+    taps = y.map(lambda w: jnp.resize(w, kernel))
+    left, right = x.map(lambda w: w[:600].reshape(20, 30)), y.map(lambda w: w[:600].reshape(30, 20))
+    scale = smpc.encoding.scale
+    return {
+        "matmul": A(smpc.product(ctx, bilinear.MATMUL, left, right)),
+        "matmul_divided": A(smpc.product(ctx, bilinear.MATMUL, left, right, scale)),
+        "convolution": A(smpc.product(ctx, programs.product_of(params), cut, taps)),
+        "square_divided": A(smpc.square(ctx, x, scale)),
+        "truncate": A(smpc.truncate(ctx, x, scale)),
+        "truncate_decimal": A(smpc.truncate(ctx, x, 1000)),
+        "scalar": A(smpc.mul_aa(ctx, x.map(lambda w: w[0]), y.map(lambda w: w[1]))),
+    }
+
+
+def largest_program(smpc: jsmpc.Protocol, ctx: Context, x: Any) -> Any:
+    value, index = comparison.argument_of_largest(smpc, ctx, x)
+    return {"max": A(value), "argmax": A(index), "largest": A(comparison.largest(smpc, ctx, x))}
+
+
+def nonlinear_program(smpc: jsmpc.Protocol, ctx: Context, x: Any) -> Any:
+    scale = smpc.encoding.scale
+    return {
+        "divide": A(division.divide(smpc, ctx, x, -x, scale)),
+        "exponential": A(exponential.exponential(smpc, ctx, x, 1.4427 / scale, scale)),
+    }
+
+
+def operands_of(program: Any) -> list[A | B]:
+    rng = np.random.default_rng(3)
+    x, y, p, q = programs.elementwise_operands(BITS)
+    if program is programs.elementwise_program:
+        return [A(x), A(y), B(p), B(q)]
+    if program is programs.comparison_program:
+        return [A(x), A(y), B(p)]
+    if program is programs.conversions_program:
+        return [A(x[:100]), B(q[:100])]
+    if program is largest_program:
+        return [A(words(rng.integers(-3, 3, (3, 40)).astype(object), BITS))]
+    if program is nonlinear_program:
+        return [A(words(mixed(BITS, 200, 2), BITS))]
+    if program is programs.rounding_program:
+        return [A(words(mixed(BITS, 300, 2), BITS))]
+    return [A(x), A(y)]
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    "program",
+    [
+        programs.elementwise_program,
+        programs.comparison_program,
+        programs.conversions_program,
+        largest_program,
+        programs.rounding_program,
+        products_program,
+        nonlinear_program,
+    ],
+    ids=lambda f: f.__name__.removesuffix("_program"),
+)
+@pytest.mark.parametrize("name", SECRET)
+def test_endpoints_compute_the_same_shares(name: str, program: Any) -> None:
+    smpc = protocol(name, BITS)
+    runner = Runner(smpc, lambda ctx, *operands: program(smpc, ctx, *operands))
+    shares = split(smpc, 4, operands_of(program))
+    simulated, parties = runner.stacked(5, shares), runner.by_endpoint(5, shares)
+    for rank, results in enumerate(parties):
+        for operation, expected in simulated.items():
+            if runner.kinds[operation] is not None:
+                expected = expected[sorted(smpc.holds(rank))]
+            elif runner.places[operation] not in (None, rank):
+                assert operation not in results
+                continue
+            else:
+                expected = expected[None]
+            np.testing.assert_array_equal(results[operation], expected, err_msg=operation)
+
+
+def cheating(ctx: Context, x: Any) -> Any:
+    return {"sum": A(x.map(lambda w: w + x.values[0]))}
+
+
+def cheating_in_a_loop(ctx: Context, x: Any) -> Any:
+    def body(ctx: Context, carry: Any, _: Any) -> Any:
+        return carry.map(lambda w: w + carry.values[0]), ()
+
+    return {"sum": A(ctx.scan(body, x, None, 2)[0])}
+
+
+def cheating_in_a_message(ctx: Context, x: Any) -> Any:
+    stolen = ctx.network.only(2, x.values[0])
+    return {"stolen": At(1, ctx.network.send(stolen, {2: 1}))}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("name", "f", "thief"),
+    [
+        *((name, f, 1) for name in SECRET for f in (cheating, cheating_in_a_loop)),
+        ("additive3", cheating_in_a_message, 2),
+    ],
+)
+def test_reaching_into_another_partys_share_is_refused(name: str, f: Any, thief: int) -> None:
+    """What the simulation would let pass is an error while it is projected."""
+    smpc = protocol(name, BITS)
+    runner = Runner(smpc, f)
+    shares = split(smpc, 4, operands_of(products_program)[:1])
+    assert runner.stacked(5, shares)
+    with pytest.raises(jsmpc.ProtocolError, match=rf"party{thief} needs a value that it does not"):
+        runner.by_endpoint(5, shares)
+
+
+# --- jsmpc.secure --------------------------------------------------------------------------------
+
+
+def classify(params: Any, images: Any, labels: Any) -> Any:
+    hidden = jax.nn.relu(images @ params["w1"] + params["b1"])
+    logits = hidden @ params["w2"]
+    correct = jnp.argmax(logits, -1) == labels
+    return logits, jsmpc.reveal(correct.sum()), correct
+
+
+def looped(x: Any) -> Any:
+    return jax.lax.fori_loop(0, 3, lambda i, c: jnp.maximum(c * 0.5, x) * c, x)
+
+
+@functools.cache
+def network_values() -> Any:
+    rng = np.random.default_rng(8)
+    params = {
+        "w1": rng.normal(size=(6, 8)).astype(np.float32),
+        "b1": rng.normal(size=8).astype(np.float32),
+        "w2": rng.normal(size=(8, 4)).astype(np.float32),
+    }
+    images = rng.normal(size=(5, 6)).astype(np.float32)
+    plain = jax.nn.relu(images @ params["w1"] + params["b1"]) @ params["w2"]
+    labels = np.array(jnp.argmax(plain, -1), np.int32)
+    labels[2] = (labels[2] + 1) % 4
+    return params, images, labels
+
+
+def both_ways(f: Any, smpc: jsmpc.Protocol, values: Any, *public: Any) -> tuple[Any, Any]:
+    """Each output of a secure function at every endpoint that gets it, and as simulated."""
+    secure, key_run = jsmpc.secure(f), jax.random.key(2)
+    args = (*jsmpc.share(jax.random.key(1), values, smpc), *public)
+    projection = secure.project(*args)
+    with jax.enable_x64(True):
+        keys = [prf.as_key(key_run)] * len(smpc.endpoints)
+        given = [row for x in words_of(args[: len(values)]) for row in x]
+        found = run_together(projection, [*keys, *given, *map(jnp.asarray, public)])
+    out = jax.tree.leaves(secure(key_run, *args), is_leaf=lambda x: isinstance(x, jsmpc.Share))
+    shares = [x.components[0] if isinstance(x, jsmpc.Share) else [x] for x in out]
+    return found, [np.asarray(row) for rows in shares for row in rows]
+
+
+def check_both_ways(f: Any, smpc: jsmpc.Protocol, values: Any, *public: Any) -> None:
+    found, expected = both_ways(f, smpc, values, *public)
+    for held, value in zip(found, expected, strict=False):
+        for endpoint, x in held.items():
+            np.testing.assert_array_equal(x, value, err_msg=f"{f.__name__} at {endpoint}")
+        assert held
+
+
+@pytest.mark.parametrize(("name", "bits"), [*((name, 64) for name in SECRET), ("replicated3", 32)])
+def test_a_network(name: str, bits: int) -> None:
+    check_both_ways(classify, protocol(name, bits), network_values())
+
+
+def branched(x: Any, which: Any) -> Any:
+    def step(carry: Any, row: Any) -> Any:
+        carry = jax.lax.cond(which > 0, lambda v: v * row, lambda v: v + row, carry)
+        return carry, carry * carry
+
+    return jax.lax.scan(step, x[0], x, reverse=True)
+
+
+def until_revealed(x: Any) -> Any:
+    total = jax.lax.while_loop(lambda s: jsmpc.reveal(s.sum()) < 50, lambda s: s * s + 1, x)
+    return jax.lax.cond(jsmpc.reveal(total[0]) > 3, lambda v: v * x, lambda v: v - x, total)
+
+
+def nested(x: Any) -> Any:
+    def outer(carry: Any, row: Any) -> Any:
+        inner = jax.lax.fori_loop(0, 2, lambda i, c: c * row + i, carry)
+        return inner, jnp.maximum(inner, row)
+
+    return jax.lax.scan(outer, x, jnp.stack([x, 2 * x]))
+
+
+X = np.linspace(-1, 1.5, 5).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", SECRET)
+@pytest.mark.parametrize(("f", "public"), [(looped, ()), (branched, (np.int32(1),)), (nested, ())])
+def test_loops_and_branches(f: Any, public: Any, name: str) -> None:
+    check_both_ways(f, protocol(name, 64), (X,), *public)
+
+
+def test_a_loop_that_ends_when_a_revealed_number_says_so() -> None:
+    check_both_ways(until_revealed, protocol("replicated3", 64), (X,))
+
+
+def test_a_dealer_cannot_follow_what_the_parties_reveal() -> None:
+    with pytest.raises(jsmpc.ProtocolError, match="dealer needs a value"):
+        check_both_ways(until_revealed, protocol("additive2", 64), (X,))
