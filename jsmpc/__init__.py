@@ -43,7 +43,7 @@ Example:
 from jsmpc import testing as testing
 from jsmpc._src.api.diagnose import diagnose
 from jsmpc._src.api.material import Material
-from jsmpc._src.api.owned import input
+from jsmpc._src.api.owned import input, protocol
 from jsmpc._src.api.secure import SecureFunction, secure
 from jsmpc._src.api.share import Share
 from jsmpc._src.api.sharing import reveal, share
@@ -90,6 +90,7 @@ __all__ = [
     "diagnose",
     "input",
     "load",
+    "protocol",
     "random_key",
     "reveal",
     "save",

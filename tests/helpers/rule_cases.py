@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, nn
 from jax.ad_checkpoint import checkpoint_name
+from jax.experimental import hijax
 from jax.extend.core import primitives as P  # noqa: N812
 
 import jsmpc
@@ -119,6 +120,20 @@ def _closed_call(x: Any) -> Any:
     params: Any = P.closed_call_p.get_bind_params({"call_jaxpr": closed})
     functions, params = params if isinstance(params, tuple) else ((), params)
     return P.closed_call_p.bind(*functions, x, **params)[0]
+
+
+_Unexpanded: Any = getattr(hijax, "HiPrim", None) or hijax.VJPHiPrimitive
+
+
+class _Squared(_Unexpanded):
+    """A function that JAX expands when it compiles."""
+
+    def __init__(self, x: Any) -> None:
+        self.in_avals, self.out_aval, self.params = (x,), x, {}
+        super().__init__()
+
+    def expand(self, x: Any) -> Any:
+        return x * x
 
 
 def _reduce_window(x: Any) -> Any:
@@ -303,6 +318,7 @@ CASES: dict[str, list[Case]] = {
     # program: of one square or product
     "jit": one(lambda x: jax.jit(jnp.square)(x), X),
     P.closed_call_p.name: one(_closed_call, X),
+    "call_hi_primitive": one(lambda x: _Squared(jax.typeof(x))(x), X),
     "remat2": one(jax.checkpoint(jnp.square), X),
     "custom_jvp_call": one(_own_jvp, X),
     "custom_vjp_call": one(_own_vjp, X),

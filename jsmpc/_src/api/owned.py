@@ -90,6 +90,19 @@ def input(
     return jax.tree.unflatten(treedef, held)
 
 
+def protocol(default: Protocol) -> Protocol:
+    """The protocol of the session that a program was started in; in a simulation `default`.
+
+    Example:
+      >>> import jsmpc
+      >>> smpc = jsmpc.protocol(jsmpc.Replicated3(parties=("alice", "bob", "carol")))
+      >>> smpc.parties
+      ('alice', 'bob', 'carol')
+    """
+    session = current()
+    return default if session is None else session.protocol
+
+
 def _protocol(session: Session | None, protocol: Protocol | None) -> Protocol:
     if session is None:
         sharing.require_protocol(protocol)

@@ -10,6 +10,9 @@ from jsmpc._src.deployment import launch, party
 from jsmpc._src.deployment.commands import command
 from jsmpc._src.protocols.registry import PROTOCOLS, make_protocol
 
+# Programs that come with the package.
+_JOBS = Path(__file__).parents[2] / "examples" / "parties"
+
 
 def add_parsers(subparsers: Any) -> None:
     """Add the commands; see `jsmpc._src.deployment.commands.add_parsers`."""
@@ -39,8 +42,14 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _add_program(add: Any) -> None:
-    add("program", metavar="PROGRAM", help="a Python file")
+    jobs = " or ".join(sorted(p.stem for p in _JOBS.glob("[a-z]*.py")))
+    add("program", metavar="PROGRAM", help=f"a Python file, or {jobs}")
     add("arguments", nargs=argparse.REMAINDER, metavar="…", help="its own arguments")
+
+
+def _file(program: str) -> str:
+    job = _JOBS / f"{program}.py"
+    return str(job) if program.isidentifier() and job.exists() else program
 
 
 def run_party(options: argparse.Namespace) -> int:
@@ -54,7 +63,7 @@ def run_party(options: argparse.Namespace) -> int:
         options.plain,
         options.listener,
     )
-    return party.run(membership, options.program, options.arguments)
+    return party.run(membership, _file(options.program), options.arguments)
 
 
 def run_launch(options: argparse.Namespace) -> int:
@@ -67,7 +76,7 @@ def run_launch(options: argparse.Namespace) -> int:
         launch.Launch(
             protocol,
             options.protocol,
-            options.program,
+            _file(options.program),
             options.arguments,
             options.plain,
             options.silence,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
-from jax._src import ad_checkpoint, config
+from jax._src import ad_checkpoint, config, hijax
 from jax.extend.core import Literal
 
 checkpoint_name_p: Any = ad_checkpoint.name_p
+unexpanded_call_p: Any = hijax.call_hi_primitive_p
 
 
 def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
@@ -32,6 +34,29 @@ def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
         return params["num_consts"], params["num_carry"]
     consts, carry, _ = params["ft_in"].unpack()
     return len(consts), len(carry)
+
+
+def program(f: Callable[..., Any], avals: Sequence[Any], results: Sequence[Any] = ()) -> Any:
+    """The jaxpr of a function of operands so described, in 64-bit mode if any is that wide.
+
+    Args:
+      f: the function.
+      avals: the operands' shapes and dtypes.
+      results: those of the results, if they tell the mode too.
+    """
+    with jax.enable_x64(any(a.dtype.itemsize == 8 for a in (*avals, *results))):
+        return jax.make_jaxpr(f)(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals))
+
+
+def expanded(eqn: Any) -> Any:
+    """The jaxpr of a call that JAX expands only when it compiles, as `jnp.searchsorted` in 0.12."""
+    operands, results = (tuple(v.aval for v in vs) for vs in (eqn.invars, eqn.outvars))
+    return _expanded(eqn.primitive, tuple(eqn.params.items()), operands, results)
+
+
+@functools.lru_cache(maxsize=256)
+def _expanded(primitive: Any, params: Any, operands: Any, results: Any) -> Any:
+    return program(functools.partial(primitive.to_lojax, **dict(params)), operands, results)
 
 
 def literal_value(literal: Literal) -> Any:

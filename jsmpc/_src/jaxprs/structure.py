@@ -8,9 +8,16 @@ from typing import Any
 
 from jax.extend.core import primitives as P  # noqa: N812
 
-from jsmpc._src.jaxprs import compat
+from jsmpc._src.jaxprs import compat, restated
 
-CALLS = (P.jit_p, P.closed_call_p, P.remat_p, P.custom_jvp_call_p, P.custom_vjp_call_p)
+CALLS = (
+    P.jit_p,
+    P.closed_call_p,
+    P.remat_p,
+    P.custom_jvp_call_p,
+    P.custom_vjp_call_p,
+    compat.unexpanded_call_p,
+)
 _BATCHED_CALLS = ("custom_vmap_call", "shard_map")  # in programs of all parties
 
 
@@ -22,6 +29,10 @@ class Call:
 
     @classmethod
     def of(cls, eqn: Any) -> Call:
+        if eqn.primitive is compat.unexpanded_call_p:
+            return cls(compat.expanded(eqn))
+        if eqn.primitive is P.custom_jvp_call_p:
+            return cls(restated.restated(eqn.params["call_jaxpr"]))
         names = ("jaxpr", "call_jaxpr", "call")
         return cls(next(eqn.params[name] for name in names if name in eqn.params))
 

@@ -1,0 +1,1 @@
+"""Programs for real parties: `jsmpc launch mnist`, `jsmpc launch train`."""
