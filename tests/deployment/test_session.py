@@ -18,7 +18,9 @@ from joint import network
 
 import jsmpc
 from jsmpc._src.deployment import identity, log
+from jsmpc._src.deployment.explain import explained
 from jsmpc._src.readings.projection.digest import digest
+from jsmpc.examples.cli import main
 
 JOINT = Path(__file__).with_name("joint.py")
 
@@ -200,3 +202,46 @@ def test_a_choreography_has_one_digest() -> None:
         of(lambda x: x * x, jsmpc.Additive()),
     ]
     assert len({base, *others}) == len(others) + 1
+
+
+def test_a_program_is_explained_before_it_runs(tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(
+        textwrap.dedent(
+            """
+            import jax.numpy as jnp, numpy as np, jsmpc
+            def own():
+                raise AssertionError("nobody's data is read")
+            x = jsmpc.input(own, "party0", like=np.ones(3, np.float32), label="incomes")
+            y = jsmpc.secure(lambda x: (x * x, jsmpc.reveal(x.sum())))(jsmpc.random_key(), x)
+            print("not shown", jsmpc.reveal(y[0], to="party1"))
+            if float(y[1]) > 3:
+                print("never")
+            """
+        )
+    )
+    text = "\n".join(explained(jsmpc.Replicated3(), str(file), []))
+    assert "takes the input 'incomes'" in text
+    assert "reveals 1 number to everyone, at program.py:6" in text
+    assert "reveals 3 numbers to party1, at program.py:7" in text
+    assert "The explanation ends here" in text and "a Python float" in text
+    assert "Revealed in all, where no loop repeats it: everyone: 1; party1: 3." in text
+    assert "not shown" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["launch", "nofile.py"], "there is no such program"),
+        (["explain", "nofile.py"], "there is no such program"),
+        (["launch", "--parties", "2", "mnist"], "exactly 3 parties, not 2"),
+        (["launch", "--dealer", "x", "mnist"], "has no dealer"),
+        (["party", "--name", "a", "--config", "none.toml", "mnist"], "there is no such file"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(
+    arguments: list[str], what: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    out, error = capfd.readouterr()
+    assert not out and error.count("\n") == 1 and what in error

@@ -34,7 +34,6 @@ from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.findings import Findings
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.jaxprs import compat, lines
-from jsmpc._src.jaxprs.secrecy import secrecy
 from jsmpc._src.network.network import Network
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
@@ -305,9 +304,6 @@ class SecureFunction(Generic[P, R]):
 
         evaluator = Evaluator(protocol, ctx, findings=Findings(self._check), caller=caller)
         out = evaluator.evaluate(jaxpr, [load(x) for x in leaves])
-        if not all(map(is_secret, out)):  # 0·x is public, and a share to the caller all the same
-            secret = secrecy(jaxpr, list(map(is_words, leaves)))
-            out = [evaluator.secret(x) if s else x for x, s in zip(out, secret, strict=True)]
         whole = [store(evaluator.wrapped(x)) for x in out]
         results = jax.tree.unflatten(jax.tree.structure(out_shape), whole)
         return results, evaluator.findings.verdict(protocol, ctx)

@@ -1,4 +1,4 @@
-"""The commands that run programs among real parties: `party` and `launch`."""
+"""The commands on programs of real parties: `party`, `launch` and `explain`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from jsmpc._src.deployment import launch, party
+from jsmpc._src.deployment import explain, launch, party
 from jsmpc._src.deployment.commands import command
+from jsmpc._src.deployment.errors import ConfigError
+from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.protocols.registry import PROTOCOLS, make_protocol
 
 # Programs that come with the package.
@@ -27,6 +29,17 @@ def add_parsers(subparsers: Any) -> None:
     _add_program(add)
 
     add = command(subparsers, "launch", run_launch, "run all parties of a program on this machine")
+    _add_protocol(add)
+    add("--plain", action="store_true", help="without encryption")
+    add("--silence", type=float, default=10.0, metavar="S", help="seconds, default: 10")
+    _add_program(add)
+
+    add = command(subparsers, "explain", run_explain, "tell what a program would do and reveal")
+    _add_protocol(add)
+    _add_program(add)
+
+
+def _add_protocol(add: Any) -> None:
     add(
         "--parties",
         default=None,
@@ -36,9 +49,13 @@ def add_parsers(subparsers: Any) -> None:
     add("--protocol", choices=tuple(PROTOCOLS), default="replicated", help="default: replicated")
     add("--dealer", metavar="NAME", help="the dealer's name, for protocols that have one")
     add("--bits", type=int, choices=(32, 64), default=64, help="of the ring, default: 64")
-    add("--plain", action="store_true", help="without encryption")
-    add("--silence", type=float, default=10.0, metavar="S", help="seconds, default: 10")
-    _add_program(add)
+
+
+def _protocol(options: argparse.Namespace) -> Protocol:
+    parties = options.parties
+    if parties is not None:
+        parties = int(parties) if parties.isdecimal() else tuple(parties.split(","))
+    return make_protocol(options.protocol, parties, options.bits, dealer=options.dealer)
 
 
 def _add_program(add: Any) -> None:
@@ -49,7 +66,11 @@ def _add_program(add: Any) -> None:
 
 def _file(program: str) -> str:
     job = _JOBS / f"{program}.py"
-    return str(job) if program.isidentifier() and job.exists() else program
+    if program.isidentifier() and job.exists():
+        return str(job)
+    if not Path(program).is_file():
+        raise ConfigError(f"{program}: there is no such program. Name a Python file")
+    return program
 
 
 def run_party(options: argparse.Namespace) -> int:
@@ -68,13 +89,9 @@ def run_party(options: argparse.Namespace) -> int:
 
 def run_launch(options: argparse.Namespace) -> int:
     """`jsmpc launch`: the first exit code that is not 0."""
-    parties = options.parties
-    if parties is not None:
-        parties = int(parties) if parties.isdecimal() else tuple(parties.split(","))
-    protocol = make_protocol(options.protocol, parties, options.bits, dealer=options.dealer)
     return launch.run(
         launch.Launch(
-            protocol,
+            _protocol(options),
             options.protocol,
             _file(options.program),
             options.arguments,
@@ -82,3 +99,10 @@ def run_launch(options: argparse.Namespace) -> int:
             options.silence,
         )
     )
+
+
+def run_explain(options: argparse.Namespace) -> int:
+    """`jsmpc explain`: 0."""
+    for line in explain.explained(_protocol(options), _file(options.program), options.arguments):
+        print(line)
+    return 0

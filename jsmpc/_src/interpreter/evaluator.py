@@ -64,8 +64,6 @@ class Evaluator:
     @property
     def place(self) -> str:
         """The equation at hand, for messages."""
-        if self.eqn is None:
-            return "a result"
         return f"{self.eqn.primitive.name} at {self.line}"
 
     def enter(self, ctx: Context) -> Evaluator:

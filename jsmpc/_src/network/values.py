@@ -6,12 +6,13 @@ protocol step that uses a value its party does not hold fails while it is traced
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
+from jax import lax
+
+from jsmpc._src.ring import words
 
 V = TypeVar("V", bound="PerParty")
 
@@ -53,34 +54,34 @@ class PerParty:
         return self.example.dtype
 
     def __add__(self: V, other: Any) -> V:
-        return self.map(operator.add, other)
+        return self.map(words.add, other)
 
     def __sub__(self: V, other: Any) -> V:
-        return self.map(operator.sub, other)
+        return self.map(words.subtract, other)
 
     def __mul__(self: V, other: Any) -> V:
-        return self.map(operator.mul, other)
+        return self.map(words.multiply, other)
 
     def __neg__(self: V) -> V:
-        return self.map(operator.neg)
+        return self.map(lax.neg)
 
     def __xor__(self: V, other: Any) -> V:
-        return self.map(operator.xor, other)
+        return self.map(words.xor, other)
 
     def __and__(self: V, other: Any) -> V:
-        return self.map(operator.and_, other)
+        return self.map(words.conjunction, other)
 
     def __or__(self: V, other: Any) -> V:
-        return self.map(operator.or_, other)
+        return self.map(words.disjunction, other)
 
     def __lshift__(self: V, n: int) -> V:
-        return self.map(lambda x: x << np.asarray(n, x.dtype))
+        return self.map(words.left, n)
 
     def __rshift__(self: V, n: int) -> V:
-        return self.map(lambda x: x >> np.asarray(n, x.dtype))
+        return self.map(words.right, n)
 
     def astype(self: V, dtype: Any) -> V:
-        return self.map(lambda x: x.astype(dtype))
+        return self.map(words.cast, dtype)
 
 
 @jax.tree_util.register_pytree_node_class

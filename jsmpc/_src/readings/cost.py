@@ -36,9 +36,9 @@ class Cost:
     bytes_sent: tuple[int, ...]
     dealer_bytes: int
     by_line: dict[str, int]
-    setup_bytes: tuple[int, ...] = ()
     parties: tuple[str, ...] = ()
     lower_bound: bool = False
+    setup_bytes: tuple[int, ...] = ()
 
     @property
     def bytes_per_party(self) -> float:
@@ -100,4 +100,4 @@ def measure(projection: Projection, parties: tuple[str, ...]) -> Cost:
     sent = tuple(counter.sent[i] for i in range(len(parties)))
     setup = tuple(counter.setup[i] for i in range(len(projection.names)))
     by_line = dict(counter.lines)
-    return Cost(rounds, sent, counter.dealt, by_line, setup, parties, counter.lower_bound)
+    return Cost(rounds, sent, counter.dealt, by_line, parties, counter.lower_bound, setup)

@@ -40,6 +40,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src.ring.words import cast, left, right, xor
+from jsmpc._src.ring.words import conjunction as both
+from jsmpc._src.ring.words import disjunction as either
+
 Array = jax.Array
 
 
@@ -56,19 +60,19 @@ def word_type(width: int) -> np.dtype[Any]:
 def _gather(x: Array, j: int) -> Array:
     """Bit j of every block, one bit a block, in tree order."""
     bits = x.dtype.itemsize * 8
-    word = (x >> np.asarray(j, x.dtype)) & np.asarray(int("1" * (bits // 4), 16), x.dtype)
+    word = both(right(x, j), np.asarray(int("1" * (bits // 4), 16), x.dtype))
     offset = 1
     while bits > count(x.dtype.itemsize * 8):
         bits //= 2
-        word = (word | (word >> np.asarray(bits - offset, word.dtype))).astype(f"uint{bits}")
+        word = cast(either(word, right(word, bits - offset)), f"uint{bits}")
         offset *= 2
     return _swap_middle(word) if bits == 16 else word
 
 
 def _swap_middle(word: Array) -> Array:
     """Exchanges the second and the third nibble of 16 bits."""
-    difference = (word ^ (word >> np.uint16(4))) & np.uint16(0x00F0)
-    return word ^ difference ^ (difference << np.uint16(4))
+    difference = both(xor(word, right(word, 4)), np.uint16(0x00F0))
+    return xor(xor(word, difference), left(difference, 4))
 
 
 def _ones(like: Array) -> Any:
@@ -78,27 +82,27 @@ def _ones(like: Array) -> Any:
 def thresholds(u: Array) -> tuple[Array, ...]:
     """T_1, …, T_15 with T_t = [u >= t] in each block; u: uint32 or uint64."""
     low0, low1, high0, high1 = (_gather(u, j) for j in range(4))
-    ones, none = _ones(low0), low0 ^ low0
-    low = (ones, low0 | low1, low1, low0 & low1)
-    high = (ones, high0 | high1, high1, high0 & high1, none)
-    table = [(high[t // 4] & low[t % 4]) | high[t // 4 + 1] for t in range(1, 16)]
+    ones, none = _ones(low0), xor(low0, low0)
+    low = (ones, either(low0, low1), low1, both(low0, low1))
+    high = (ones, either(high0, high1), high1, both(high0, high1), none)
+    table = [either(both(high[t // 4], low[t % 4]), high[t // 4 + 1]) for t in range(1, 16)]
     return tuple(table)
 
 
 def _one_hot(v: Array) -> list[Array]:
     """[v = j] in each block, for j = 0, …, 15."""
     bits = [_gather(v, j) for j in range(4)]
-    inverse = [b ^ _ones(b) for b in bits]
+    inverse = [xor(b, _ones(b)) for b in bits]
     low, high = (
         [
-            inverse[i + 1] & inverse[i],
-            inverse[i + 1] & bits[i],
-            bits[i + 1] & inverse[i],
-            bits[i + 1] & bits[i],
+            both(inverse[i + 1], inverse[i]),
+            both(inverse[i + 1], bits[i]),
+            both(bits[i + 1], inverse[i]),
+            both(bits[i + 1], bits[i]),
         ]
         for i in (0, 2)
     )
-    return [h & w for h in high for w in low]
+    return [both(h, w) for h in high for w in low]
 
 
 def select(table: Sequence[Array], v: Array) -> tuple[Array, Array]:
@@ -111,15 +115,14 @@ def select(table: Sequence[Array], v: Array) -> tuple[Array, Array]:
       added once.
     """
     is_v = _one_hot(v)
-    generate = is_v[15] & table[0]
-    propagate = (is_v[15] ^ is_v[14]) & table[0]
+    generate = both(is_v[15], table[0])
+    propagate = both(xor(is_v[15], is_v[14]), table[0])
     for t in range(2, 16):
-        generate = generate ^ (is_v[16 - t] & table[t - 1])
-        propagate = propagate ^ ((is_v[16 - t] ^ is_v[15 - t]) & table[t - 1])
+        generate = xor(generate, both(is_v[16 - t], table[t - 1]))
+        propagate = xor(propagate, both(xor(is_v[16 - t], is_v[15 - t]), table[t - 1]))
     width = count(v.dtype.itemsize * 8)
     wide = word_type(2 * width)
-    both = (generate.astype(wide) << np.asarray(width, wide)) | propagate.astype(wide)
-    return both, is_v[15].astype(wide)
+    return either(left(cast(generate, wide), width), cast(propagate, wide)), cast(is_v[15], wide)
 
 
 def to_planes(x: Array) -> Array:

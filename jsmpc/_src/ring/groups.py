@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src import kernels
+from jsmpc._src.ring import words
 
 Array = jax.Array
 
@@ -44,8 +44,8 @@ class Group:
         return kernels.draw(key, number, shape, dtype)
 
 
-ARITHMETIC = Group("arithmetic", operator.add, operator.sub)
-BOOLEAN = Group("boolean", operator.xor, operator.xor)
+ARITHMETIC = Group("arithmetic", words.add, words.subtract)
+BOOLEAN = Group("boolean", words.xor, words.xor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Residues(Group):
 
     def draw(self, key: Array, number: int, shape: tuple[int, ...], dtype: Any) -> Array:
         """Elements of a statistical distance below 2^-40 from uniform ones."""
-        words = kernels.draw(key, number, shape, np.uint64)
-        return (words % np.uint64(self.modulus)).astype(dtype)
+        drawn = kernels.draw(key, number, shape, np.uint64)
+        return (drawn % np.uint64(self.modulus)).astype(dtype)
 
 
 def modulo(modulus: int) -> Residues:

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src.ring import words
+
 Array = jax.Array
 
 
@@ -45,4 +47,4 @@ class Ring:
 
     def top_bit(self, x: Array) -> Array:
         """The most significant bit of each word, as `uint8` 0 or 1."""
-        return (x >> (self.bits - 1)).astype(jnp.uint8)
+        return words.cast(words.right(x, self.bits - 1), np.uint8)

@@ -1,0 +1,99 @@
+"""What a program of real parties would do, told before anyone runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import runpy
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from jsmpc._src.api import session as sessions
+from jsmpc._src.api.session import Purpose, Session
+from jsmpc._src.errors import ProtocolError
+from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.readings.cost import Cost, measure
+from jsmpc._src.readings.projection.digest import digest
+from jsmpc._src.readings.projection.projection import Projection
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One program that the parties would run: what for, its fingerprint, and its messages."""
+
+    purpose: Purpose
+    fingerprint: str
+    cost: Cost
+
+
+class Observer(Session):
+    """Someone who sees what is to be run and takes no part in it: it has no rows and no values."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol, self.endpoint = protocol, len(protocol.endpoints)
+        self.runs: list[Run] = []
+
+    @property
+    def name(self) -> str:
+        return "an observer"
+
+    def sharing(self) -> str:
+        return ""
+
+    def agreed(self, what: str, value: Any) -> Any:
+        raise ProtocolError(f"{what} are known to the parties alone: what follows is not explained")
+
+    def run(self, projection: Projection, given: Sequence[Any], purpose: Purpose) -> list[Any]:
+        cost = measure(projection, self.protocol.parties)
+        self.runs.append(Run(purpose, digest(projection), cost))
+        return []
+
+
+def explained(protocol: Protocol, program: str, arguments: Sequence[str]) -> list[str]:
+    """Lines that tell what a program does, in plain words: who gives what, who learns what.
+
+    No party's data is read and nothing is computed. Where the program needs a value that was
+    revealed, the explanation ends with the place.
+    """
+    observer, before = Observer(protocol), sys.argv
+    token, sys.argv = sessions.activate(observer), [program, *arguments]
+    end = None
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            runpy.run_path(program, run_name="__main__")
+    except ProtocolError as error:
+        end = f"The explanation ends here: {error}"
+    finally:
+        sessions.deactivate(token)
+        sys.argv = before
+    lines = [line for run in observer.runs for line in _described(run, protocol)]
+    return [*lines, *([end] if end else []), *_summary(observer.runs)]
+
+
+def _described(run: Run, protocol: Protocol) -> list[str]:
+    sent = ", ".join(
+        f"{p} {b:,} B" for p, b in zip(protocol.parties, run.cost.bytes_sent, strict=True)
+    )
+    rounds = f"{run.cost.rounds} round{'s' if run.cost.rounds != 1 else ''}"
+    lines = [f"{run.purpose.what}: {rounds}; sent: {sent}"]
+    if run.cost.dealer_bytes:
+        lines.append(f"  {protocol.dealer} deals {run.cost.dealer_bytes:,} B")
+    lines += [f"  takes the input {label!r}" for label in run.purpose.inputs]
+    for shown in run.purpose.disclosures:
+        count = f"{shown.elements:,} number{'s' if shown.elements != 1 else ''}"
+        lines.append(f"  reveals {count} to {shown.to}, at {shown.line or 'an unknown line'}")
+    lines.append(f"  fingerprint {run.fingerprint}")
+    return lines
+
+
+def _summary(runs: Sequence[Run]) -> list[str]:
+    shown = [d for run in runs for d in run.purpose.disclosures]
+    if not shown:
+        return ["Nothing is revealed."]
+    total: dict[str, int] = {}
+    for d in shown:
+        total[d.to] = total.get(d.to, 0) + d.elements
+    learned = "; ".join(f"{to}: {count:,}" for to, count in total.items())
+    return [f"Revealed in all, where no loop repeats it: {learned}."]

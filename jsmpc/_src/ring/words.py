@@ -1,0 +1,67 @@
+"""Operations on words, as JAX's primitives themselves.
+
+`x ^ y` of two traced arrays goes through a jitted function of jax.numpy, whose tracing takes four
+times as long; and tracing is most of what a first call takes.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+
+Array = jax.Array
+Operation = Callable[[Any, Any], Any]
+
+
+def _directly(primitive: Operation, general: Operation) -> Operation:
+    """An operation on arrays of one type, or an array and a scalar; on others, `general`."""
+
+    def operation(x: Any, y: Any) -> Any:
+        if isinstance(x, jax.Array):
+            y = _like(y, x)
+            if isinstance(y, jax.Array) and y.shape == x.shape and y.dtype == x.dtype:
+                return primitive(x, y)
+        return general(x, y)
+
+    operation.__name__ = general.__name__
+    return operation
+
+
+def _like(y: Any, x: Array) -> Any:
+    """A scalar of the array's type in its shape; anything else as it is."""
+    if isinstance(y, np.ndarray | np.generic) and y.ndim == 0 and y.dtype == x.dtype:
+        scalar: Any = y
+        return lax.broadcast(scalar, x.shape)
+    return y
+
+
+add = _directly(lax.add, operator.add)
+subtract = _directly(lax.sub, operator.sub)
+multiply = _directly(lax.mul, operator.mul)
+xor = _directly(lax.bitwise_xor, operator.xor)
+conjunction = _directly(lax.bitwise_and, operator.and_)
+disjunction = _directly(lax.bitwise_or, operator.or_)
+_left = _directly(lax.shift_left, operator.lshift)
+_right = _directly(lax.shift_right_logical, operator.rshift)
+
+
+def left(x: Any, n: int) -> Any:
+    """The word shifted left by n bits."""
+    return _left(x, np.asarray(n, x.dtype))
+
+
+def right(x: Any, n: int) -> Any:
+    """The word shifted right by n bits, zeros from the left."""
+    return _right(x, np.asarray(n, x.dtype))
+
+
+def cast(x: Any, dtype: Any) -> Any:
+    """The lowest bits of a word, or the word in a wider one."""
+    if not isinstance(x, jax.Array):
+        return x.astype(dtype)
+    return x if x.dtype == dtype else lax.convert_element_type(x, dtype)
