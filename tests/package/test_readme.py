@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import tomllib
@@ -67,9 +68,21 @@ def test_shell_snippets_are_commands_that_exist() -> None:
                 pass
             case "python", ["-m", *words]:
                 seen.append(parsed(words))
+            case "jsmpc", [*words]:
+                seen.append(("jsmpc", words[0]))
+                assert words[0] in cli.DEPLOYMENT
+                cli.make_deployment_parser().parse_args(words)
             case _:
                 pytest.fail(f"no test knows the command {program} {rest}")
-    assert {("jsmpc",), ("jsmpc", "train")} <= set(seen)
+    assert {("jsmpc",), ("jsmpc", "train"), ("jsmpc", "launch")} <= set(seen)
+
+
+def parsers() -> Iterator[argparse.ArgumentParser]:
+    """Those of all commands."""
+    yield from (make() for make in PARSERS.values())
+    actions = cli.make_deployment_parser()._actions
+    commands = next(a for a in actions if isinstance(a, argparse._SubParsersAction))
+    yield from commands.choices.values()
 
 
 def parsed(words: list[str]) -> tuple[str, ...]:
@@ -92,5 +105,5 @@ def test_names_exist() -> None:
     for name in set(re.findall(r"\bjsmpc\.([a-zA-Z]\w*)\b", code)) - {"bench", "examples"}:
         assert name in jsmpc.__all__, name
     arguments = set(re.findall(r"`(--[a-z-]+)", TEXT))
-    helps = "".join(make().format_help() for make in PARSERS.values())
+    helps = "".join(parser.format_help() for parser in parsers())
     assert arguments <= set(re.findall(r"--[a-z-]+", helps))
