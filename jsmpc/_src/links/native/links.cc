@@ -13,7 +13,7 @@ namespace jsmpc {
 namespace {
 
 // What is about to arrive is there before a thread that sleeps for it would be awake.
-constexpr std::chrono::microseconds kSpin(50);
+constexpr std::chrono::microseconds kSpin(5);
 constexpr Seconds kFarewell(1.0);  // to tell the peers why or that this endpoint ends
 
 std::string seconds(Seconds s) {
