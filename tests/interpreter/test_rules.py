@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -23,7 +24,8 @@ from harness import key, protocol
 from jsmpc._src import kernels
 from jsmpc._src.interpreter.registry import COSTS, RULES
 from jsmpc._src.jaxprs import compat, walk
-from jsmpc._src.readings.cost import Cost
+from jsmpc._src.readings.cost import Cost, measure
+from jsmpc._src.readings.projection.projection import Projection
 from jsmpc._src.runtime import prf
 from recording import words_of
 from rule_cases import CASES, SCALE, UNIT, Case
@@ -38,7 +40,7 @@ USES = [(name, i) for name in BY_NAME for i in range(len(CASES.get(name, ())))]
 class Traced:
     """A case as a program of a protocol's parties."""
 
-    program: Any
+    program: Projection
     args: list[Any]
     shape: Any
     cost: Cost
@@ -63,11 +65,12 @@ def trace(name: str, f: Any, operands: Any, public: int = 0) -> Traced:
         arrays = [jnp.asarray(x) for x in operands]
         hidden = len(arrays) - public
         args = [*jsmpc.share(key(1), arrays[:hidden], smpc), *arrays[hidden:]]
-        secure = jsmpc.secure(f)
-        program, cost = secure.trace(*args), secure.cost(*args)
+        program = jsmpc.secure(f).project(*args)
         shape = jax.eval_shape(f, *arrays)
-    inputs = [prf.as_key(jnp.asarray(key(2))), *words_of(args)]
-    return Traced(program, inputs, shape, cost, frozenset(used))
+        rows = [row for x in words_of(args[:hidden]) for row in x]
+    keys = [prf.as_key(jnp.asarray(key(2)))] * len(smpc.endpoints)
+    cost = measure(program, smpc.parties)
+    return Traced(program, [*keys, *rows, *arrays[hidden:]], shape, cost, frozenset(used))
 
 
 @functools.cache
@@ -83,7 +86,8 @@ def results(protocol_name: str) -> dict[tuple[str, int], Any]:
 
     def everything(args: Any) -> Any:
         return {
-            use: walk.evaluate(case.program, args[use], compat.bind) for use, case in cases.items()
+            use: stacked(case.program, walk.evaluate(case.program.jaxpr, args[use], compat.bind))
+            for use, case in cases.items()
         }
 
     with jax.enable_x64(True):
@@ -93,6 +97,17 @@ def results(protocol_name: str) -> dict[tuple[str, int], Any]:
             use: as_shares(protocol_name, case.shape, out[use]) for use, case in cases.items()
         }
         return jax.tree.map(np.asarray, jsmpc.reveal(shares))
+
+
+def stacked(program: Projection, values: Sequence[Any]) -> list[Any]:
+    """The results of a program with the rows of a share in one array."""
+    parties = {e for p in program.outputs for e in p.endpoints}
+    remaining, ports, results = list(values), list(program.outputs), []
+    while ports:
+        count = 1 if ports[0].endpoints == parties else len(parties)
+        rows, remaining, ports = remaining[:count], remaining[count:], ports[count:]
+        results.append(rows[0] if count == 1 else jnp.stack(rows))
+    return results
 
 
 def as_shares(protocol_name: str, shape: Any, words: list[Any]) -> Any:

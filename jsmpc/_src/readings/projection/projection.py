@@ -39,12 +39,14 @@ class Projection:
       block: the choreography, with who takes which step, and when.
       inputs, outputs: who gives or needs them, in the order of the program's.
       names: the endpoints'.
+      jaxpr: the program of all, from which this was found.
     """
 
     block: Block
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     names: tuple[str, ...]
+    jaxpr: Any = dataclasses.field(compare=False, repr=False)
 
     def program(
         self,
@@ -101,7 +103,7 @@ def project(
     needs.find(block, [set(port.endpoints) for port in outputs], lambda e: names[e])
     starts = [dict.fromkeys(p.endpoints, schedule.EARLY if p.early else 0) for p in inputs]
     schedule.find(block, starts)
-    return Projection(block, tuple(inputs), tuple(outputs), tuple(names))
+    return Projection(block, tuple(inputs), tuple(outputs), tuple(names), jaxpr)
 
 
 def messages(block: Block) -> list[Message]:
