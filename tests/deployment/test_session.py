@@ -3,6 +3,7 @@ something is wrong."""
 
 from __future__ import annotations
 
+import pickle
 import re
 import subprocess
 import sys
@@ -17,8 +18,9 @@ import pytest
 from joint import network
 
 import jsmpc
+from jsmpc._src.api.held import Held
 from jsmpc._src.deployment import identity, log
-from jsmpc._src.deployment.explain import explained
+from jsmpc._src.deployment.explain import Observer, explained
 from jsmpc._src.readings.projection.digest import digest
 from jsmpc.examples.cli import main
 
@@ -245,3 +247,18 @@ def test_a_wrong_argument_is_one_line(
     assert main(arguments) == 1
     out, error = capfd.readouterr()
     assert not out and error.count("\n") == 1 and what in error
+
+
+def test_shares_of_a_session_stay_in_it() -> None:
+    smpc = jsmpc.Replicated3()
+    held = Held(Observer(smpc), (3,), np.float32, ())
+    share = jsmpc.share(jax.random.key(0), np.ones(3, np.float32), smpc)
+    with pytest.raises(jsmpc.ProtocolError, match="of a session and a simulation"):
+        jsmpc.secure(lambda x, y: x + y)(jsmpc.random_key(), held, share)
+    with pytest.raises(jsmpc.ProtocolError, match=r"jsmpc\.save"):
+        pickle.dumps(held)
+    with pytest.raises(jsmpc.MaterialError, match="simulations"):
+        jsmpc.secure(lambda x: x * x).offline(jsmpc.random_key(), held)
+    for refused in (float, np.asarray, bool, lambda x: x + 1):
+        with pytest.raises(jsmpc.SecretError):
+            refused(held)

@@ -78,7 +78,7 @@ class Elsewhere(Opaque):
 
 def session_of(values: Any) -> Session | None:
     """The session of the party's shares among some values, if there are any."""
-    sessions = {getattr(x, "session", None) for x in values}
+    sessions = {x.session if isinstance(x, Held) else None for x in values}
     if len(sessions) > 1:
         raise ProtocolError(
             "shares of two sessions, or of a session and a simulation, cannot be computed on "
