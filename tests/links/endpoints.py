@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
+from jsmpc._src.deployment import certificates
 from jsmpc._src.links import wire
 from jsmpc._src.links.links import Links, Peer, connect
 
@@ -22,28 +18,10 @@ NAMES = ("alice", "bob", "carol")
 
 def make_identity(folder: Path, name: str) -> tuple[str, str]:
     """A new self-signed certificate and its key, as paths."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    start = datetime.datetime(2024, 1, 1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(days=36500))
-        .sign(key, hashes.SHA256())
-    )
+    key, certificate = certificates.create(name)
     paths = folder / f"{name}.crt", folder / f"{name}.key"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    paths[0].write_bytes(certificate)
+    paths[1].write_bytes(key)
     return str(paths[0]), str(paths[1])
 
 

@@ -34,14 +34,6 @@ class Held(Opaque):
     def protocol(self) -> Protocol:
         return self.session.protocol
 
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
-
     def words(self) -> Words:
         """The types of all parties' rows, for tracing."""
         boolean = self.dtype == bool

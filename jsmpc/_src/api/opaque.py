@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NoReturn
 
 import jax
@@ -37,6 +38,15 @@ class Opaque:
     """Refuses to be computed on or looked into; each refusal says what to do instead."""
 
     __hash__ = object.__hash__
+    shape: Any
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
 
     def _refuse(self, what: str) -> NoReturn:
         raise SecretError(

@@ -76,14 +76,6 @@ class Share(Opaque):
         return tuple(self.components[0].shape[1:])
 
     @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    @property
     def word(self) -> np.dtype[Any]:
         """The dtype of the components."""
         return np.dtype(np.uint8) if self.dtype == bool else self.protocol.ring.dtype

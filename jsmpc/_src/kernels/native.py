@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.util
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-Array = jax.Array
+from jsmpc._src.kernels import library
 
-_log = logging.getLogger("jsmpc")
+Array = jax.Array
 
 _TARGETS = (
     "jsmpc_keystream",
@@ -24,40 +22,36 @@ _TARGETS = (
 _PEAKS = ("jsmpc_peak_gops", "jsmpc_peak_keystream")
 
 
+_MISSING = (
+    "jsmpc was installed without its native kernels (there was no C++ compiler, or "
+    "JSMPC_NO_NATIVE was set)"
+)
+
+
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    found = importlib.util.find_spec("jsmpc._src.kernels._native")
-    return ctypes.CDLL(found.origin) if found and found.origin else None
+    return library.find("jsmpc._src.kernels._native")
+
+
+def _prepare(loaded: ctypes.CDLL) -> None:
+    for peak in _PEAKS:
+        function = getattr(loaded, peak)
+        function.argtypes, function.restype = [ctypes.c_int, ctypes.c_double], ctypes.c_double
+    for target in _TARGETS:
+        handler = jax.ffi.pycapsule(getattr(loaded, target))
+        jax.ffi.register_ffi_target(target, handler, platform="cpu")
 
 
 @functools.cache
 def why_unavailable() -> str | None:
     """Why the native kernels cannot be used, or None where they can."""
-    try:
-        library = _library()
-        if library is None:
-            return (
-                "jsmpc was installed without its native kernels (there was no C++ compiler, or "
-                "JSMPC_NO_NATIVE was set)"
-            )
-        for peak in _PEAKS:
-            function = getattr(library, peak)
-            function.argtypes, function.restype = [ctypes.c_int, ctypes.c_double], ctypes.c_double
-        for target in _TARGETS:
-            handler = jax.ffi.pycapsule(getattr(library, target))
-            jax.ffi.register_ffi_target(target, handler, platform="cpu")
-    except (AttributeError, OSError) as error:
-        return f"the native kernels do not load: {error}"
-    return None
+    return library.trouble(_library, _prepare, "native kernels", _MISSING)
 
 
 @functools.cache
 def available() -> bool:
     """Whether the native kernels can be used; the log says once why they cannot."""
-    reason = why_unavailable()
-    if reason is not None:
-        _log.warning("%s; XLA alone computes the same, more slowly", reason)
-    return reason is None
+    return library.is_sound(why_unavailable(), "XLA alone computes the same, more slowly")
 
 
 def keystream(key: Array, nonce: Array, blocks: int) -> Array:

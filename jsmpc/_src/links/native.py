@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.util
-import logging
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +11,8 @@ from typing import Any
 import jax
 
 from jsmpc._src.errors import LinkError
+from jsmpc._src.kernels import library
 from jsmpc._src.links.wire import Broken, Refused, Untrusted
-
-_log = logging.getLogger("jsmpc")
 
 TARGET = "jsmpc_exchange"
 
@@ -48,36 +45,32 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 # fmt: on
 
 
+_MISSING = "jsmpc was installed without its native links (there was no OpenSSL to build on)"
+
+
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    found = importlib.util.find_spec("jsmpc._src.links._links")
-    return ctypes.CDLL(found.origin) if found and found.origin else None
+    return library.find("jsmpc._src.links._links")
+
+
+def _prepare(loaded: ctypes.CDLL) -> None:
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(loaded, f"jsmpc_{name}")
+        function.restype, function.argtypes = result, arguments
+    handler = jax.ffi.pycapsule(getattr(loaded, TARGET))
+    jax.ffi.register_ffi_target(TARGET, handler, platform="cpu")
 
 
 @functools.cache
 def why_unavailable() -> str | None:
     """Why the native links cannot be used, or None where they can."""
-    try:
-        library = _library()
-        if library is None:
-            return "jsmpc was installed without its native links (there was no OpenSSL to build on)"
-        for name, (result, arguments) in _FUNCTIONS.items():
-            function = getattr(library, f"jsmpc_{name}")
-            function.restype, function.argtypes = result, arguments
-        handler = jax.ffi.pycapsule(getattr(library, TARGET))
-        jax.ffi.register_ffi_target(TARGET, handler, platform="cpu")
-    except (AttributeError, OSError) as error:
-        return f"the native links do not load: {error}"
-    return None
+    return library.trouble(_library, _prepare, "native links", _MISSING)
 
 
 @functools.cache
 def available() -> bool:
     """Whether the native links can be used; the log says once why they cannot."""
-    reason = why_unavailable()
-    if reason is not None:
-        _log.warning("%s; Python does the same, more slowly", reason)
-    return reason is None
+    return library.is_sound(why_unavailable(), "Python does the same, more slowly")
 
 
 def _call(name: str, *arguments: Any) -> Any:

@@ -28,7 +28,6 @@ def _directly(primitive: Operation, general: Operation) -> Operation:
                 return primitive(x, y)
         return general(x, y)
 
-    operation.__name__ = general.__name__
     return operation
 
 
