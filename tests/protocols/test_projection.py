@@ -14,6 +14,7 @@ import jsmpc
 import programs
 from harness import SECRET, A, At, B, Runner, mixed, protocol, run_together, split, words
 from jsmpc._src.functions import comparison, division, exponential
+from jsmpc._src.network.messages import held_p
 from jsmpc._src.ring import bilinear
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
@@ -118,12 +119,40 @@ def cheating_in_a_message(ctx: Context, x: Any) -> Any:
     return {"stolen": At(1, ctx.network.send(stolen, {2: 1}))}
 
 
+def cheating_in_a_circle(ctx: Context, x: Any) -> Any:
+    """Two parties tell each other what neither of them holds."""
+    net, stolen = ctx.network, x.values[0]
+    net.send(net.only(1, stolen), {1: 2})
+    net.send(net.only(2, stolen), {2: 1})
+    return {"stolen": At(2, net.only(2, stolen + stolen))}
+
+
+def told_later(ctx: Context, x: Any) -> Any:
+    """A value that two parties compute in their own ways; one is told the other's afterwards."""
+    net, first = ctx.network, x.values[0]
+    twice = first + first
+    net.send(net.only(0, first), {0: 1})
+    either = held_p.bind(twice, first * 2)
+    net.send(net.only(0, twice), {0: 1})
+    return {"twice": At(1, net.only(1, either))}
+
+
+@pytest.mark.usefixtures("x64")
+def test_of_equal_values_the_one_at_hand_is_taken() -> None:
+    smpc = protocol("additive2", BITS)
+    runner = Runner(smpc, told_later)
+    shares = split(smpc, 4, operands_of(products_program)[:1])
+    found = runner.by_endpoint(5, shares)[1]["twice"][0]
+    np.testing.assert_array_equal(found, 2 * shares[0][0])
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("name", "f", "thief"),
     [
         *((name, f, 1) for name in SECRET for f in (cheating, cheating_in_a_loop)),
         ("additive3", cheating_in_a_message, 2),
+        ("additive3", cheating_in_a_circle, 1),
     ],
 )
 def test_reaching_into_another_partys_share_is_refused(name: str, f: Any, thief: int) -> None:

@@ -61,21 +61,23 @@ class Compute(Step):
 
 @dataclasses.dataclass(eq=False)
 class Either(Step):
-    """Two values that are equal: an endpoint takes the one that it holds."""
+    """Two values that are equal: `choice` is the one that an endpoint holds when it comes here."""
 
-    def operand(self, endpoint: int) -> Value:
-        held = [v for v in self.operands if v.known or endpoint in v.origins]
-        return held[0]
+    choice: dict[int, Value] = dataclasses.field(default_factory=dict, kw_only=True)
 
 
 @dataclasses.dataclass(eq=False)
 class Message(Step):
-    """One value from one endpoint to another, in exchange `slot`."""
+    """One value from one endpoint to another, in exchange `slot`.
+
+    `possible` tells whether the source holds the value when it comes here.
+    """
 
     source: int
     target: int
     phase: str
     slot: int = 0
+    possible: bool = True
 
     @property
     def value(self) -> Value:

@@ -83,13 +83,11 @@ class Endpoints:
     # Loops and conditions: what is carried, scanned over and returned is a list of the values of
     # all hosted endpoints, after the token where anything is sent inside.
 
-    def _inner(self, token: Array) -> Endpoints:
-        return dataclasses.replace(self, token=token)
-
     def _control(self, step: Control, endpoints: Sequence[int], held: Held) -> None:
         run = {Scan: self._scan, While: self._while, Branches: self._branches}[type(step.form)]
-        results = run(step, endpoints, held)
-        held.update(zip(_pairs(step.results, endpoints, step), results, strict=True))
+        wanted = _wanted(step, endpoints)
+        results = run(step, endpoints, held, wanted)
+        held.update(((e, step.results[i]), x) for (e, i), x in zip(wanted, results, strict=True))
 
     def _body(
         self, block: Block, given: list[tuple[int, Value]], returned: list[tuple[int, Value]]
@@ -97,14 +95,16 @@ class Endpoints:
         """A block as a function of a token, of what is the same every time, and of values."""
 
         def body(token: Array, outer: Held, arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
-            inner, held = self._inner(token), dict(outer)
+            inner, held = dataclasses.replace(self, token=token), dict(outer)
             held.update(zip(given, arrays, strict=True))
             inner.run(block, held)
-            return inner.token, [_typed(held, *pair) for pair in returned]
+            return inner.token, [typed(held, *pair) for pair in returned]
 
         return body
 
-    def _scan(self, step: Control, endpoints: Sequence[int], held: Held) -> list[Array]:
+    def _scan(
+        self, step: Control, endpoints: Sequence[int], held: Held, wanted: list[tuple[int, int]]
+    ) -> list[Array]:
         (block,), form = step.blocks, step.form
         assert isinstance(form, Scan)
         consts, first, rows = form.split(step.operands)
@@ -112,35 +112,32 @@ class Endpoints:
         outer = _given(block.inputs, consts, endpoints, held)
         carried = _carried(step, endpoints)
         scanned = [(e, i) for i, v in enumerate(xs) for e in endpoints if _is_given(v, e)]
-        stacked = _pairs(step.results[form.carried :], endpoints, step)
-        place = {id(v): i for i, v in enumerate(step.results)}
+        returned = [*carried, *((e, i) for e, i in wanted if i >= form.carried)]
         body = self._body(
             block,
             [*((e, carry[i]) for e, i in carried), *((e, xs[i]) for e, i in scanned)],
-            [
-                *((e, block.outputs[i]) for e, i in carried),
-                *((e, block.outputs[place[id(v)]]) for e, v in stacked),
-            ],
+            [(e, block.outputs[i]) for e, i in returned],
         )
 
         def iteration(state: Any, row: Any) -> Any:
             token, arrays = body(state[0], outer, [*state[1], *row])
             return (token, arrays[: len(carried)]), arrays[len(carried) :]
 
-        init = [_typed(held, e, first[i]) for e, i in carried]
+        init = [typed(held, e, first[i]) for e, i in carried]
         (self.token, last), ys = lax.scan(
             self.optimize(iteration),
             (self.token, init),
-            [_typed(held, e, rows[i]) for e, i in scanned],
+            [typed(held, e, rows[i]) for e, i in scanned],
             form.length,
             reverse=form.reverse,
             unroll=form.unroll,
         )
-        final = dict(zip(carried, last, strict=True))
-        kept = _pairs(step.results[: form.carried], endpoints, step)
-        return [*(final[e, place[id(v)]] for e, v in kept), *ys]
+        final = dict(zip(returned, [*last, *ys], strict=True))
+        return [final[pair] for pair in wanted]
 
-    def _while(self, step: Control, endpoints: Sequence[int], held: Held) -> list[Array]:
+    def _while(
+        self, step: Control, endpoints: Sequence[int], held: Held, wanted: list[tuple[int, int]]
+    ) -> list[Array]:
         (condition, block), form = step.blocks, step.form
         assert isinstance(form, While)
         test, consts, first = form.split(step.operands)
@@ -158,16 +155,15 @@ class Endpoints:
         state = lax.while_loop(
             lambda state: goes_on(state[0], tests, state[1])[1][0],
             self.optimize(lambda state: body(state[0], outer, state[1])),
-            (self.token, [_typed(held, e, first[i]) for e, i in carried]),
+            (self.token, [typed(held, e, first[i]) for e, i in carried]),
         )
         self.token, final = state[0], dict(zip(carried, state[1], strict=True))
-        place = {id(v): i for i, v in enumerate(step.results)}
-        return [final[e, place[id(v)]] for e, v in _pairs(step.results, endpoints, step)]
+        return [final[pair] for pair in wanted]
 
-    def _branches(self, step: Control, endpoints: Sequence[int], held: Held) -> list[Array]:
+    def _branches(
+        self, step: Control, endpoints: Sequence[int], held: Held, wanted: list[tuple[int, int]]
+    ) -> list[Array]:
         index, *operands = step.operands
-        place = {id(v): i for i, v in enumerate(step.results)}
-        returned = [(e, place[id(v)]) for e, v in _pairs(step.results, endpoints, step)]
         given = [
             (e, i)
             for i in range(len(operands))
@@ -179,11 +175,11 @@ class Endpoints:
             body = self._body(
                 block,
                 [(e, block.inputs[i]) for e, i in given],
-                [(e, block.outputs[i]) for e, i in returned],
+                [(e, block.outputs[i]) for e, i in wanted],
             )
             return self.optimize(lambda token, arrays: body(token, {}, arrays))
 
-        arrays = [_typed(held, e, operands[i]) for e, i in given]
+        arrays = [typed(held, e, operands[i]) for e, i in given]
         number = _read(held, endpoints[0], index)
         branches = [branch(block) for block in step.blocks]
         self.token, results = lax.switch(number, branches, self.token, arrays)
@@ -212,7 +208,7 @@ def _ordered(block: Block, hosted: Sequence[int]) -> Iterator[tuple[Any, list[in
 
 def _take(step: Step, endpoint: int, held: Held) -> None:
     if isinstance(step, Either):
-        held[endpoint, step.results[0]] = _read(held, endpoint, step.operand(endpoint))
+        held[endpoint, step.results[0]] = _read(held, endpoint, step.choice[endpoint])
         return
     assert isinstance(step, Compute)
     with lines.at_line_of(step.eqn):
@@ -224,7 +220,7 @@ def _read(held: Held, endpoint: int, value: Value) -> Any:
     return value.constant if value.known else held[endpoint, value]
 
 
-def _typed(held: Held, endpoint: int, value: Value) -> Array:
+def typed(held: Held, endpoint: int, value: Value) -> Array:
     """A value as an array, constants too."""
     return jnp.asarray(_read(held, endpoint, value), value.aval.dtype)
 
@@ -247,6 +243,11 @@ def _carried(step: Control, endpoints: Sequence[int]) -> list[tuple[int, int]]:
     return [(e, i) for i, at in enumerate(step.carried) for e in endpoints if e in at]
 
 
-def _pairs(values: Sequence[Value], endpoints: Sequence[int], step: Step) -> list[Any]:
-    """The results of a step that endpoints need from it."""
-    return [(e, v) for v in values for e in endpoints if e in v.needed and v.origins.get(e) is step]
+def _wanted(step: Control, endpoints: Sequence[int]) -> list[tuple[int, int]]:
+    """The endpoints that need a result from here, and the result's number."""
+    return [
+        (e, i)
+        for i, v in enumerate(step.results)
+        for e in endpoints
+        if e in v.needed and v.origins.get(e) is step
+    ]

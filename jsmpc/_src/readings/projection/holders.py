@@ -23,16 +23,18 @@ def find(block: Block, given: Sequence[Holders], everyone: Holders) -> None:
         value.origins = dict.fromkeys(endpoints)
     for step in block.steps:
         if isinstance(step, Message):
+            step.possible = step.source in held(step.value, everyone)
             step.value.origins.setdefault(step.target, step)
         elif isinstance(step, Control):
             for value, endpoints in zip(step.results, _of_results(step, everyone), strict=True):
                 _comes_from(step, value, endpoints)
+        elif isinstance(step, Either):
+            step.choice = {e: v for v in reversed(step.operands) for e in held(v, everyone)}
+            _comes_from(step, step.results[0], step.choice)
         else:
-            columns = [held(v, everyone) for v in step.operands]
-            either = isinstance(step, Either)
-            endpoints = set().union(*columns) if either else everyone.intersection(*columns)
+            common = everyone.intersection(*(held(v, everyone) for v in step.operands))
             for value in step.results:
-                _comes_from(step, value, endpoints)
+                _comes_from(step, value, common)
 
 
 def held(value: Value, everyone: Holders) -> Holders:

@@ -37,12 +37,15 @@ def find(block: Block, outputs: Sequence[set[int]], name: Name) -> list[set[int]
         step.at = _takers(step)
         if isinstance(step, Message):
             if step.live:
-                _need(step.value, {step.source}, f"a message at {step.line}", name)
+                place = f"a message at {step.line}"
+                if not step.possible:
+                    raise _stolen(step.value, step.source, place, name)
+                _need(step.value, {step.source}, place, name)
         elif isinstance(step, Control):
             _control(step, name)
         elif isinstance(step, Either):
             for endpoint in step.at:
-                _need(step.operand(endpoint), {endpoint}, step.line, name)
+                _need(step.choice[endpoint], {endpoint}, step.line, name)
         elif isinstance(step, Compute):
             for value in step.operands:
                 _need(value, step.at, f"{step.eqn.primitive.name} at {step.line}", name)
@@ -66,12 +69,16 @@ def _need(value: Value, endpoints: set[int], place: str, name: Name) -> None:
     if value.known:
         return
     for endpoint in endpoints - value.origins.keys():
-        holders = ", ".join(map(name, sorted(value.origins))) or "nobody"
-        raise ProtocolError(
-            f"{place}: {name(endpoint)} needs a value that it does not hold ({holders} does). A "
-            "step of a protocol may use what its party holds, or was sent, and nothing else"
-        )
+        raise _stolen(value, endpoint, place, name)
     value.needed |= endpoints
+
+
+def _stolen(value: Value, endpoint: int, place: str, name: Name) -> ProtocolError:
+    holders = ", ".join(map(name, sorted(value.origins.keys() - {endpoint}))) or "nobody"
+    return ProtocolError(
+        f"{place}: {name(endpoint)} needs a value that it does not hold ({holders} does). A step "
+        "of a protocol may use what its party holds, or was sent, and nothing else"
+    )
 
 
 def _control(step: Control, name: Name) -> None:

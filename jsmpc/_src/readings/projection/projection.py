@@ -15,7 +15,7 @@ import jax
 
 from jsmpc._src.readings.projection import holders, needs, schedule
 from jsmpc._src.readings.projection.choreography import Block, Message, choreography
-from jsmpc._src.readings.projection.endpoints import Endpoints, Exchange, Held, _typed
+from jsmpc._src.readings.projection.endpoints import Endpoints, Exchange, Held, typed
 
 Array = jax.Array
 
@@ -71,7 +71,7 @@ class Projection:
             endpoints.run(self.block, held)
             results = [
                 [
-                    _typed(held, endpoint, value)
+                    typed(held, endpoint, value)
                     for value, port in zip(self.block.outputs, self.outputs, strict=True)
                     if endpoint in port.endpoints
                 ]

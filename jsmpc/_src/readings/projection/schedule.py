@@ -42,7 +42,7 @@ def find(block: Block, given: Sequence[dict[int, int]]) -> None:
 def operands(step: Step, endpoint: int) -> list[Value]:
     """What an endpoint needs for a step, and is not a constant."""
     if isinstance(step, Either):
-        return [step.operand(endpoint)]
+        return [step.choice[endpoint]]
     return [v for v in step.operands if endpoint in v.needed]
 
 
