@@ -6,6 +6,7 @@ Arguments: a folder with stored shares, and what else is to be tried.
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,16 @@ def main(folder: Path) -> None:
     )
     print("total", total, "equal", equal)
     print("to party1", jsmpc.reveal(out, to="party1"))
+    # What is public at the parties may be an argument, also where a dealer does not know it.
+    more = jsmpc.secure(lambda a, n: jsmpc.reveal(a["ids"].max() - MARKER + n))
+    print("more", more(jsmpc.random_key(), owned, equal))
+    compiled = len(session._programs)
+    for _ in range(3):
+        again = jsmpc.input(np.ones(40, np.int32), owner="party1")
+        jsmpc.reveal(again, to="party1")
+    print("compiled", len(session._programs) - compiled)
+    with ThreadPoolExecutor(1) as pool:
+        print("in a thread:", pool.submit(jsmpc.reveal, again).exception())
     if session.name != "party0":
         print("marker seen", _seen())
 

@@ -71,6 +71,10 @@ def test_processes_compute_what_the_simulation_does(
         assert f"total {total!s} equal 40" in said(done.stdout, name)
         markers = re.findall(r"Elsewhere\(.*known to party1\)", said(done.stdout, name))
         assert len(markers) == (name != "party1")
+        assert "more 40" in said(done.stdout, name)
+    for name in smpc.endpoints:
+        assert "compiled 2\n" in said(done.stdout, name)  # an input and a reveal, once each
+        assert "in a thread: the programs of a session run one after" in said(done.stdout, name)
     for name in smpc.endpoints[1:]:
         assert "marker seen False" in said(done.stdout, name)
     if smpc.dealer is not None:
@@ -152,11 +156,11 @@ def test_a_policy_is_asked_before_anything_moves(tmp_path: Path) -> None:
         lines += [f"[parties.{name}]", 'host = "127.0.0.1"', f"port = {free_port()}"]
         lines += [f'certificate = "{name}.cert.pem"']
     (tmp_path / "parties.toml").write_text("\n".join(lines))
-    (tmp_path / "policy.toml").write_text("reveals = []\n")
+    (tmp_path / "policy.toml").write_text('inputs = ["of her own"]\nreveals = []\n')
     file = program(
         tmp_path,
         """
-        x = jsmpc.input(np.ones(3, np.float32), owner="alice")
+        x = jsmpc.input(np.ones(3, np.float32), owner="alice", label="not carol's")
         print("result", jsmpc.reveal(x))
         """,
     )

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jsmpc._src.api.held import Elsewhere, Held
 from jsmpc._src.api.session import Disclosure, Session
 from jsmpc._src.api.words import is_words
+from jsmpc._src.errors import ProtocolError
 from jsmpc._src.jaxprs import compat, lines, structure
 from jsmpc._src.jaxprs.reveal import reveal_p
 from jsmpc._src.protocols.base import Protocol
@@ -38,14 +40,28 @@ def projected(
     return found, results
 
 
-def given(leaves: Sequence[Any], held: Iterator[Held]) -> list[Any]:
-    """What an endpoint gives of the leaves of a call: its rows of shares, and what is public."""
-    arrays: list[Any] = []
+def given(
+    session: Session, projection: Projection, key: Any, leaves: Sequence[Any], held: Iterator[Held]
+) -> list[Any]:
+    """What an endpoint gives for a call: its key, its rows of shares, and what is public.
+
+    Raises:
+      ProtocolError: if its part needs a public value that is known elsewhere alone.
+    """
+    arrays: list[Any] = [key]
     for x in leaves:
         if is_words(x):
             arrays += [row for rows in next(held).rows for row in rows]
         else:
             arrays.append(x)
+    for i, used in enumerate(projection.uses(session.endpoint)):
+        if isinstance(arrays[i], jax.ShapeDtypeStruct):
+            if used:
+                raise ProtocolError(
+                    f"{session.name} would have to know a public argument that the parties alone "
+                    "know: it deals by it. Compute what depends on it without a loop or a branch"
+                )
+            arrays[i] = jnp.zeros(arrays[i].shape, arrays[i].dtype)
     return arrays
 
 

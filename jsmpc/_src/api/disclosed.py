@@ -2,55 +2,65 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from jsmpc._src.api import choreographed, ports
-from jsmpc._src.api.held import Elsewhere
+from jsmpc._src.api.held import Elsewhere, Held
 from jsmpc._src.api.session import Disclosure, Purpose
 from jsmpc._src.api.words import Words
 from jsmpc._src.functions import disclosure
 from jsmpc._src.jaxprs import compat, lines
 from jsmpc._src.network.network import Network
-from jsmpc._src.readings.projection.projection import Port
+from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.readings.projection.projection import Port, Projection
 from jsmpc._src.runtime.context import Context
 
+Array = jax.Array
 
-def revealed(values: Sequence[Any], to: str | int | None) -> list[Any]:
-    """`Held` values disclosed to all parties, or to one; markers where they are not known."""
-    session = values[0].session
-    smpc, network = session.protocol, Network(session.protocol.size)
-    rank = None if to is None else smpc.rank(to)
-    words = [x.words() for x in values]
 
-    def program(secrets: list[Words]) -> list[Any]:
-        ctx, found = Context(network, None, state=smpc.state), []
-        for x in secrets:
-            value = smpc.unpack(network, x.components)
-            if rank is None:
-                found.append(disclosure.reveal(smpc, ctx, value, x.dtype))
-            else:
-                found.append(disclosure.reveal_to(smpc, ctx, value, x.dtype, rank))
-        return found
+def opened(protocol: Protocol, dtype: Any, rank: int | None, components: tuple[Any, ...]) -> Array:
+    """The value of a share, for all parties or for one: a program of all of them."""
+    network = Network(protocol.size)
+    ctx = Context(network, None, state=protocol.state)
+    secret = protocol.unpack(network, components)
+    if rank is None:
+        return disclosure.reveal(protocol, ctx, secret, dtype)
+    return disclosure.reveal_to(protocol, ctx, secret, dtype, rank)
 
-    rows = [ports.apart(x) for x in words]
-    learns = frozenset(range(smpc.size) if rank is None else {rank})
-    projection, results = choreographed.projected(
+
+@functools.lru_cache(maxsize=256)
+def _opening(
+    smpc: Protocol, rank: int | None, types: tuple[tuple[tuple[int, ...], Any], ...]
+) -> tuple[Projection, Any]:
+    """The program that discloses shares of these shapes and dtypes."""
+    rows = [ports.apart(Words.of(smpc, *kind)) for kind in types]
+    learns = Port(frozenset(range(smpc.size) if rank is None else {rank}))
+    return choreographed.projected(
         smpc,
-        program,
+        lambda secrets: [opened(smpc, x.dtype, rank, x.components) for x in secrets],
         (rows,),
         ports.of_inputs(smpc, rows),
-        lambda out: [Port(learns)] * len(jax.tree.leaves(out)),
+        lambda out: [learns] * len(out),
     )
+
+
+def revealed(values: Sequence[Held], to: str | int | None) -> list[Any]:
+    """`Held` values disclosed to all parties, or to one; markers where they are not known."""
+    session = values[0].session
+    smpc = session.protocol
+    rank = None if to is None else smpc.rank(to)
+    projection, results = _opening(smpc, rank, tuple((x.shape, x.dtype) for x in values))
     whom = "everyone" if rank is None else smpc.parties[rank]
     line = lines.short(lines.caller())
     shown = tuple(Disclosure(whom, x.size, line) for x in values)
     with compat.protocol_mode():
-        given = choreographed.given(words, iter(values))
+        given = [row for x in values for rows in x.rows for row in rows]
         out = session.run(projection, given, Purpose(f"reveal to {whom}", shown))
-    if session.endpoint in learns:
+    if session.is_party and rank in (None, session.endpoint):
         return out
     known = "the parties" if rank is None else whom
     return [Elsewhere(x.shape, x.dtype, known) for x in results]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from jsmpc._src.api.opaque import Opaque
@@ -36,10 +35,7 @@ class Held(Opaque):
 
     def words(self) -> Words:
         """The types of all parties' rows, for tracing."""
-        boolean = self.dtype == bool
-        word = np.dtype(np.uint8) if boolean else self.protocol.ring.dtype
-        stacked = jax.ShapeDtypeStruct((self.protocol.size, *self.shape), word)
-        return Words((stacked,) * self.protocol.arrays, self.protocol, self.dtype)
+        return Words.of(self.protocol, self.shape, self.dtype)
 
     def __repr__(self) -> str:
         what = f"{self.dtype}{list(self.shape)}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.api import choreographed, ports, sharing
@@ -17,8 +17,7 @@ from jsmpc._src.errors import EncodingError, ProtocolError
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.network.network import Network
 from jsmpc._src.protocols.base import Protocol
-from jsmpc._src.readings.projection.projection import Port
-from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN
+from jsmpc._src.readings.projection.projection import Port, Projection
 from jsmpc._src.runtime import prf
 
 _KEY = jax.ShapeDtypeStruct((8,), np.uint32)
@@ -126,37 +125,40 @@ def _type_of(x: Any, name: str) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, dtype)
 
 
-def _shared(
-    session: Session, smpc: Protocol, owner: int, arrays: Sequence[Any], label: str | None
-) -> list[Held]:
-    """One choreography in which the owner splits arrays and sends each party its rows."""
+@functools.lru_cache(maxsize=256)
+def _splitting(
+    smpc: Protocol, owner: int, types: tuple[tuple[tuple[int, ...], Any], ...]
+) -> tuple[Projection, Any]:
+    """The choreography in which the owner splits arrays and sends each party its rows."""
     network = Network(smpc.size)
-    types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays]
 
     def program(key: Any, arrays: list[Any]) -> list[Words]:
         root, shares = prf.derive(key, "share"), []
         for i, array in enumerate(arrays):
-            group = BOOLEAN if array.dtype == jnp.bool_ else ARITHMETIC
-            parts = smpc.split(prf.iterate(root, 1, i), smpc.encode(array), group, smpc.state)
-            columns = zip(*parts, strict=True) if smpc.arrays > 1 else [parts]
-            rows = []
-            for column in columns:
-                words = [w & np.uint8(1) for w in column] if group is BOOLEAN else list(column)
-                rows.append(tuple(_sent(network, smpc, owner, words)))
-            shares.append(Words(tuple(rows), smpc, array.dtype))
+            columns = sharing.rows_of(smpc, prf.iterate(root, 1, i), array)
+            rows = tuple(tuple(_sent(network, smpc, owner, column)) for column in columns)
+            shares.append(Words(rows, smpc, array.dtype))
         return shares
 
     only = frozenset({owner})
-    projection, results = choreographed.projected(
+    return choreographed.projected(
         smpc,
         program,
-        (_KEY, types),
+        (_KEY, [jax.ShapeDtypeStruct(*kind) for kind in types]),
         [Port(only, early=True), *[Port(only)] * len(types)],
         lambda out: ports.of_outputs(smpc, out),
     )
-    given = [prf.random_key(), *arrays] if session.endpoint == owner else []
-    purpose = Purpose(f"input of {smpc.parties[owner]}", inputs=(label,) if label else ())
+
+
+def _shared(
+    session: Session, smpc: Protocol, owner: int, arrays: Sequence[Any], label: str | None
+) -> list[Held]:
+    types = tuple((tuple(x.shape), np.dtype(x.dtype)) for x in arrays)
+    projection, results = _splitting(smpc, owner, types)
+    name = smpc.parties[owner]
+    purpose = Purpose(f"input of {name}", inputs=(label,) if label else (), owner=name)
     with compat.protocol_mode():
+        given = [prf.random_key(), *arrays] if session.endpoint == owner else []
         out = session.run(projection, given, purpose)
         return list(choreographed.gotten(session, results, out))
 

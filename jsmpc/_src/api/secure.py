@@ -364,7 +364,7 @@ class SecureFunction(Generic[P, R]):
             self._parts[call, shapes] = *found, Purpose(f"secure {self.__name__}", shown)
         projection, results, purpose = self._parts[call, shapes]
         with compat.protocol_mode():
-            given = [key, *choreographed.given(leaves, iter(held))]
+            given = choreographed.given(session, projection, key, leaves, iter(held))
             arrays = session.run(projection, given, purpose)
             out, verdict = choreographed.gotten(session, results, arrays)
         return outcome.raised(out, verdict) if session.is_party else out

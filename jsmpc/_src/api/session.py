@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
-import contextvars
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -30,12 +30,13 @@ class Purpose:
     Attributes:
       what: the function, or what is done.
       disclosures: all that anybody learns by it.
-      inputs: the labels of the owner's inputs that it takes from outside.
+      inputs: the labels of what it takes from outside, and `owner` whose that is.
     """
 
     what: str
     disclosures: tuple[Disclosure, ...] = ()
     inputs: tuple[str, ...] = ()
+    owner: str | None = None
 
 
 class Session(abc.ABC):
@@ -94,18 +95,19 @@ class Session(abc.ABC):
         """
 
 
-_current: contextvars.ContextVar[Session | None] = contextvars.ContextVar("session", default=None)
+_joined: list[Session] = []  # of this process: threads are in its session too
 
 
 def current() -> Session | None:
     """The session that this program was started in; None in a simulation."""
-    return _current.get()
+    return _joined[-1] if _joined else None
 
 
-def activate(session: Any) -> contextvars.Token[Any]:
-    """Makes a session that of this program; what it returns goes to `deactivate`."""
-    return _current.set(session)
-
-
-def deactivate(token: contextvars.Token[Any]) -> None:
-    _current.reset(token)
+@contextlib.contextmanager
+def active(session: Session) -> Iterator[None]:
+    """Makes a session that of this process."""
+    _joined.append(session)
+    try:
+        yield
+    finally:
+        _joined.remove(session)

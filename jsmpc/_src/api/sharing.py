@@ -12,14 +12,11 @@ from jsmpc._src.api import disclosed, fresh, poison, serialization
 from jsmpc._src.api.held import is_held, session_of
 from jsmpc._src.api.share import Share, checked, is_share
 from jsmpc._src.errors import EncodingError, ProtocolError
-from jsmpc._src.functions import disclosure
 from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.jaxprs.reveal import reveal_public
-from jsmpc._src.network.network import Network
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN
 from jsmpc._src.runtime import prf
-from jsmpc._src.runtime.context import Context
 
 Array = jax.Array
 
@@ -116,6 +113,16 @@ def _check_kind(array: Array, name: str) -> None:
         )
 
 
+def rows_of(protocol: Protocol, key: Array, array: Array) -> list[list[Array]]:
+    """The shares of an array: of each array that a share is of, a row for each party."""
+    group = BOOLEAN if array.dtype == jnp.bool_ else ARITHMETIC
+    parts = protocol.split(key, protocol.encode(array), group, protocol.state)
+    columns = zip(*parts, strict=True) if protocol.arrays > 1 else [parts]
+    if group is BOOLEAN:
+        return [[row & np.uint8(1) for row in column] for column in columns]
+    return [list(column) for column in columns]
+
+
 def _split_program(
     protocol: Protocol, traced: tuple[bool, ...], key: Array, arrays: list[Array]
 ) -> list[tuple[Array, ...]]:
@@ -124,13 +131,7 @@ def _split_program(
     def split(key: Array, arrays: list[Array]) -> list[tuple[Array, ...]]:
         result = []
         for i, array in enumerate(arrays):
-            group = BOOLEAN if array.dtype == jnp.bool_ else ARITHMETIC
-            words, state = protocol.encode(array), protocol.state
-            parts = protocol.split(prf.iterate(key, 1, i), words, group, state)
-            columns = zip(*parts, strict=True) if protocol.arrays > 1 else [parts]
-            stacked = [jnp.stack(column) for column in columns]
-            if group is BOOLEAN:
-                stacked = [s & np.uint8(1) for s in stacked]
+            stacked = [jnp.stack(rows) for rows in rows_of(protocol, prf.iterate(key, 1, i), array)]
             if traced[i]:
                 fits = protocol.encoding.fits(array, protocol.ring)
                 stacked = [poison.poisoned_where(~fits, s) for s in stacked]
@@ -193,15 +194,4 @@ def _reveal_leaf(x: Any, to: str | int | None) -> Any:
         return value
 
 
-def _open_program(
-    protocol: Protocol, dtype: Any, rank: int | None, components: tuple[Array, ...]
-) -> Array:
-    network = Network(protocol.size)
-    ctx = Context(network, None, state=protocol.state)
-    secret = protocol.unpack(network, components)
-    if rank is None:
-        return disclosure.reveal(protocol, ctx, secret, dtype)
-    return disclosure.reveal_to(protocol, ctx, secret, dtype, rank)
-
-
-_opened = jax.jit(_open_program, static_argnums=(0, 1, 2))
+_opened = jax.jit(disclosed.opened, static_argnums=(0, 1, 2))

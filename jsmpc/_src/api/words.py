@@ -22,6 +22,13 @@ class Words:
     protocol: Protocol = dataclasses.field(metadata={"static": True})
     dtype: np.dtype[Any] = dataclasses.field(metadata={"static": True})
 
+    @classmethod
+    def of(cls, protocol: Protocol, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Words:
+        """The types of a share's components, for tracing."""
+        word = np.dtype(np.uint8) if dtype == np.dtype(bool) else protocol.ring.dtype
+        stacked = jax.ShapeDtypeStruct((protocol.size, *shape), word)
+        return cls((stacked,) * protocol.arrays, protocol, dtype)
+
     @property
     def shape(self) -> tuple[int, ...]:
         first = self.components[0]

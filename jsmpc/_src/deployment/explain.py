@@ -10,8 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from jsmpc._src.api import session as sessions
-from jsmpc._src.api.session import Purpose, Session
+from jsmpc._src.api.session import Purpose, Session, active
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
@@ -58,15 +57,14 @@ def explained(protocol: Protocol, program: str, arguments: Sequence[str]) -> lis
     revealed, the explanation ends with the place.
     """
     observer, before = Observer(protocol), sys.argv
-    token, sys.argv = sessions.activate(observer), [program, *arguments]
+    sys.argv = [program, *arguments]
     end = None
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with active(observer), contextlib.redirect_stdout(io.StringIO()):
             runpy.run_path(program, run_name="__main__")
     except ProtocolError as error:
         end = f"The explanation ends here: {error}"
     finally:
-        sessions.deactivate(token)
         sys.argv = before
     lines = [line for run in observer.runs for line in _described(run, protocol)]
     return [*lines, *([end] if end else []), *_summary(observer.runs)]

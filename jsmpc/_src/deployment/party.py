@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jsmpc._src.api import session as sessions
+from jsmpc._src.api.session import active
 from jsmpc._src.deployment import log
 from jsmpc._src.deployment.config import Config
 from jsmpc._src.deployment.errors import ConfigError
@@ -75,11 +75,8 @@ def joined(membership: Membership) -> Iterator[Deployed]:
             )
         try:
             session = Deployed(config, endpoint, connected, policy, book)
-            token = sessions.activate(session)
-            try:
+            with active(session):
                 yield session
-            finally:
-                sessions.deactivate(token)
         except BaseException as error:
             connected.abort(f"it met {type(error).__name__}")
             raise

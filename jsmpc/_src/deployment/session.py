@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import secrets
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from jsmpc._src.deployment.config import Config
 from jsmpc._src.deployment.errors import AgreementError
 from jsmpc._src.deployment.log import Log
 from jsmpc._src.deployment.policy import Policy, Reveal
-from jsmpc._src.errors import LinkError
+from jsmpc._src.errors import LinkError, ProtocolError
 from jsmpc._src.links.exchange import exchange
 from jsmpc._src.links.links import Links
 from jsmpc._src.readings.projection.digest import digest
@@ -40,20 +41,30 @@ class Deployed(Session):
     ) -> None:
         self.protocol, self.endpoint = config.protocol, endpoint
         self._links, self._policy, self._book = links, policy, book
-        self._token = jnp.zeros((), jnp.uint32)
+        self._token, self._thread = jnp.zeros((), jnp.uint32), threading.get_ident()
         self._programs: dict[Projection, tuple[Any, str]] = {}
+        self._agreed: set[tuple[str, Purpose]] = set()
         self._stored = 0
         own = secrets.token_hex(16)
         terms = {"version": __version__, "parties": config.fingerprint}
-        drawn = {own, *(theirs["drawn"] for theirs in self._agree(terms, drawn=own))}
+        drawn = {own, *(str(theirs["drawn"]) for theirs in self._agree(terms, drawn=own))}
         self._number = hashlib.sha256("".join(sorted(drawn)).encode()).hexdigest()
 
     def run(
         self, projection: Projection, given: Sequence[jax.Array], purpose: Purpose
     ) -> list[jax.Array]:
+        if threading.get_ident() != self._thread:
+            raise ProtocolError(
+                "the programs of a session run one after another, in the thread that joined it: "
+                "all endpoints must run them in one order"
+            )
         if projection not in self._programs:
-            self._programs[projection] = self._program(projection, purpose)
+            self._programs[projection] = self._program(projection)
         program, name = self._programs[projection]
+        if (name, purpose) not in self._agreed:
+            shown = [[d.to, d.elements, d.line] for d in purpose.disclosures]
+            self._agree({"program": purpose.what, "reveals": shown, "choreography": name})
+            self._agreed.add((name, purpose))
         self._permit(name, purpose)
         try:
             self._token, (out,) = program(self._token, [list(given)])
@@ -64,17 +75,17 @@ class Deployed(Session):
             raise LinkError(self._links.failure) from None
         return list(out)
 
-    def _program(self, projection: Projection, purpose: Purpose) -> tuple[Any, str]:
-        name = digest(projection)
-        shown = [[d.to, d.elements, d.line] for d in purpose.disclosures]
-        self._agree({"program": purpose.what, "reveals": shown, "choreography": name})
+    def _program(self, projection: Projection) -> tuple[Any, str]:
+        """This endpoint's own program, and the fingerprint of that of all."""
         own = functools.partial(exchange, handle=self._links.handle)
-        return jax.jit(projection.program([self.endpoint], own, kernels.optimize)), name
+        program = jax.jit(projection.program([self.endpoint], own, kernels.optimize))
+        return program, digest(projection)
 
     def _permit(self, name: str, purpose: Purpose) -> None:
         """Asks the policy and writes into the log; PolicyError before anything has moved."""
         reveals = [Reveal(d.to, "", d.elements, d.line) for d in purpose.disclosures]
-        self._policy.enter(name, purpose.inputs, reveals, self._book)
+        own = purpose.inputs if purpose.owner == self.name else ()
+        self._policy.enter(name, own, reveals, self._book)
         self._book.append("run", program=name, what=purpose.what)
 
     def sharing(self) -> str:
@@ -82,13 +93,13 @@ class Deployed(Session):
         return f"{self._number[:32]}-{self._stored}"
 
     def agreed(self, what: str, value: Any) -> Any:
-        theirs = [json.loads(told[what]) for told in self._agree({}, **{what: json.dumps(value)})]
+        theirs = [told[what] for told in self._agree({}, **{what: value})]
         known = {json.dumps(x, sort_keys=True): x for x in (value, *theirs) if x is not None}
         if len(known) != 1:
             raise AgreementError(f"the parties have {len(known)} different {what}")
         return next(iter(known.values()))
 
-    def _agree(self, terms: dict[str, Any], **told: str) -> list[dict[str, Any]]:
+    def _agree(self, terms: dict[str, Any], **told: Any) -> list[dict[str, Any]]:
         """Compares terms with all other endpoints; AgreementError names what differs.
 
         Returns:
@@ -108,7 +119,7 @@ class Deployed(Session):
                         f"{_shown(theirs.get(what))} there. All must run the same program with the "
                         "same version, parties and shapes"
                     )
-            found.append({name: str(theirs.get(name)) for name in told})
+            found.append({name: theirs.get(name) for name in told})
         return found
 
 

@@ -48,6 +48,11 @@ class Projection:
     names: tuple[str, ...]
     jaxpr: Any = dataclasses.field(compare=False, repr=False)
 
+    def uses(self, endpoint: int) -> list[bool]:
+        """Of each input that an endpoint gives, whether its part of the program needs it."""
+        pairs = zip(self.block.inputs, self.inputs, strict=True)
+        return [endpoint in v.needed for v, port in pairs if endpoint in port.endpoints]
+
     def program(
         self,
         hosted: Sequence[int],
