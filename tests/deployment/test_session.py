@@ -18,7 +18,7 @@ import pytest
 from joint import network
 
 import jsmpc
-from jsmpc._src.api.held import Held
+from jsmpc._src.api.held import Elsewhere, Held
 from jsmpc._src.deployment import identity, log
 from jsmpc._src.deployment.explain import Observer, explained
 from jsmpc._src.readings.projection.digest import digest
@@ -266,3 +266,17 @@ def test_shares_of_a_session_stay_in_it() -> None:
     for refused in (float, np.asarray, bool, lambda x: x + 1):
         with pytest.raises(jsmpc.SecretError):
             refused(held)
+
+
+def test_a_dealer_must_know_what_it_deals_by() -> None:
+    """A public argument that the parties alone know: fine where the dealer does not need it."""
+    smpc = jsmpc.Additive(dealer="james")
+    dealer = Observer(smpc)
+    dealer.endpoint = smpc.size
+    held = Held(dealer, (3,), np.float32, ((),))
+    unknown = Elsewhere((), np.int32, "the parties")
+    jsmpc.secure(lambda x, n: x * x + n)(jsmpc.random_key(), held, unknown)
+    assert len(dealer.runs) == 1
+    branched = jsmpc.secure(lambda x, n: jax.lax.cond(n > 0, lambda v: v * v, lambda v: v, x))
+    with pytest.raises(jsmpc.ProtocolError, match="it deals by it"):
+        branched(jsmpc.random_key(), held, unknown)

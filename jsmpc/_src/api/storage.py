@@ -240,7 +240,7 @@ def _read(
 ) -> tuple[dict[str, Any], list[list[np.ndarray]]]:
     """A file's header and rows, leaf by leaf; ProtocolError unless they are what they should be."""
     try:
-        with np.load(file, allow_pickle=False) as content:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             header = json.loads(bytes(content[_HEADER]))
             own = [content[f"row{i}"] for i in range(len(content.files) - 1)]
         checksum = header.pop("checksum")
