@@ -49,6 +49,10 @@ def main(folder: Path) -> None:
         again = jsmpc.input(np.ones(40, np.int32), owner="party1")
         jsmpc.reveal(again, to="party1")
     print("compiled", len(session._programs) - compiled)
+    try:
+        jax.jit(lambda key: more(key, owned, 1))(jsmpc.random_key())
+    except jsmpc.ProtocolError as error:
+        print("under jit:", error)
     with ThreadPoolExecutor(1) as pool:
         print("in a thread:", pool.submit(jsmpc.reveal, again).exception())
     if session.name != "party0":

@@ -3,6 +3,8 @@ something is wrong."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import pickle
 import re
 import subprocess
@@ -74,6 +76,7 @@ def test_processes_compute_what_the_simulation_does(
         assert "more 40" in said(done.stdout, name)
     for name in smpc.endpoints:
         assert "compiled 2\n" in said(done.stdout, name)  # an input and a reveal, once each
+        assert "under jit: the programs of a session are compiled by" in said(done.stdout, name)
         assert "in a thread: the programs of a session run one after" in said(done.stdout, name)
     for name in smpc.endpoints[1:]:
         assert "marker seen False" in said(done.stdout, name)
@@ -266,6 +269,12 @@ def test_shares_of_a_session_stay_in_it() -> None:
     for refused in (float, np.asarray, bool, lambda x: x + 1):
         with pytest.raises(jsmpc.SecretError):
             refused(held)
+    square = functools.partial(jsmpc.secure(lambda x: x * x), jsmpc.random_key())
+    for transformed in (jax.jit, jax.vmap, jax.grad, lambda f: lambda x: jax.lax.map(f, x)):
+        for x in (held, Elsewhere((3,), np.float32, "party1")):
+            with pytest.raises(jsmpc.ProtocolError, match="outside of jit, vmap, scan and grad"):
+                transformed(square)(x)
+    assert copy.deepcopy({"x": held})["x"] is copy.copy(held) is held
 
 
 def test_a_dealer_must_know_what_it_deals_by() -> None:

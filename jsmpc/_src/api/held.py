@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,8 +12,28 @@ from jsmpc._src.api.words import Words
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.protocols.base import Protocol
 
+E = TypeVar("E", bound="_Endpoints")
 
-class Held(Opaque):
+
+class _Endpoints(Opaque):
+    """What an endpoint of a session has: no operand of JAX's transformations."""
+
+    @property
+    def __jax_array__(self) -> Any:  # asked for by those who look for an array
+        raise ProtocolError(
+            f"{self!r} cannot go through a JAX transformation or into an array: the programs of a "
+            "session are compiled by themselves. Call secure functions outside of jit, vmap, scan "
+            "and grad; inside of the function that is passed to jsmpc.secure all of them work"
+        )
+
+    def __copy__(self: E) -> E:
+        return self
+
+    def __deepcopy__(self: E, memo: Any) -> E:
+        return self
+
+
+class Held(_Endpoints):
     """One party's rows of a shared secret, or none at all at a dealer.
 
     It belongs to the session in which it was made, and is used like a `Share` there.
@@ -48,7 +68,7 @@ class Held(Opaque):
         )
 
 
-class Elsewhere(Opaque):
+class Elsewhere(_Endpoints):
     """What is known to others and not to this endpoint: a marker that says so."""
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, known_to: str) -> None:

@@ -20,6 +20,7 @@ from jsmpc._src.deployment.errors import AgreementError
 from jsmpc._src.deployment.log import Log
 from jsmpc._src.deployment.policy import Policy, Reveal
 from jsmpc._src.errors import LinkError, ProtocolError
+from jsmpc._src.jaxprs import tracing
 from jsmpc._src.links.exchange import exchange
 from jsmpc._src.links.links import Links
 from jsmpc._src.readings.projection.digest import digest
@@ -53,11 +54,7 @@ class Deployed(Session):
     def run(
         self, projection: Projection, given: Sequence[jax.Array], purpose: Purpose
     ) -> list[jax.Array]:
-        if threading.get_ident() != self._thread:
-            raise ProtocolError(
-                "the programs of a session run one after another, in the thread that joined it: "
-                "all endpoints must run them in one order"
-            )
+        self._require_turn()
         if projection not in self._programs:
             self._programs[projection] = self._program(projection)
         program, name = self._programs[projection]
@@ -74,6 +71,19 @@ class Deployed(Session):
                 raise
             raise LinkError(self._links.failure) from None
         return list(out)
+
+    def _require_turn(self) -> None:
+        """ProtocolError where programs would not run once, and in one order at all endpoints."""
+        if threading.get_ident() != self._thread:
+            raise ProtocolError(
+                "the programs of a session run one after another, in the thread that joined it: "
+                "all endpoints must run them in one order"
+            )
+        if tracing.transformed():
+            raise ProtocolError(
+                "the programs of a session are compiled by themselves, and run once when they are "
+                "called. Call secure functions, input and reveal outside of jit, vmap, scan, grad"
+            )
 
     def _program(self, projection: Projection) -> tuple[Any, str]:
         """This endpoint's own program, and the fingerprint of that of all."""
