@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jsmpc._src.api.held import Elsewhere, Held
-from jsmpc._src.api.session import Disclosure, Session
+from jsmpc._src.api.session import Reveal, Session
 from jsmpc._src.api.words import is_words
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.jaxprs import compat, lines, structure
@@ -81,12 +81,13 @@ def gotten(session: Session, results: Any, arrays: Sequence[Any]) -> Any:
     return jax.tree.map(own, results, is_leaf=is_words)
 
 
-def disclosures(jaxpr: Any) -> tuple[Disclosure, ...]:
+def reveals(jaxpr: Any) -> tuple[Reveal, ...]:
     """What a user's function reveals: to everyone, at which line, and how much a time."""
-    found: list[Disclosure] = []
+    found: list[Reveal] = []
     for eqn in compat.open_jaxpr(jaxpr)[0].eqns:
         if eqn.primitive is reveal_p:
             size = math.prod(eqn.invars[0].aval.shape)
-            found.append(Disclosure("everyone", size, lines.short(eqn.source_info.traceback)))
-        found += [d for body in structure.bodies(eqn) for d in disclosures(body)]
+            line = lines.short(eqn.source_info.traceback)
+            found.append(Reveal("everyone", "", size, line))
+        found += [r for body in structure.bodies(eqn) for r in reveals(body)]
     return tuple(found)

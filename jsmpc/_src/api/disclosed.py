@@ -10,7 +10,7 @@ import jax
 
 from jsmpc._src.api import choreographed, ports
 from jsmpc._src.api.held import Elsewhere, Held
-from jsmpc._src.api.session import Disclosure, Purpose
+from jsmpc._src.api.session import Purpose, Reveal
 from jsmpc._src.api.words import Words
 from jsmpc._src.functions import disclosure
 from jsmpc._src.jaxprs import compat, lines
@@ -56,7 +56,7 @@ def revealed(values: Sequence[Held], to: str | int | None) -> list[Any]:
     projection, results = _opening(smpc, rank, tuple((x.shape, x.dtype) for x in values))
     whom = "everyone" if rank is None else smpc.parties[rank]
     line = lines.short(lines.caller())
-    shown = tuple(Disclosure(whom, x.size, line) for x in values)
+    shown = tuple(Reveal(whom, "", x.size, line) for x in values)
     with compat.protocol_mode():
         given = [row for x in values for rows in x.rows for row in rows]
         out = session.run(projection, given, Purpose(f"reveal to {whom}", shown))

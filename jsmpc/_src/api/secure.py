@@ -324,18 +324,17 @@ class SecureFunction(Generic[P, R]):
         ctx = Context(network, seeds, dealer, optimize, state)
         return self._evaluate(call, ctx, leaves, caller)
 
-    def _simulate(self, call: Call, key: Array, leaves: list[Any]) -> Any:
-        def program(key: Array, leaves: list[Any]) -> Any:
-            keys = [key] * len(call.protocol.endpoints)
-            return outcome.stacked(self._program(call, keys, leaves, kernels.optimize))
+    def _from_one_key(self, call: Call, key: Array, leaves: list[Any], **options: Any) -> Any:
+        """As in a simulation: all endpoints draw from one key, and rows are stacked."""
+        keys = [key] * len(call.protocol.endpoints)
+        return outcome.stacked(self._program(call, keys, leaves, **options))
 
+    def _simulate(self, call: Call, key: Array, leaves: list[Any]) -> Any:
+        program = functools.partial(self._from_one_key, call, optimize=kernels.optimize)
         return fresh.per_element(kernels.optimize(program))(key, leaves)
 
     def _jaxpr(self, call: Call, leaves: list[Any], caller: Any) -> Any:
-        def program(key: Array, leaves: list[Any]) -> Any:
-            keys = [key] * len(call.protocol.endpoints)
-            return outcome.stacked(self._program(call, keys, leaves, caller=caller))
-
+        program = functools.partial(self._from_one_key, call, caller=caller)
         with compat.protocol_mode():
             return jax.make_jaxpr(program)(_KEY, leaves)
 
@@ -360,7 +359,7 @@ class SecureFunction(Generic[P, R]):
         shapes = tuple((x.shape, x.dtype) for x in leaves)
         if (call, shapes) not in self._parts:
             found = self._projection(call, leaves, lines.caller())
-            shown = choreographed.disclosures(self._traced(call, leaves)[0])
+            shown = choreographed.reveals(self._traced(call, leaves)[0])
             self._parts[call, shapes] = *found, Purpose(f"secure {self.__name__}", shown)
         projection, results, purpose = self._parts[call, shapes]
         with compat.protocol_mode():

@@ -15,10 +15,18 @@ from jsmpc._src.readings.projection.projection import Projection
 
 
 @dataclasses.dataclass(frozen=True)
-class Disclosure:
-    """What becomes known to whom: how many elements, and where the program says so."""
+class Reveal:
+    """A disclosure that a program makes.
+
+    Attributes:
+      to: a party's name, or `everyone`.
+      what: its label; empty without one.
+      elements: how many numbers.
+      line: the line of the program, for errors and the log.
+    """
 
     to: str
+    what: str
     elements: int
     line: str
 
@@ -29,12 +37,12 @@ class Purpose:
 
     Attributes:
       what: the function, or what is done.
-      disclosures: all that anybody learns by it.
+      reveals: all that anybody learns by it.
       inputs: the labels of what it takes from outside, and `owner` whose that is.
     """
 
     what: str
-    disclosures: tuple[Disclosure, ...] = ()
+    reveals: tuple[Reveal, ...] = ()
     inputs: tuple[str, ...] = ()
     owner: str | None = None
 

@@ -79,7 +79,7 @@ def _described(run: Run, protocol: Protocol) -> list[str]:
     if run.cost.dealer_bytes:
         lines.append(f"  {protocol.dealer} deals {run.cost.dealer_bytes:,} B")
     lines += [f"  takes the input {label!r}" for label in run.purpose.inputs]
-    for shown in run.purpose.disclosures:
+    for shown in run.purpose.reveals:
         count = f"{shown.elements:,} number{'s' if shown.elements != 1 else ''}"
         lines.append(f"  reveals {count} to {shown.to}, at {shown.line or 'an unknown line'}")
     lines.append(f"  fingerprint {run.fingerprint}")
@@ -87,7 +87,7 @@ def _described(run: Run, protocol: Protocol) -> list[str]:
 
 
 def _summary(runs: Sequence[Run]) -> list[str]:
-    shown = [d for run in runs for d in run.purpose.disclosures]
+    shown = [d for run in runs for d in run.purpose.reveals]
     if not shown:
         return ["Nothing is revealed."]
     total: dict[str, int] = {}

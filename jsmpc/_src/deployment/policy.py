@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from jsmpc._src.api.session import Reveal
 from jsmpc._src.deployment import log, rules, tables
 from jsmpc._src.deployment.errors import PolicyError
-from jsmpc._src.deployment.rules import Reveal, Rule
+from jsmpc._src.deployment.rules import Rule
 
 __all__ = ["Policy", "Reveal", "Rule"]
 

@@ -12,23 +12,6 @@ from jsmpc._src.deployment.tables import Table
 
 
 @dataclasses.dataclass(frozen=True)
-class Reveal:
-    """A disclosure that a program would make.
-
-    Attributes:
-      to: a party's name, or `everyone`.
-      what: its label; empty without one.
-      elements: how many numbers.
-      line: the line of the program, for errors and the log.
-    """
-
-    to: str
-    what: str
-    elements: int
-    line: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Rule:
     """One of a policy's `[[reveals]]`: to whom, which label (None for any) and how often."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -18,7 +19,7 @@ from jsmpc._src.api.session import Purpose, Session
 from jsmpc._src.deployment.config import Config
 from jsmpc._src.deployment.errors import AgreementError
 from jsmpc._src.deployment.log import Log
-from jsmpc._src.deployment.policy import Policy, Reveal
+from jsmpc._src.deployment.policy import Policy
 from jsmpc._src.errors import LinkError, ProtocolError
 from jsmpc._src.jaxprs import tracing
 from jsmpc._src.links.exchange import exchange
@@ -59,7 +60,7 @@ class Deployed(Session):
             self._programs[projection] = self._program(projection)
         program, name = self._programs[projection]
         if (name, purpose) not in self._agreed:
-            shown = [[d.to, d.elements, d.line] for d in purpose.disclosures]
+            shown = [list(dataclasses.astuple(reveal)) for reveal in purpose.reveals]
             self._agree({"program": purpose.what, "reveals": shown, "choreography": name})
             self._agreed.add((name, purpose))
         self._permit(name, purpose)
@@ -93,9 +94,8 @@ class Deployed(Session):
 
     def _permit(self, name: str, purpose: Purpose) -> None:
         """Asks the policy and writes into the log; PolicyError before anything has moved."""
-        reveals = [Reveal(d.to, "", d.elements, d.line) for d in purpose.disclosures]
         own = purpose.inputs if purpose.owner == self.name else ()
-        self._policy.enter(name, own, reveals, self._book)
+        self._policy.enter(name, own, purpose.reveals, self._book)
         self._book.append("run", program=name, what=purpose.what)
 
     def sharing(self) -> str:
