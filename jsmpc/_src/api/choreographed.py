@@ -41,14 +41,19 @@ def projected(
 
 
 def given(
-    session: Session, projection: Projection, key: Any, leaves: Sequence[Any], held: Iterator[Held]
+    session: Session,
+    projection: Projection,
+    early: Sequence[Any],
+    leaves: Sequence[Any],
+    held: Iterator[Held],
 ) -> list[Any]:
-    """What an endpoint gives for a call: its key, its rows of shares, and what is public.
+    """What an endpoint gives for a call: its key or its material, then its rows of shares and what
+    is public.
 
     Raises:
       ProtocolError: if its part needs a public value that is known elsewhere alone.
     """
-    arrays: list[Any] = [key]
+    arrays: list[Any] = [*early]
     for x in leaves:
         if is_words(x):
             arrays += [row for rows in next(held).rows for row in rows]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 
 from jsmpc._src.api.opaque import Opaque
-from jsmpc._src.api.session import Session
+from jsmpc._src.api.session import Session, current
+from jsmpc._src.api.share import is_share
 from jsmpc._src.api.words import Words
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.protocols.base import Protocol
@@ -93,6 +95,14 @@ def session_of(values: Any) -> Session | None:
             "together"
         )
     return next(iter(sessions), None)
+
+
+def ahead_of(values: Any, protocol: Protocol) -> Session | None:
+    """As `session_of`, also for the types of shares that are not there yet."""
+    session = current()
+    types = [is_share(x) and isinstance(x.components[0], jax.ShapeDtypeStruct) for x in values]
+    ahead = session is not None and session.protocol == protocol and all(types)
+    return session if ahead else session_of(values)
 
 
 def is_held(x: Any) -> bool:

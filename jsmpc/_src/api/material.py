@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src.api import material_file
+from jsmpc._src.api.files import identity
+from jsmpc._src.api.phases import Parts, Phases
+from jsmpc._src.api.session import Session, current
 from jsmpc._src.errors import MaterialError
 from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.protocols.base import Protocol
-from jsmpc._src.runtime.dealing import Plan
 
 # The numbers of what has been used in this process: a copy read from disk is no other material.
-_SPENT: dict[bytes, object] = {}
+_SPENT: dict[str, object] = {}
+
+_USED = (
+    "the material has been used: used twice, its masks would disclose differences of secrets. "
+    "Call .offline again with a new key"
+)
 
 
-class _Number:
-    """The number of one material, in the pytree's structure; all structures count as equal."""
+class _Tag:
+    """What a material is, in the pytree's structure; all structures count as equal."""
 
-    def __init__(self, value: bytes):
-        self.value = value
+    def __init__(self, choreography: str | None, number: str, files: Sequence[Path]):
+        self.choreography, self.number, self.files = choreography, number, tuple(files)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Number)
+        return isinstance(other, _Tag)
 
     def __hash__(self) -> int:
-        return hash(_Number)
+        return hash(_Tag)
 
 
 @jax.tree_util.register_pytree_node_class
@@ -36,13 +46,13 @@ class Material:
     """Seeds of the parties and the dealer's messages for one run of one function.
 
     It is used once: so are all its copies together (`copy`, `jax.tree.map`, `jax.device_put`,
-    pickles that are read in the same process).
+    pickles that are read in the same process). In files of its own it outlives the process: that
+    it is used is written down there, and in a session into the party's log, before it is used.
 
     Attributes:
-      seeds: the parties' seeds, stacked on the leading axis.
-      corrections: party 0's corrections, an entry for each of the plan's.
-      plan: what was dealt, in order; material serves every function of the same plan.
       protocol: the protocol that it was made for.
+      choreography: the fingerprint of the program that it was made for; nothing else takes it.
+      parts: what each endpoint was dealt; in a session, this one's alone.
 
     Example:
       >>> import jax, jax.numpy as jnp, jsmpc
@@ -50,39 +60,39 @@ class Material:
       >>> square = jsmpc.secure(lambda x: x * x)
       >>> material = square.offline(jax.random.key(1), x)
       >>> material
-      Material(2 entries, Additive, unused)
+      Material(Additive, 88 B, unused)
       >>> jsmpc.reveal(square.online(material, x)).shape, material
-      ((3,), Material(2 entries, Additive, spent))
+      ((3,), Material(Additive, 88 B, spent))
     """
 
     def __init__(
         self,
-        seeds: Any,
-        corrections: Any,
-        plan: Plan,
+        parts: Parts,
         protocol: Protocol,
-        number: _Number | None = None,
-        words: tuple[Any, ...] | None = None,
+        choreography: str | None,
+        number: str | None = None,
+        files: Sequence[Path] = (),
     ):
-        self.seeds, self.corrections = seeds, corrections
-        self.plan, self.protocol = plan, protocol
-        self._number = number or _Number(secrets.token_bytes(16))
-        self._words = self._types() if words is None else words
+        self.parts, self.protocol = parts, protocol
+        self._tag = _Tag(choreography, secrets.token_hex(16) if number is None else number, files)
 
-    def _types(self) -> tuple[Any, ...]:
-        return tuple((x.shape, x.dtype) for x in jax.tree.leaves((self.seeds, self.corrections)))
+    @property
+    def choreography(self) -> str | None:
+        return self._tag.choreography
 
-    def tree_flatten(self) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
-        aux = (self.plan, self.protocol, self._number, self._words)
-        return (self.seeds, self.corrections), aux
+    def tree_flatten(self) -> tuple[tuple[Any], tuple[Any, ...]]:
+        return (self.parts,), (self.protocol, self._tag)
 
     @classmethod
     def tree_unflatten(cls, aux: tuple[Any, ...], children: Any) -> Material:
-        return cls(*children, *aux)
+        material = object.__new__(cls)
+        (material.parts,), (material.protocol, material._tag) = children, aux
+        return material
 
     def __reduce__(self) -> Any:
-        words = jax.tree.map(np.asarray, (self.seeds, self.corrections))
-        return _restored, (words, self.plan, self.protocol, self._number.value)
+        parts = jax.tree.map(np.asarray, self.parts)
+        tag = self._tag
+        return _restored, (parts, self.protocol, tag.choreography, tag.number, tag.files)
 
     def __copy__(self) -> Material:
         children, aux = self.tree_flatten()
@@ -92,30 +102,136 @@ class Material:
         return self.__copy__()
 
     def __repr__(self) -> str:
-        state = "spent" if self._number.value in _SPENT else "unused"
-        return f"Material({len(self.plan)} entries, {type(self.protocol).__name__}, {state})"
+        state = "spent" if self._tag.number in _SPENT else "unused"
+        size = sum(x.nbytes for x in jax.tree.leaves(self.parts))
+        return f"Material({type(self.protocol).__name__}, {size:,} B, {state})"
 
-    def spend(self, plan: Plan, protocol: Protocol) -> None:
+    # On disk.
+
+    def save(self, path: str | os.PathLike[str]) -> list[Path]:
+        """Write it to disk, each party's part to a file of its own.
+
+        In a session each party writes its own file, and a dealer none; a simulation, as a dealer
+        who works alone, writes all of them, for the parties to fetch.
+
+        Args:
+          path: of the files; the party's name is added to it.
+
+        Returns:
+          the files that were written, readable by their owner alone.
+
+        Raises:
+          MaterialError: if it was used.
+
+        Guarantee: a file tells no more than its party knows. Who has all parties' files of a run
+        learns all secrets of that run: a party's belongs to it alone.
+
+        Example:
+          >>> import jax, jax.numpy as jnp, jsmpc, pathlib, tempfile
+          >>> folder, smpc = tempfile.TemporaryDirectory(), jsmpc.Additive(("bob", "alice"))
+          >>> x = jsmpc.share(jsmpc.random_key(), jnp.arange(3.0), smpc)
+          >>> square = jsmpc.secure(lambda x: x * x)
+          >>> path = pathlib.Path(folder.name, "square")
+          >>> [file.name for file in square.offline(jsmpc.random_key(), x).save(path)]
+          ['square.bob.material', 'square.alice.material']
+          >>> jsmpc.reveal(square.online(jsmpc.Material.load(path, smpc), x)).shape
+          (3,)
+          >>> square.online(jsmpc.Material.load(path, smpc), x)
+          Traceback (most recent call last):
+              ...
+          jsmpc.MaterialError: …square.bob.material: the material has been used: …
+          >>> folder.cleanup()
+        """
+        if self._tag.number in _SPENT:
+            raise MaterialError(_USED)
+        written = []
+        for rank, arrays in self.parts.items():
+            if rank < self.protocol.size:
+                file = _file(path, self.protocol.parties[rank])
+                header = {
+                    **identity(self.protocol, rank),
+                    "choreography": self.choreography,
+                    "number": self._tag.number,
+                }
+                material_file.write(file, header, arrays)
+                written.append(file)
+        self._tag.files = (*self._tag.files, *(file.absolute() for file in written))
+        return written
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], protocol: Protocol | None = None) -> Material:
+        """Read what `save` wrote: in a session one's own part, in a simulation all parties'.
+
+        The words are mapped into memory: they are read from disk as the program comes to them.
+
+        Args:
+          path: as for `save`.
+          protocol: that of the material; in a session it may be left out.
+
+        Raises:
+          MaterialError: if a file is missing, damaged, spent, of another party, protocol, ring or
+            encoding, or dealt in another run than the other parties' files.
+
+        Example:
+          >>> import jsmpc
+          >>> jsmpc.Material.load("nowhere", jsmpc.Additive())
+          Traceback (most recent call last):
+              ...
+          jsmpc.MaterialError: nowhere.party0.material: there is no such file of material
+        """
+        session = current()
+        smpc = session.protocol if session is not None else protocol
+        if smpc is None:
+            raise MaterialError("Material.load in a simulation takes the protocol of the material")
+        if protocol is not None and protocol != smpc:
+            raise MaterialError(f"the session runs {smpc}, not {protocol}")
+        ranks = range(smpc.size) if session is None else [session.endpoint]
+        parties = [rank for rank in ranks if rank < smpc.size]
+        paths = [_file(path, smpc.parties[rank]).absolute() for rank in parties]
+        if not paths:  # a dealer, who keeps nothing
+            assert session is not None
+            return cls({session.endpoint: []}, smpc, None)
+        found = [
+            material_file.read(file, identity(smpc, rank))
+            for file, rank in zip(paths, parties, strict=True)
+        ]
+        tags = {(header["choreography"], header["number"]) for header, _ in found}
+        if len(tags) > 1:
+            raise MaterialError(f"{path}: the parties' files were dealt in different runs")
+        with compat.protocol_mode():
+            parts = {
+                rank: [jax.device_put(x) for x in arrays]
+                for rank, (_, arrays) in zip(parties, found, strict=True)
+            }
+        return cls(parts, smpc, *tags.pop(), paths)
+
+    # Its use.
+
+    def spend(self, phases: Phases, protocol: Protocol, session: Session | None = None) -> None:
         """Mark as used; MaterialError if it was, or if it belongs to something else."""
         if self.protocol != protocol:
             raise MaterialError(f"the material was made for {self.protocol}, not for {protocol}")
-        if self.plan != plan:
+        if self.choreography not in (phases.choreography, None):
             raise MaterialError(
                 "the material was made for another function or for other shapes. Call .offline "
                 "of this very function with arguments of these shapes"
             )
-        if self._types() != self._words:
+        if not phases.fit(self.parts):
             raise MaterialError(
                 "the words of the material are not those that were dealt: they were computed on, "
-                "or cut by JAX's 32-bit mode. Copy and store material whole (pickle, copy)"
+                "or cut by JAX's 32-bit mode. Copy and store material whole (pickle, copy, save)"
             )
         refuse_transformation("online")
+        if session is not None:
+            session.spend(self._tag.number if session.is_party else None)
+        self._claim()
+
+    def _claim(self) -> None:
         own = object()
-        if _SPENT.setdefault(self._number.value, own) is not own:  # one step, also among threads
-            raise MaterialError(
-                "the material has been used: used twice, its masks would disclose differences of "
-                "secrets. Call .offline again with a new key"
-            )
+        if _SPENT.setdefault(self._tag.number, own) is not own:  # one step, also among threads
+            raise MaterialError(_USED)
+        for file in self._tag.files:
+            material_file.claim(file)
 
 
 def refuse_transformation(phase: str) -> None:
@@ -127,7 +243,10 @@ def refuse_transformation(phase: str) -> None:
         )
 
 
-def _restored(words: Any, plan: Plan, protocol: Protocol, number: bytes) -> Material:
+def _file(path: str | os.PathLike[str], party: str) -> Path:
+    return Path(f"{os.fspath(path)}.{party}.material")
+
+
+def _restored(parts: Mapping[int, Any], *rest: Any) -> Material:
     with compat.protocol_mode():
-        seeds, corrections = jax.tree.map(jnp.asarray, words)
-        return Material(seeds, corrections, plan, protocol, _Number(number))
+        return Material(jax.tree.map(jax.numpy.asarray, parts), *rest)

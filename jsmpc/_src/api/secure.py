@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src import kernels
@@ -18,14 +17,16 @@ from jsmpc._src.api import (
     fresh,
     material,
     outcome,
+    phases,
     poison,
     ports,
     serialization,
 )
 from jsmpc._src.api.arguments import Call, Static
 from jsmpc._src.api.brief import brief
-from jsmpc._src.api.held import session_of
+from jsmpc._src.api.held import ahead_of, session_of
 from jsmpc._src.api.material import Material
+from jsmpc._src.api.phases import Phases
 from jsmpc._src.api.session import Purpose, Session
 from jsmpc._src.api.words import Words, is_words
 from jsmpc._src.errors import JsmpcError, MaterialError, SecretError
@@ -152,8 +153,8 @@ class SecureFunction(Generic[P, R]):
         self._run = jax.jit(self._simulate, static_argnums=0)
         self._deal = jax.jit(_dealt, static_argnums=(0, 1))
         self._run_online = jax.jit(self._resume, static_argnums=(0, 1))
+        self._phases: dict[Any, tuple[Phases, Purpose]] = {}
         self._parts: dict[Any, tuple[Projection, Any, Purpose]] = {}
-        self._plans: dict[Any, dealing.Plan] = {}
         self._bound: dict[Any, SecureFunction[..., Any]] = {}
 
     def __repr__(self) -> str:
@@ -194,7 +195,7 @@ class SecureFunction(Generic[P, R]):
             those of `jax.eval_shape`.
 
         Returns:
-          material for one call of `online`.
+          material for one call of `online`; in a session, this endpoint's part of it.
 
         Raises:
           MaterialError: inside of a transformation (`jit`, `vmap`, …).
@@ -202,8 +203,7 @@ class SecureFunction(Generic[P, R]):
         key = fresh.key_of(key)
         material.refuse_transformation("offline")
         call, leaves, shares = self._flatten(args, kwargs)
-        _refuse_session(shares)
-        return self._offline(key, call, leaves)
+        return self._offline(key, call, leaves, ahead_of(shares, call.protocol))
 
     @brief
     def online(self, material: Material, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -218,7 +218,8 @@ class SecureFunction(Generic[P, R]):
                 f"online takes what offline returned, not {type(material).__name__}"
             )
         call, leaves, shares = self._flatten(args, kwargs)
-        _refuse_session(shares)
+        if (session := session_of(shares)) is not None:
+            return self._online_at_endpoint(session, material, call, leaves, shares)
         poison.require_sound(shares)
         return self._online(material, call, leaves)
 
@@ -359,72 +360,74 @@ class SecureFunction(Generic[P, R]):
         shapes = tuple((x.shape, x.dtype) for x in leaves)
         if (call, shapes) not in self._parts:
             found = self._projection(call, leaves, lines.caller())
-            shown = choreographed.reveals(self._traced(call, leaves)[0])
-            self._parts[call, shapes] = *found, Purpose(f"secure {self.__name__}", shown)
+            self._parts[call, shapes] = *found, self._purpose(call, leaves)
         projection, results, purpose = self._parts[call, shapes]
         with compat.protocol_mode():
-            given = choreographed.given(session, projection, key, leaves, iter(held))
+            given = choreographed.given(session, projection, [key], leaves, iter(held))
             arrays = session.run(projection, given, purpose)
             out, verdict = choreographed.gotten(session, results, arrays)
         return outcome.raised(out, verdict) if session.is_party else out
 
+    def _purpose(self, call: Call, leaves: list[Any], how: str = "") -> Purpose:
+        shown = choreographed.reveals(self._traced(call, leaves)[0])
+        return Purpose(f"secure {self.__name__}{how}", shown)
+
     # The two phases.
 
-    def _plan(self, call: Call, leaves: list[Any]) -> dealing.Plan:
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), leaves)
-        shapes = tuple((x.shape, x.dtype) for x in abstract)
-        if (call, shapes) not in self._plans:
-            planner = dealing.Planner()
-            with compat.protocol_mode():
-                program = functools.partial(self._program, call, dealer=planner)
-                jax.eval_shape(program, [_KEY] * len(call.protocol.endpoints), abstract)
-            self._plans[call, shapes] = planner.plan()
-        return self._plans[call, shapes]
+    def _in_phases(self, call: Call, leaves: list[Any]) -> tuple[Phases, Purpose]:
+        shapes = tuple((x.shape, x.dtype) for x in leaves)
+        if (call, shapes) not in self._phases:
+            evaluate = functools.partial(self._evaluate, caller=lines.caller())
+            purpose = self._purpose(call, leaves, ", with what was dealt")
+            self._phases[call, shapes] = phases.of(call, leaves, evaluate), purpose
+        return self._phases[call, shapes]
 
-    def _offline(self, key: Array, call: Call, leaves: list[Any]) -> Material:
-        plan = self._plan(call, leaves)
+    def _offline(self, key: Array, call: Call, leaves: Any, session: Session | None) -> Material:
+        both, _ = self._in_phases(call, leaves)
         with compat.protocol_mode():
-            seeds, corrections = self._deal(call.protocol, plan, key)
-        return Material(seeds, corrections, plan, call.protocol)
+            if session is None:
+                parts = both.parts(self._deal(call.protocol, both.plan, key))
+                return Material(parts, call.protocol, both.choreography)
+            purpose = Purpose(f"what is dealt for secure {self.__name__}")
+            own = session.run(both.dealing, [key], purpose)
+            parts = {session.endpoint: own}
+            return Material(parts, call.protocol, both.choreography, session.number())
 
     def _online(self, given: Material, call: Call, leaves: list[Any]) -> Any:
-        given.spend(self._plan(call, leaves), call.protocol)
+        both, _ = self._in_phases(call, leaves)
+        given.spend(both, call.protocol)
         with compat.protocol_mode():
-            dealt = given.seeds, given.corrections
-            return outcome.raised(*self._run_online(call, given.plan, *dealt, leaves))
+            dealt = both.joined(given.parts)
+            return outcome.raised(*self._run_online(call, both.plan, dealt, leaves))
 
-    def _resume(
-        self, call: Call, plan: dealing.Plan, seeds: Any, corrections: Any, leaves: Any
+    def _resume(self, call: Call, plan: dealing.Plan, dealt: Any, leaves: Any) -> Any:
+        def run(dealt: Any, leaves: Any) -> Any:
+            optimize = kernels.optimize
+            return outcome.stacked(
+                phases.resumed(call, plan, dealt, leaves, self._evaluate, optimize)
+            )
+
+        return kernels.optimize(run)(dealt, leaves)
+
+    def _online_at_endpoint(
+        self, session: Session, given: Material, call: Call, leaves: Any, held: Any
     ) -> Any:
-        def run(seeds: Any, corrections: Any, leaves: Any) -> Any:
-            network = Network(call.protocol.size)
-            unpacked = call.protocol.unpack(network, seeds)
-            dealt = dealing.Supplied(plan, corrections)
-            ctx = Context(network, unpacked, dealt, kernels.optimize, call.protocol.state)
-            return outcome.stacked(self._evaluate(call, ctx, leaves))
-
-        return kernels.optimize(run)(seeds, corrections, leaves)
+        both, purpose = self._in_phases(call, leaves)
+        given.spend(both, call.protocol, session)
+        with compat.protocol_mode():
+            own = given.parts[session.endpoint]
+            arrays = choreographed.given(session, both.online, own, leaves, iter(held))
+            found = session.run(both.online, arrays, purpose)
+            out, verdict = choreographed.gotten(session, both.results, found)
+        return outcome.raised(out, verdict) if session.is_party else out
 
 
 _KEY = jax.ShapeDtypeStruct((8,), np.uint32)
 
 
 def _dealt(protocol: Protocol, plan: dealing.Plan, key: Array) -> Any:
-    network = Network(protocol.size, phase="offline")
-
-    def run(key: Array) -> Any:
-        seeds = protocol.setup(network, [key] * len(protocol.endpoints))
-        return tuple(map(jnp.stack, network.pack(seeds))), dealing.offline(network, seeds, plan)
-
-    return kernels.optimize(run)(key)
-
-
-def _refuse_session(shares: Sequence[Any]) -> None:
-    if session_of(shares) is not None:
-        raise MaterialError(
-            "offline and online are for simulations, where one process has all keys. In a session "
-            "call the function itself: the dealer deals while the parties run"
-        )
+    keys = [key] * len(protocol.endpoints)
+    return kernels.optimize(lambda keys: phases.dealt(protocol, plan, keys))(keys)
 
 
 def _signature(f: Callable[..., Any]) -> inspect.Signature:

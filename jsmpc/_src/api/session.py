@@ -72,8 +72,20 @@ class Session(abc.ABC):
         return tuple(sorted(self.protocol.holds(self.endpoint))) if self.is_party else ()
 
     @abc.abstractmethod
-    def sharing(self) -> str:
-        """A number for shares that are stored now: the same at all parties, and no other's."""
+    def number(self) -> str:
+        """A new number for what is made now: the same at all parties, and nothing else's."""
+
+    @abc.abstractmethod
+    def spend(self, number: str | None) -> None:
+        """Agree with the others on the material that is used now, and write it down for good.
+
+        Args:
+          number: the material's; None at a dealer, who has none.
+
+        Raises:
+          ProtocolError: if the parties have different ones.
+          MaterialError: if it was used before, also in another session.
+        """
 
     @abc.abstractmethod
     def agreed(self, what: str, value: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src.api.files import different, identity, replaced
 from jsmpc._src.api.held import Held, is_held, session_of
 from jsmpc._src.api.session import Session, current
 from jsmpc._src.api.share import Share, checked, is_share
@@ -62,7 +63,7 @@ def save(tree: Any, path: str | os.PathLike[str]) -> list[Path]:
         held = [[r for rows in x.rows for r in rows] for x in leaves]
         if not session.is_party:
             return []
-        sharing, files = session.sharing(), {session.endpoint: held}
+        sharing, files = session.number(), {session.endpoint: held}
         protocol = session.protocol
     else:
         protocol = _common(leaves)
@@ -73,7 +74,7 @@ def save(tree: Any, path: str | os.PathLike[str]) -> list[Path]:
     types = [[list(x.shape), x.dtype.name] for x in leaves]
     written = []
     for rank, arrays in files.items():
-        header = {**_identity(protocol, rank), "sharing": sharing, "tree": form, "leaves": types}
+        header = {**_expected(protocol, rank), "sharing": sharing, "tree": form, "leaves": types}
         file = _file(path, protocol.parties[rank])
         _write(file, header, arrays)
         written.append(file)
@@ -186,17 +187,8 @@ def _file(path: str | os.PathLike[str], party: str) -> Path:
     return Path(f"{os.fspath(path)}.{party}.share")
 
 
-def _identity(protocol: Protocol, rank: int) -> dict[str, Any]:
-    encoding = protocol.encoding
-    return {
-        "format": _FORMAT,
-        "protocol": type(protocol).__name__,
-        "parties": list(protocol.parties),
-        "party": protocol.parties[rank],
-        "bits": protocol.bits,
-        "base": encoding.base,
-        "precision": encoding.precision_fractional,
-    }
+def _expected(protocol: Protocol, rank: int) -> dict[str, Any]:
+    return {"format": _FORMAT, **identity(protocol, rank)}
 
 
 def _common(leaves: Sequence[Any]) -> Protocol:
@@ -215,16 +207,8 @@ def _write(file: Path, header: dict[str, Any], arrays: Sequence[Sequence[Any]]) 
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     named: dict[str, Any] = {_HEADER: text, **{f"row{i}": x for i, x in enumerate(own)}}
     np.savez(buffer, **named)
-    temporary = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(buffer.getbuffer())
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replaced(file) as stream:
+        stream.write(buffer.getbuffer())
 
 
 def _checksum(header: dict[str, Any], arrays: Sequence[np.ndarray]) -> str:
@@ -251,10 +235,7 @@ def _read(
         whole = False
     if not whole:
         raise ProtocolError(f"{file} is damaged, or no file of shares")
-    for name, expected in _identity(protocol, rank).items():
-        if header[name] != expected:
-            raise ProtocolError(
-                f"{file} is of another {name}: {header[name]!r}, where {expected!r} is wanted"
-            )
+    if (problem := different(header, _expected(protocol, rank))) is not None:
+        raise ProtocolError(f"{file} {problem}")
     rows = iter(own)
     return header, [[next(rows) for _ in range(n)] for n in header["rows"]]

@@ -38,8 +38,11 @@ class Observer(Session):
     def name(self) -> str:
         return "an observer"
 
-    def sharing(self) -> str:
+    def number(self) -> str:
         return ""
+
+    def spend(self, number: str | None) -> None:
+        """It has no material."""
 
     def agreed(self, what: str, value: Any) -> Any:
         raise ProtocolError(f"{what} are known to the parties alone: what follows is not explained")

@@ -20,7 +20,7 @@ from jsmpc._src.deployment.config import Config
 from jsmpc._src.deployment.errors import AgreementError
 from jsmpc._src.deployment.log import Log
 from jsmpc._src.deployment.policy import Policy
-from jsmpc._src.errors import LinkError, ProtocolError
+from jsmpc._src.errors import LinkError, MaterialError, ProtocolError
 from jsmpc._src.jaxprs import tracing
 from jsmpc._src.links.exchange import exchange
 from jsmpc._src.links.links import Links
@@ -46,11 +46,11 @@ class Deployed(Session):
         self._token, self._thread = jnp.zeros((), jnp.uint32), threading.get_ident()
         self._programs: dict[Projection, tuple[Any, str]] = {}
         self._agreed: set[tuple[str, Purpose]] = set()
-        self._stored = 0
+        self._numbered = 0
         own = secrets.token_hex(16)
         terms = {"version": __version__, "parties": config.fingerprint}
         drawn = {own, *(str(theirs["drawn"]) for theirs in self._agree(terms, drawn=own))}
-        self._number = hashlib.sha256("".join(sorted(drawn)).encode()).hexdigest()
+        self._drawn = hashlib.sha256("".join(sorted(drawn)).encode()).hexdigest()
 
     def run(
         self, projection: Projection, given: Sequence[jax.Array], purpose: Purpose
@@ -98,11 +98,24 @@ class Deployed(Session):
         self._policy.enter(name, own, purpose.reveals, self._book)
         self._book.append("run", program=name, what=purpose.what)
 
-    def sharing(self) -> str:
-        self._stored += 1
-        return f"{self._number[:32]}-{self._stored}"
+    def number(self) -> str:
+        self._numbered += 1
+        return f"{self._drawn[:32]}-{self._numbered}"
+
+    def spend(self, number: str | None) -> None:
+        self.agreed("numbers of material", number)
+        if number is None:
+            return
+        used = (e.fields.get("number") for e in self._book.entries if e.event == "material")
+        if number in used:
+            raise MaterialError(
+                f"the log of {self.name} says that this material has been used: used twice, its "
+                "masks would disclose differences of secrets. Call .offline again with a new key"
+            )
+        self._book.append("material", number=number)
 
     def agreed(self, what: str, value: Any) -> Any:
+        self._require_turn()
         theirs = [told[what] for told in self._agree({}, **{what: value})]
         known = {json.dumps(x, sort_keys=True): x for x in (value, *theirs) if x is not None}
         if len(known) != 1:
