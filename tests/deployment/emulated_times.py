@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from emulation import LAN, WAN, Deployment, Emulation, Wire
+from emulation import LAN, WAN, Emulation, Wire
+from parties import Deployment
 from timed_calls import TIMED
 
 import jsmpc
@@ -84,10 +85,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--round-trip", type=float)
     parser.add_argument("--congestion", help="the kernel's congestion control, default: cubic")
+    parser.add_argument(
+        "--no-idle-restart",
+        dest="idle_restart",
+        action="store_false",
+        help="with net.ipv4.tcp_slow_start_after_idle = 0",
+    )
     options = parser.parse_args()
     changed = {
         field: value
-        for field in ("rate", "round_trip", "congestion")
+        for field in ("rate", "round_trip", "congestion", "idle_restart")
         if (value := getattr(options, field)) is not None
     }
     wire = dataclasses.replace(LAN if options.network == "lan" else WAN, **changed)

@@ -15,15 +15,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-
-from jsmpc._src.deployment import identity
 
 _RELAY = Path(__file__).with_name("relay.cc")
 _NETWORK = "10.77.0"
-_PORT = 4001
 _PATIENCE = 10.0  # seconds for what takes none
 
 
@@ -37,6 +33,8 @@ class Wire:
       queue: the bytes that wait at most, at each end of a wire.
       bundle: the bytes of packets that travel together at most: what arrives is known so late.
       congestion: the kernel's congestion control.
+      idle_restart: whether it forgets what a connection can carry while that carries little, as
+        Linux does unless its `net.ipv4.tcp_slow_start_after_idle` is 0.
     """
 
     rate: float
@@ -44,6 +42,7 @@ class Wire:
     queue: int = 1_500_000  # a thousand packets
     bundle: int = 16_384
     congestion: str = "cubic"
+    idle_restart: bool = True
 
 
 LAN = Wire(rate=1e9, round_trip=0.5e-3)
@@ -88,6 +87,7 @@ class Emulation:
     def __init__(self, count: int, wire: Wire) -> None:
         self.wire = wire
         self.addresses = tuple(f"{_NETWORK}.{i + 1}" for i in range(count))
+        self.ports = (4001,) * count
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Emulation:
@@ -122,6 +122,7 @@ class Emulation:
 
     def _configure(self, endpoint: int) -> None:
         wire, route = self.wire, f"{_NETWORK}.0/24 dev wire"
+        restart = f"echo {wire.idle_restart:d} > /proc/sys/net/ipv4/tcp_slow_start_after_idle"
         batch = (
             "link set lo up",
             f"addr add {self.addresses[endpoint]}/24 dev wire noprefixroute",
@@ -129,7 +130,7 @@ class Emulation:
             f"route add {route} src {self.addresses[endpoint]} congctl {wire.congestion}",
         )
         done = subprocess.run(
-            [*self.inside(endpoint), "ip", "-batch", "-"],
+            [*self.inside(endpoint), "sh", "-c", f"{restart} && ip -batch -"],
             input="\n".join(batch) + "\n",
             capture_output=True,
             text=True,
@@ -177,105 +178,3 @@ def _relay(count: int, wire: Wire) -> Iterator[subprocess.Popen[str]]:
                 process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-@dataclasses.dataclass(frozen=True)
-class Ended:
-    """How a party's process ended, and what it printed."""
-
-    name: str
-    code: int
-    out: str
-    err: str
-
-
-class Deployment:
-    """The processes `jsmpc party` of one program, each in its namespace, while the context lasts.
-
-    Args:
-      emulation: with a namespace for each of the endpoints.
-      folder: for identities, the file of parties and what is printed; program: a Python file;
-      arguments: its own.
-      names: of the parties, the dealer's last where there is one.
-      protocol: its name in the registry; dealer: its name, or None.
-      silence: the seconds without a sign of life after which a party counts as dead.
-    """
-
-    def __init__(
-        self,
-        emulation: Emulation,
-        folder: Path,
-        program: Path,
-        *arguments: object,
-        names: Sequence[str] = ("party0", "party1", "party2"),
-        protocol: str = "replicated",
-        dealer: str | None = None,
-        silence: float = 10.0,
-    ) -> None:
-        self._emulation, self._folder, self.names = emulation, folder, names
-        self._command = [str(program), *map(str, arguments)]
-        lines = [f'protocol = "{protocol}"', f"silence = {silence}"]
-        lines += [f'dealer = "{dealer}"'] if dealer else []
-        for name, address in zip(names, emulation.addresses, strict=True):
-            identity.new(name, folder)
-            lines += [f"[parties.{name}]", f'host = "{address}"', f"port = {_PORT}"]
-            lines += [f'certificate = "{name}.cert.pem"']
-        self._config = folder / "parties.toml"
-        self._config.write_text("\n".join(lines) + "\n")
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    def __enter__(self) -> Deployment:
-        for endpoint, name in enumerate(self.names):
-            party = [sys.executable, "-m", "jsmpc", "party", "--name", name]
-            party += ["--config", str(self._config), *self._command]
-            with (
-                open(self._file(name, "out"), "wb") as out,
-                open(self._file(name, "err"), "wb") as err,
-            ):
-                self._processes.append(
-                    subprocess.Popen(
-                        [*self._emulation.inside(endpoint), *party],
-                        stdin=subprocess.DEVNULL,
-                        stdout=out,
-                        stderr=err,
-                        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                    )
-                )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            process.wait(_PATIENCE)
-
-    def said(self, name: str) -> str:
-        """What a party has printed so far."""
-        return self._file(name, "out").read_text(errors="replace")
-
-    def wait_for(self, text: str, seconds: float) -> None:
-        """Until all parties have printed a text; TimeoutError, also where one of them has ended."""
-        end = time.monotonic() + seconds
-        while not all(text in self.said(name) for name in self.names):
-            if time.monotonic() > end or any(p.poll() is not None for p in self._processes):
-                raise TimeoutError(f"{text!r} was not printed by all:\n{self._errors()}")
-            time.sleep(0.02)
-
-    def ended(self, seconds: float) -> list[Ended]:
-        """How all parties ended; TimeoutError if one of them does not."""
-        end = time.monotonic() + seconds
-        try:
-            codes = [p.wait(max(0.0, end - time.monotonic())) for p in self._processes]
-        except subprocess.TimeoutExpired:
-            text = f"not all ended within {seconds:g} s:\n{self._errors()}"
-            raise TimeoutError(text) from None
-        return [
-            Ended(name, code, self.said(name), self._file(name, "err").read_text(errors="replace"))
-            for name, code in zip(self.names, codes, strict=True)
-        ]
-
-    def _file(self, name: str, stream: str) -> Path:
-        return self._folder / f"{name}.{stream}"
-
-    def _errors(self) -> str:
-        return "".join(self._file(name, "err").read_text(errors="replace") for name in self.names)

@@ -35,7 +35,8 @@ def main(calls: int, values: int) -> None:
         call += 1
         if call == 2:
             sent, exchanges = sum(links.sent.values()) - sent, links.exchanges - exchanges
-            print("running", json.dumps({"sent": sent, "exchanges": exchanges}))
+            found = {"sent": sent, "exchanges": exchanges, "native": links.handle > 0}
+            print("running", json.dumps(found))
     print("result", jsmpc.reveal(out))
 
 
