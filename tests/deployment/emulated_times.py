@@ -5,7 +5,7 @@
 From the repository's root, as root. Another network: `--rate`, in bits a second, and
 `--round-trip`, in seconds. Prints for each workload the median of the seconds of a call, as the
 party that takes longest measures it; the processor time of all parties together; rounds and bytes
-by `cost`; and what the network alone takes for these. A prediction is one more column of `_row`.
+by `cost`; and what the network takes for these at the least. A prediction is a column of `_row`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ def cost(name: str) -> Cost:
 
 
 def network_seconds(cost: Cost, wire: Wire) -> float:
-    """Half a round trip for each round, and the bytes of whoever sends most; nothing overlaps."""
+    """Half a round trip for each round, and the bytes of whoever sends most, one after another.
+
+    A round takes longer where one party receives what several send.
+    """
     return cost.rounds * wire.round_trip / 2 + 8 * max(cost.bytes_sent) / wire.rate
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -65,47 +67,68 @@ def test_a_cut_link_ends_the_run_of_all_in_time(tmp_path: Path) -> None:
 
 
 SERVER = """
-import socket
+import socket, sys
 server = socket.create_server(("0.0.0.0", 5001))
 print("listens", flush=True)
 connection, _ = server.accept()
 connection.sendall(connection.recv(1))
+connection.sendall(bytes(int(sys.argv[1])))
 while connection.recv(1 << 20): pass
-connection.sendall(b"x")
 """
 CLIENT = """
 import socket, sys, time
-connection = socket.create_connection((sys.argv[1], 5001))
+from concurrent.futures import ThreadPoolExecutor
+connections = [socket.create_connection((address, 5001)) for address in sys.argv[2:]]
+def bulk(connection):
+    connection.sendall(bytes(int(sys.argv[1])))
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(1 << 20): pass
 start = time.perf_counter()
-connection.sendall(b"x"), connection.recv(1)
+connections[0].sendall(b"x"), connections[0].recv(1)
 turn = time.perf_counter()
-connection.sendall(bytes(int(sys.argv[2])))
-connection.shutdown(socket.SHUT_WR), connection.recv(1)
+connections[1].sendall(b"x")
+with ThreadPoolExecutor() as pool:
+    list(pool.map(bulk, connections))
 print(turn - start, time.perf_counter() - turn)
 """
 
 
-def test_no_packet_comes_before_its_time() -> None:
-    wire, size = Wire(rate=50e6, round_trip=20e-3), 1_000_000
-    with Emulation(2, wire) as emulation:
-        python = [sys.executable, "-c"]
-        with subprocess.Popen(
-            [*emulation.inside(0), *python, SERVER], stdout=subprocess.PIPE, text=True
-        ) as server:
+@pytest.mark.parametrize("sent, received", [(2_000_000, 0), (0, 2_000_000)])
+def test_no_packet_comes_before_its_time(sent: int, received: int) -> None:
+    """One endpoint sends to two others at once, or receives from them: both share its wire."""
+    wire = Wire(rate=50e6, round_trip=20e-3)
+    with Emulation(3, wire) as emulation, contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(_python(emulation, endpoint, SERVER, received))
+            for endpoint in (1, 2)
+        ]
+        for server in servers:
             assert server.stdout.readline() == "listens\n"
-            done = subprocess.run(
-                [*emulation.inside(1), *python, CLIENT, emulation.addresses[0], str(size)],
-                capture_output=True,
-                text=True,
-                timeout=30,
-            )
-            assert done.returncode == 0, done.stderr
-            server.wait(10)
+        client = stack.enter_context(_python(emulation, 0, CLIENT, sent, *emulation.addresses[1:]))
+        said, _ = client.communicate(timeout=30)
+        for process in (client, *servers):
+            assert process.wait(10) == 0
         counts = emulation.counts()
-    turn, bulk = map(float, done.stdout.split())
+    turn, bulk = map(float, said.split())
     assert turn > 0.99 * wire.round_trip
-    assert bulk > 0.99 * (wire.round_trip + 8 * size / wire.rate)
-    assert size < counts[1].sent < 1.05 * size + counts[1].lost
+    # The first bundle may have come before the clock started.
+    least = 8 * (2 * (sent + received) - wire.bundle) / wire.rate
+    assert bulk > 0.99 * least
+    moved, count = (2 * sent, counts[0].sent) if sent else (2 * received, counts[0].received)
+    assert moved < count
+    assert count < 1.06 * moved + sum(c.lost for c in counts)
+
+
+@contextlib.contextmanager
+def _python(
+    emulation: Emulation, endpoint: int, program: str, *arguments: object
+) -> Iterator[subprocess.Popen[str]]:
+    command = [*emulation.inside(endpoint), sys.executable, "-c", program, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_nothing_is_left_behind() -> None:
