@@ -20,7 +20,12 @@ from relu_calls import INPUTS, positive
 import jsmpc
 
 PROGRAM = Path(__file__).with_name("relu_calls.py")
-pytestmark = pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
+
+
+@pytest.fixture(autouse=True)
+def _needs_a_network() -> None:
+    if (reason := why_unavailable()) is not None:
+        pytest.skip(reason)
 
 
 def test_bytes_on_the_wire_are_those_of_cost(tmp_path: Path) -> None:
