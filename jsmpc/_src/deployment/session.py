@@ -42,7 +42,7 @@ class Deployed(Session):
         self, config: Config, endpoint: int, links: Links, policy: Policy, book: Log
     ) -> None:
         self.protocol, self.endpoint = config.protocol, endpoint
-        self._links, self._policy, self._book = links, policy, book
+        self.links, self._policy, self._book = links, policy, book
         self._token, self._thread = jnp.zeros((), jnp.uint32), threading.get_ident()
         self._programs: dict[Projection, tuple[Any, str]] = {}
         self._agreed: set[tuple[str, Purpose]] = set()
@@ -68,9 +68,9 @@ class Deployed(Session):
             self._token, (out,) = program(self._token, [list(given)])
             jax.block_until_ready(self._token)
         except (jax.errors.JaxRuntimeError, ValueError):  # which of them, the dispatch decides
-            if self._links.failure is None:
+            if self.links.failure is None:
                 raise
-            raise LinkError(self._links.failure) from None
+            raise LinkError(self.links.failure) from None
         return list(out)
 
     def _require_turn(self) -> None:
@@ -88,7 +88,7 @@ class Deployed(Session):
 
     def _program(self, projection: Projection) -> tuple[Any, str]:
         """This endpoint's own program, and the fingerprint of that of all."""
-        own = functools.partial(exchange, handle=self._links.handle)
+        own = functools.partial(exchange, handle=self.links.handle)
         program = jax.jit(projection.program([self.endpoint], own, kernels.optimize))
         return program, digest(projection)
 
@@ -130,11 +130,11 @@ class Deployed(Session):
         """
         others = [i for i in range(len(self.protocol.endpoints)) if i != self.endpoint]
         for other in others:
-            self._links.send_bytes(other, json.dumps({**told, **terms}).encode())
+            self.links.send_bytes(other, json.dumps({**told, **terms}).encode())
         found = []
         for other in others:
             name = self.protocol.endpoints[other]
-            theirs = _terms(self._links.receive_bytes(other, _TERMS), name)
+            theirs = _terms(self.links.receive_bytes(other, _TERMS), name)
             for what, mine in terms.items():
                 if theirs.get(what) != mine:
                     raise AgreementError(

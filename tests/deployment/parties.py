@@ -1,0 +1,145 @@
+"""Real parties for tests: the processes of a deployment, at places that are given."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from jsmpc._src.deployment import identity
+
+_PATIENCE = 10.0  # seconds for a process to be gone
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a party's process ended, and what it printed."""
+
+    name: str
+    code: int
+    out: str
+    err: str
+
+
+class Place(Protocol):
+    """Where endpoints are reached, and what stands before a command that is to run at one."""
+
+    addresses: Sequence[str]
+    ports: Sequence[int]
+
+    def inside(self, endpoint: int) -> list[str]: ...
+
+
+class Loopback:
+    """So many endpoints on this machine, without a network between them."""
+
+    def __init__(self, count: int) -> None:
+        self.addresses = ("127.0.0.1",) * count
+        with contextlib.ExitStack() as stack:
+            servers = [socket.create_server((a, 0)) for a in self.addresses]
+            self.ports = [stack.enter_context(s).getsockname()[1] for s in servers]
+
+    def inside(self, endpoint: int) -> list[str]:
+        return []
+
+
+class Deployment:
+    """The processes `jsmpc party` of one program, each at its place, while the context lasts.
+
+    Args:
+      place: with an address for each of the endpoints.
+      folder: for identities, the file of parties and what is printed; program: a Python file;
+      arguments: its own.
+      names: of the parties, the dealer's last where there is one.
+      protocol: its name in the registry; dealer: its name, or None.
+      silence: the seconds without a sign of life after which a party counts as dead.
+      interpreted: what Python runs as the command `jsmpc`.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        folder: Path,
+        program: Path,
+        *arguments: object,
+        names: Sequence[str] = ("party0", "party1", "party2"),
+        protocol: str = "replicated",
+        dealer: str | None = None,
+        silence: float = 10.0,
+        interpreted: Sequence[str] = ("-m", "jsmpc"),
+    ) -> None:
+        self._place, self._folder, self.names = place, folder, names
+        self._python = [sys.executable, *interpreted]
+        self._command = [str(program), *map(str, arguments)]
+        lines = [f'protocol = "{protocol}"', f"silence = {silence}"]
+        lines += [f'dealer = "{dealer}"'] if dealer else []
+        for name, host, port in zip(names, place.addresses, place.ports, strict=True):
+            identity.new(name, folder)
+            lines += [f"[parties.{name}]", f'host = "{host}"', f"port = {port}"]
+            lines += [f'certificate = "{name}.cert.pem"']
+        self._config = folder / "parties.toml"
+        self._config.write_text("\n".join(lines) + "\n")
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Deployment:
+        for endpoint, name in enumerate(self.names):
+            party = [*self._python, "party", "--name", name]
+            party += ["--config", str(self._config), *self._command]
+            with (
+                open(self._file(name, "out"), "wb") as out,
+                open(self._file(name, "err"), "wb") as err,
+            ):
+                self._processes.append(
+                    subprocess.Popen(
+                        [*self._place.inside(endpoint), *party],
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=err,
+                        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                    )
+                )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait(_PATIENCE)
+
+    def said(self, name: str) -> str:
+        """What a party has printed so far."""
+        return self._file(name, "out").read_text(errors="replace")
+
+    def wait_for(self, text: str, seconds: float) -> None:
+        """Until all parties have printed a text; TimeoutError, also where one of them has ended."""
+        end = time.monotonic() + seconds
+        while not all(text in self.said(name) for name in self.names):
+            if time.monotonic() > end or any(p.poll() is not None for p in self._processes):
+                raise TimeoutError(f"{text!r} was not printed by all:\n{self._errors()}")
+            time.sleep(0.02)
+
+    def ended(self, seconds: float) -> list[Ended]:
+        """How all parties ended; TimeoutError if one of them does not."""
+        end = time.monotonic() + seconds
+        try:
+            codes = [p.wait(max(0.0, end - time.monotonic())) for p in self._processes]
+        except subprocess.TimeoutExpired:
+            text = f"not all ended within {seconds:g} s:\n{self._errors()}"
+            raise TimeoutError(text) from None
+        return [
+            Ended(name, code, self.said(name), self._file(name, "err").read_text(errors="replace"))
+            for name, code in zip(self.names, codes, strict=True)
+        ]
+
+    def _file(self, name: str, stream: str) -> Path:
+        return self._folder / f"{name}.{stream}"
+
+    def _errors(self) -> str:
+        return "".join(self._file(name, "err").read_text(errors="replace") for name in self.names)
