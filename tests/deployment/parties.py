@@ -58,7 +58,8 @@ class Deployment:
       folder: for identities, the file of parties and what is printed; program: a Python file;
       arguments: its own.
       names: of the parties, the dealer's last where there is one.
-      protocol: its name in the registry; dealer: its name, or None.
+      protocol: its name in the registry; dealer: its name, or None; one who is not among `names`
+      dealt before.
       silence: the seconds without a sign of life after which a party counts as dead.
       interpreted: what Python runs as the command `jsmpc`.
     """
@@ -80,8 +81,10 @@ class Deployment:
         self._command = [str(program), *map(str, arguments)]
         lines = [f'protocol = "{protocol}"', f"silence = {silence}"]
         lines += [f'dealer = "{dealer}"'] if dealer else []
+        lines += ["dealt_before = true"] if dealer and dealer not in names else []
         for name, host, port in zip(names, place.addresses, place.ports, strict=True):
-            identity.new(name, folder)
+            if not (folder / f"{name}.key.pem").exists():
+                identity.new(name, folder)
             lines += [f"[parties.{name}]", f'host = "{host}"', f"port = {port}"]
             lines += [f'certificate = "{name}.cert.pem"']
         self._config = folder / "parties.toml"

@@ -154,6 +154,10 @@ ALICE = r"parties\.toml: \[parties\.alice\]: "
         ('protocol = "additive"', "dealer: missing: the additive protocol has one"),
         ('protocol = "additive"\ndealer = "bop"', r"dealer: no such party\. .*mean 'bob'"),
         (
+            'protocol = "additive"\ndealer = "bob"\ndealt_before = true',
+            r"dealt_before: bob is in \[parties\]",
+        ),
+        (
             'protocol = "insecure-plain"',
             "parties: InsecurePlain runs among .*not 3. Change the parties",
         ),

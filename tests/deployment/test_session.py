@@ -264,3 +264,26 @@ def test_shares_of_a_session_stay_in_it() -> None:
         jsmpc.secure(lambda x, y: x + y)(jsmpc.random_key(), held, share)
     with pytest.raises(jsmpc.ProtocolError, match=r"jsmpc\.save"):
         pickle.dumps(held)
+    for refused in (float, np.asarray, bool, lambda x: x + 1):
+        with pytest.raises(jsmpc.SecretError):
+            refused(held)
+    square = functools.partial(jsmpc.secure(lambda x: x * x), jsmpc.random_key())
+    for transformed in (jax.jit, jax.vmap, jax.grad, lambda f: lambda x: jax.lax.map(f, x)):
+        for x in (held, Elsewhere((3,), np.float32, "party1")):
+            with pytest.raises(jsmpc.ProtocolError, match="outside of jit, vmap, scan and grad"):
+                transformed(square)(x)
+    assert copy.deepcopy({"x": held})["x"] is copy.copy(held) is held
+
+
+def test_a_dealer_must_know_what_it_deals_by() -> None:
+    """A public argument that the parties alone know: fine where the dealer does not need it."""
+    smpc = jsmpc.Additive(dealer="james")
+    dealer = Observer(smpc)
+    dealer.endpoint = smpc.size
+    held = Held(dealer, (3,), np.float32, ((),))
+    unknown = Elsewhere((), np.int32, "the parties")
+    jsmpc.secure(lambda x, n: x * x + n)(jsmpc.random_key(), held, unknown)
+    assert len(dealer.runs) == 1
+    branched = jsmpc.secure(lambda x, n: jax.lax.cond(n > 0, lambda v: v * v, lambda v: v, x))
+    with pytest.raises(jsmpc.ProtocolError, match="it deals by it"):
+        branched(jsmpc.random_key(), held, unknown)

@@ -31,7 +31,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.M | re.S)
 
 
-def test_python_snippets_run_in_order() -> None:
+def test_python_snippets_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
     assert len(blocks("python")) >= 5
     for number, block in enumerate(blocks("python"), 1):

@@ -60,9 +60,9 @@ class Material:
       >>> square = jsmpc.secure(lambda x: x * x)
       >>> material = square.offline(jax.random.key(1), x)
       >>> material
-      Material(Additive, 88 B, unused)
+      Material(Additive, 136 B, unused)
       >>> jsmpc.reveal(square.online(material, x)).shape, material
-      ((3,), Material(Additive, 88 B, spent))
+      ((3,), Material(Additive, 136 B, spent))
     """
 
     def __init__(

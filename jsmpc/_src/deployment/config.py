@@ -31,7 +31,8 @@ class Config:
       file: the file.
       protocol_name: the protocol's name among jsmpc's protocols.
       protocol: the protocol, with the parties' names.
-      peers: the parties in the order of their ranks, then the dealer where there is one.
+      peers: the parties in the order of their ranks, then the dealer where there is one; with
+        `dealt_before` it takes no part, and its material is in the parties' files.
       patience: the seconds to wait for the others at the start.
       silence: the seconds without a sign of life after which a party counts as dead.
 
@@ -73,10 +74,7 @@ class Config:
         parties = table.need("parties", dict, "a table [parties.alice] for each party")
         peers, dealer = endpoints.read_all(table, parties), table.get("dealer", str)
         name = _protocol_name(table, dealer)
-        if dealer is not None and dealer not in parties:
-            raise table.refusal(
-                "dealer", f"no such party. {tables.nearest(dealer, tuple(parties))}"
-            )
+        _check_dealer(table, dealer, tuple(parties))
         protocol = _protocol(table, name, [p for p in parties if p != dealer], dealer)
         last = sorted(peers, key=lambda peer: peer.name == dealer)
         seconds = _seconds(table, "patience", PATIENCE), _seconds(table, "silence", SILENCE)
@@ -140,6 +138,19 @@ def _protocol_name(table: Table, dealer: str | None) -> str:
     if dealer is not None and not has_dealer:
         raise table.refusal("dealer", f"the {name} protocol has none. Leave the key out")
     return name
+
+
+def _check_dealer(table: Table, dealer: str | None, parties: tuple[str, ...]) -> None:
+    """Refuse a dealer who is neither here nor said to have dealt before, or both."""
+    before = table.get("dealt_before", bool) or False
+    if dealer is not None and dealer in parties and before:
+        raise table.refusal("dealt_before", f"{dealer} is in [parties]. Leave one of both out")
+    if dealer is not None and dealer not in parties and not before:
+        raise table.refusal(
+            "dealer",
+            f"no such party. {tables.nearest(dealer, parties)}; where all material is in files, "
+            "write dealt_before = true",
+        )
 
 
 def _protocol(table: Table, name: str, parties: list[str], dealer: str | None) -> Protocol[Any]:

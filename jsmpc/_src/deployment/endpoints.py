@@ -20,6 +20,7 @@ OUTER = (
     "base",
     "precision_fractional",
     "dealer",
+    "dealt_before",
     "patience",
     "silence",
     "parties",

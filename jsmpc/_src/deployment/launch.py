@@ -30,6 +30,7 @@ class Launch:
       protocol: whose endpoints are started; `registered` is its name in the registry.
       program: a Python file; arguments: its own.
       plain: whether the parties do without encryption.
+      dealing: whether a dealer's process takes part, or its material is in files.
       silence: the seconds without a sign of life after which a party counts as dead.
     """
 
@@ -38,13 +39,19 @@ class Launch:
     program: str
     arguments: Sequence[str] = ()
     plain: bool = False
+    dealing: bool = True
     silence: float = 10.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the endpoints that are started."""
+        return self.protocol.endpoints if self.dealing else self.protocol.parties
 
 
 def run(launch: Launch) -> int:
     """Starts all endpoints, shows what they print, and waits; the first exit code that is not 0."""
     with tempfile.TemporaryDirectory(prefix="jsmpc-") as folder, contextlib.ExitStack() as stack:
-        names = launch.protocol.endpoints
+        names = launch.names
         listeners = [stack.enter_context(_listener()) for _ in names]
         config = _configured(launch, Path(folder), listeners)
         processes: list[subprocess.Popen[str]] = []
@@ -72,7 +79,8 @@ def _configured(launch: Launch, folder: Path, listeners: Sequence[socket.socket]
     ]
     if protocol.dealer is not None:
         lines.append(f'dealer = "{protocol.dealer}"')
-    for name, listener in zip(protocol.endpoints, listeners, strict=True):
+        lines.append(f"dealt_before = {'false' if launch.dealing else 'true'}")
+    for name, listener in zip(launch.names, listeners, strict=True):
         identity.new(name, folder)
         lines += [
             f"[parties.{name}]",

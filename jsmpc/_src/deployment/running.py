@@ -31,6 +31,7 @@ def add_parsers(subparsers: Any) -> None:
     add = command(subparsers, "launch", run_launch, "run all parties of a program on this machine")
     _add_protocol(add)
     add("--plain", action="store_true", help="without encryption")
+    add("--without-dealer", action="store_true", help="its material is in files of the parties")
     add("--silence", type=float, default=10.0, metavar="S", help="seconds, default: 10")
     _add_program(add)
 
@@ -96,6 +97,7 @@ def run_launch(options: argparse.Namespace) -> int:
             _file(options.program),
             options.arguments,
             options.plain,
+            not options.without_dealer,
             options.silence,
         )
     )

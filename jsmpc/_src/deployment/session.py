@@ -44,6 +44,7 @@ class Deployed(Session):
         self.protocol, self.endpoint = config.protocol, endpoint
         self.links, self._policy, self._book = links, policy, book
         self._token, self._thread = jnp.zeros((), jnp.uint32), threading.get_ident()
+        self._present = range(len(config.peers))
         self._programs: dict[Projection, tuple[Any, str]] = {}
         self._agreed: set[tuple[str, Purpose]] = set()
         self._numbered = 0
@@ -56,6 +57,12 @@ class Deployed(Session):
         self, projection: Projection, given: Sequence[jax.Array], purpose: Purpose
     ) -> list[jax.Array]:
         self._require_turn()
+        if len(self._present) < len(projection.names) and projection.concerns(self._present.stop):
+            raise ProtocolError(
+                f"{projection.names[-1]} deals for {purpose.what}, and is not in this deployment. "
+                "Use material that was dealt before (Material.load and online), or list "
+                f"[parties.{projection.names[-1]}] in the file of parties"
+            )
         if projection not in self._programs:
             self._programs[projection] = self._program(projection)
         program, name = self._programs[projection]
@@ -128,7 +135,7 @@ class Deployed(Session):
         Returns:
           what each of the others tells, in the order of their numbers.
         """
-        others = [i for i in range(len(self.protocol.endpoints)) if i != self.endpoint]
+        others = [i for i in self._present if i != self.endpoint]
         for other in others:
             self.links.send_bytes(other, json.dumps({**told, **terms}).encode())
         found = []

@@ -48,6 +48,10 @@ class Projection:
     names: tuple[str, ...]
     jaxpr: Any = dataclasses.field(compare=False, repr=False)
 
+    def concerns(self, endpoint: int) -> bool:
+        """Whether an endpoint takes any step."""
+        return any(endpoint in step.at for step in self.block.steps)
+
     def uses(self, endpoint: int) -> list[bool]:
         """Of each input that an endpoint gives, whether its part of the program needs it."""
         pairs = zip(self.block.inputs, self.inputs, strict=True)
