@@ -99,10 +99,9 @@ THRESHOLD = 6.0  # standard deviations; a leak of one bit is at sqrt(PAIRED) = 1
 
 
 def bit_rows(value: np.ndarray) -> np.ndarray:
-    """Every bit of an array of words as a row of ±1."""
-    octets = np.ascontiguousarray(value.reshape(-1)).view(np.uint8)
-    bits = np.unpackbits(octets.reshape(value.size, -1), axis=1, bitorder="little")
-    return 1 - 2 * bits.T.astype(np.float32)
+    """Every bit of an array of words as a row of zeros and ones."""
+    octets = value.reshape(-1, 1).view(np.uint8).T
+    return np.unpackbits(np.ascontiguousarray(octets), axis=0, bitorder="little")
 
 
 def uniformity(arrays: Sequence[np.ndarray], what: str) -> list[str]:
@@ -112,7 +111,7 @@ def uniformity(arrays: Sequence[np.ndarray], what: str) -> list[str]:
         flat = value.reshape(-1)
         n = flat.size
         assert n >= WORDS, "too few words for statistics"
-        bias = bit_rows(flat).sum(1) / np.sqrt(n)
+        bias = (n - 2 * bit_rows(flat).sum(1, np.int64)) / np.sqrt(n)
         if value.dtype == np.uint8 and (flat <= 1).all():
             bias = bias[:1]
         worst = np.abs(bias).max()
@@ -134,12 +133,18 @@ def dependence(
 ) -> list[str]:
     """Complaints about pairs of bits: of two arrays, or of an array and a secret."""
     seen = _varying(arrays)
-    z = np.abs(seen @ seen.T) / np.sqrt(PAIRED)
-    np.fill_diagonal(z, 0)
+    products = seen @ seen.T
+    np.fill_diagonal(products, 0)
+    z = largest(products) / np.sqrt(PAIRED)
     found = disclosure(seen, what, secrets)
-    if z.max(initial=0) > THRESHOLD + 1:  # there are a million pairs
-        found.append(f"{what}: two bits that were seen: z {z.max():.1f}")
+    if z > THRESHOLD + 1:  # there are a million pairs
+        found.append(f"{what}: two bits that were seen: z {z:.1f}")
     return found
+
+
+def largest(products: np.ndarray) -> float:
+    """The largest magnitude."""
+    return max(products.max(initial=0), -products.min(initial=0))
 
 
 def disclosure(
@@ -149,17 +154,20 @@ def disclosure(
     if not len(secrets):
         return []
     rows = seen if isinstance(seen, np.ndarray) else _varying(seen)
-    z = np.abs(rows @ _varying(secrets).T) / np.sqrt(PAIRED)
-    if z.max(initial=0) > THRESHOLD + 1:
-        return [f"{what}: a bit that was seen and one of the secret: z {z.max():.1f}"]
+    z = largest(rows @ _varying(secrets).T) / np.sqrt(PAIRED)
+    if z > THRESHOLD + 1:
+        return [f"{what}: a bit that was seen and one of the secret: z {z:.1f}"]
     return []
 
 
 def _varying(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """The rows of bits that are not constant; for those that are, see `uniformity`."""
-    rows = [bit_rows(x.reshape(-1)[:PAIRED]) for x in arrays]
-    table = np.concatenate([np.zeros((0, PAIRED), np.float32), *rows])
-    return table[np.abs(table.mean(1)) < 0.9]
+    """The bits that are not constant as rows of ±1; for those that are, see `uniformity`."""
+    found = [np.zeros((0, PAIRED), np.uint8)]
+    for x in arrays:
+        rows = bit_rows(x.reshape(-1)[:PAIRED])
+        ones = rows.sum(1, np.int64)
+        found.append(rows[np.abs(PAIRED - 2 * ones) < 0.9 * PAIRED])
+    return 1 - 2 * np.concatenate(found).astype(np.float32)
 
 
 # --- The check -----------------------------------------------------------------------------------

@@ -127,8 +127,8 @@ def test_loops_send_and_draw_the_same_when_they_are_fused(name: str) -> None:
 def test_two_draws_that_fusion_merges_are_noticed() -> None:
     own = Fused._key
 
-    def without_number(self: Fused, eqn: Any) -> Any:
-        primitive, dtype, size, _, *operands = own(self, eqn)
+    def without_number(self: Fused, eqn: Any, words: list[int | None]) -> Any:
+        primitive, dtype, size, _, *operands = own(self, eqn, words)
         return (primitive, dtype, size, *operands)
 
     program, args = operations(protocol("additive2", 64), ["mul_aa twice"])

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jsmpc._src import kernels
+from jsmpc._src.ring import words
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 
 Array = jax.Array
@@ -42,18 +42,18 @@ class Bilinear:
 def _total(f: Callable[[Array, Array], Array], pairs: Sequence[tuple[Array, Array]]) -> Array:
     total = f(*pairs[0])
     for x, y in pairs[1:]:
-        total = total + f(x, y)
+        total = words.add(total, f(x, y))
     return total
 
 
 def _multiply(pairs: Sequence[tuple[Array, Array]]) -> Array:
-    return _total(jnp.multiply, pairs)
+    return _total(words.multiply, pairs)
 
 
 def _bitwise_and(pairs: Sequence[tuple[Array, Array]]) -> Array:
-    result = pairs[0][0] & pairs[0][1]
+    result = words.conjunction(*pairs[0])
     for x, y in pairs[1:]:
-        result = result ^ (x & y)
+        result = words.xor(result, words.conjunction(x, y))
     return result
 
 

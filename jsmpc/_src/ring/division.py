@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src.ring import words
+
 Array = jax.Array
 
 
@@ -50,9 +52,11 @@ def quotients(r: Array, divisor: Divisor) -> tuple[Array, Array]:
     one = np.ones((), r.dtype)
     width = r.dtype.itemsize * 8
     floor = divide(r, divisor)
-    ceiling = divide(jnp.zeros_like(r) - r - one, divisor) + one
-    top = r >> np.asarray(width - 1, r.dtype)
-    return jnp.zeros_like(r) - floor, (ceiling + floor) * top
+    zero = jnp.zeros_like(r)
+    least = words.subtract(words.subtract(zero, r), one)
+    ceiling = words.add(divide(least, divisor), one)
+    top = words.right(r, width - 1)
+    return words.subtract(zero, floor), words.multiply(words.add(ceiling, floor), top)
 
 
 def public_quotient(c: Array, divisor: Divisor, offset: int) -> Array:

@@ -10,7 +10,7 @@ from jax.extend.core import Literal
 
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.kernels import program, stream
-from jsmpc._src.kernels.fusion.equations import BINARY, UNARY
+from jsmpc._src.kernels.fusion.equations import BINARY, UNARY, size_of
 
 if TYPE_CHECKING:
     from jsmpc._src.kernels.fusion.region import Region
@@ -55,11 +55,11 @@ class Assembler:
         seen, offset = self.region.root[v]
         if seen in self.region.inside:
             return self.place[seen]
-        place = program.SCALAR if v.aval.size == 1 < self.region.size else program.OPERAND
-        if seen.aval.size == 1:
+        place = program.SCALAR if size_of(v) == 1 < self.region.size else program.OPERAND
+        if size_of(seen) == 1:
             place = program.SCALAR
         if (seen, offset, place) not in self.place:
-            index = self.region.operands.index(seen)
+            index = self.region.operands[seen]
             self.place[seen, offset, place] = self.program.register(
                 place, v.aval.dtype, index, offset
             )
@@ -82,7 +82,7 @@ class Assembler:
         emit, name = self.program.emit, eqn.primitive.name
         if eqn.primitive is stream.draw_p:
             key, offset = self.region.root[eqn.invars[0]]
-            index = self.region.operands.index(key)
+            index = self.region.operands[key]
             emit("draw", dtype, self._target(out), index, offset, eqn.params["number"])
         elif name == "broadcast_in_dim":
             emit("constant", dtype, self._target(out), constant=self._constant(eqn.invars[0]) or 0)

@@ -13,7 +13,7 @@ from jax.interpreters import batching, mlir
 from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.kernels import native, stream
 from jsmpc._src.kernels.fusion.assembler import Assembler
-from jsmpc._src.kernels.fusion.equations import WORDS, variables
+from jsmpc._src.kernels.fusion.equations import WORDS, size_of, variables
 
 Array = jax.Array
 
@@ -35,7 +35,7 @@ class Region:
             for row, v in enumerate(eqn.invars):
                 self.slots[whole.seen(v)[0]] = (len(self.results), row * self.size)
             self.results.append(eqn.outvars[0])
-        self.operands: list[Any] = []
+        self.operands: dict[Any, int] = {}  # with their positions
         readers = [*self.equations, *self.stacks]
         self.root = {v: whole.seen(v) for e in readers for v in variables(e.invars)}
         self.known = {v: word for v in self.root if (word := _known(whole, v)) is not None}
@@ -44,8 +44,8 @@ class Region:
                 if isinstance(v, Literal) or v in self.known:
                     continue
                 seen, _ = self.root[v]
-                if seen not in self.inside and seen not in self.operands:
-                    self.operands.append(seen)
+                if seen not in self.inside:
+                    self.operands.setdefault(seen, len(self.operands))
 
     def evaluate(self, *operands: Array) -> list[Array]:
         """The results by the equations themselves."""
@@ -59,7 +59,7 @@ class Region:
             seen, offset = self.root[v]
             flat = env[seen].reshape(-1)
             return jnp.broadcast_to(
-                flat[offset : offset + v.aval.size] if flat.size > 1 else flat, (v.aval.size,)
+                flat[offset : offset + size_of(v)] if flat.size > 1 else flat, (size_of(v),)
             ).reshape(v.aval.shape)
 
         for eqn in (*self.equations, *self.stacks):

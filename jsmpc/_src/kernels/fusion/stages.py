@@ -19,6 +19,7 @@ from jsmpc._src.kernels.fusion.equations import (
     WORDS,
     Evaluation,
     is_word,
+    size_of,
     slice_offset,
     variables,
 )
@@ -57,7 +58,7 @@ class Fused(Evaluation):
 
     def _view(self, eqn: Any) -> tuple[Any, int] | None:
         """What the result of an equation shows, if it only shows elements in their order."""
-        if eqn.primitive.name not in VIEWS or not is_word(eqn.outvars[0]):
+        if eqn.primitive.name not in VIEWS:
             return None
         source, out = eqn.invars[0], eqn.outvars[0]
         reshapes = eqn.primitive.name == "reshape"
@@ -68,8 +69,8 @@ class Fused(Evaluation):
         if eqn.primitive.name == "slice":
             offset = slice_offset(eqn)
             return None if offset is None else (seen, start + offset)
-        scalar = seen.aval.size == 1 and eqn.primitive.name == "broadcast_in_dim"
-        return (seen, start) if source.aval.size == out.aval.size or scalar else None
+        scalar = size_of(seen) == 1 and eqn.primitive.name == "broadcast_in_dim"
+        return (seen, start) if size_of(source) == size_of(out) or scalar else None
 
     def constant(self, v: Any) -> int | None:
         """The word that a variable or literal consists of, if it is known."""
@@ -78,58 +79,58 @@ class Fused(Evaluation):
             return int(value) if value.dtype in WORDS and value.size == 1 else None
         return self.constants.get(self.seen(v)[0])
 
-    def _folded(self, eqn: Any) -> int | None:
-        """The word that the result of an equation consists of, if its operands tell."""
-        name, out = eqn.primitive.name, eqn.outvars[0]
-        if not is_word(out):
-            return None
-        operands = [self.constant(v) for v in eqn.invars]
-        known = [word for word in operands if word is not None]
-        if name in ("mul", "and") and 0 in known:
-            return 0
-        if not known or len(known) < len(operands) or name not in EVALUATE:
-            return None
-        return EVALUATE[name](*known) % (1 << 8 * out.aval.dtype.itemsize)
+    def _unchanged(self, eqn: Any, words: list[int | None]) -> tuple[Any, int] | None:
+        """What the result shows, if the equation adds zero, multiplies by one or the like.
 
-    def _unchanged(self, eqn: Any) -> tuple[Any, int] | None:
-        """What the result shows, if the equation adds zero, multiplies by one or the like."""
+        `words` are those that the operands consist of, as far as they are known.
+        """
         name, out = eqn.primitive.name, eqn.outvars[0]
-        if name not in NEUTRAL or not is_word(out):
+        if name not in NEUTRAL or NEUTRAL[name] not in words:
             return None
-        operands = [tuple(eqn.invars)]
+        operands = [(eqn.invars[0], words[1])]
         if name in COMMUTATIVE:
-            operands.append(operands[0][::-1])
-        for x, y in operands:
-            whole = not isinstance(x, Literal) and x.aval.size == out.aval.size
-            if whole and self.constant(y) == NEUTRAL[name]:
+            operands.append((eqn.invars[1], words[0]))
+        for x, word in operands:
+            whole = not isinstance(x, Literal) and size_of(x) == size_of(out)
+            if whole and word == NEUTRAL[name]:
                 return self.seen(x)
         return None
 
+    def _folded(self, eqn: Any, words: list[int | None]) -> int | None:
+        """The word that the result of an equation consists of, if its operands tell."""
+        name, known = eqn.primitive.name, [word for word in words if word is not None]
+        if name in ("mul", "and") and 0 in known:
+            return 0
+        if not known or len(known) < len(words) or name not in EVALUATE:
+            return None
+        return EVALUATE[name](*known) % (1 << 8 * eqn.outvars[0].aval.dtype.itemsize)
+
     def _fusible(self, eqn: Any) -> bool:
-        name, out = eqn.primitive.name, eqn.outvars[0]
-        if not is_word(out) or out.aval.size == 0:
+        name, size = eqn.primitive.name, size_of(eqn.outvars[0])
+        if size == 0:
             return False
         if name in ("draw", "broadcast_in_dim"):
             return name == "draw" or isinstance(eqn.invars[0], Literal)
         return (name in BINARY or name in UNARY) and all(
-            is_word(v) and v.aval.size in (1, out.aval.size) for v in eqn.invars
+            is_word(v) and size_of(v) in (1, size) for v in eqn.invars
         )
 
-    def _key(self, eqn: Any) -> Any:
+    def _key(self, eqn: Any, words: list[int | None]) -> Any:
         """What is equal for equations of equal results.
 
         Parties that hold the same value compute the same from it; here it is computed once.
         """
         operands = [
-            self.seen(v) if (word := self.constant(v)) is None else word for v in eqn.invars
+            self.seen(v) if word is None else word
+            for v, word in zip(eqn.invars, words, strict=True)
         ]
-        aval = eqn.outvars[0].aval
-        return (eqn.primitive, aval.dtype, aval.size, eqn.params.get("number"), *operands)
+        out = eqn.outvars[0]
+        return (eqn.primitive, out.aval.dtype, size_of(out), eqn.params.get("number"), *operands)
 
-    def _together(self, v: Any, eqn: Any) -> bool:
-        """Whether a fused value can be read by an equation of its own region."""
+    def _together(self, v: Any, size: int) -> bool:
+        """Whether a fused value can be read by an equation of `size` elements in its region."""
         seen, offset = self.seen(v)
-        return seen.aval.size == eqn.outvars[0].aval.size and not offset
+        return not offset and size_of(seen) == size
 
     def _earliest(self) -> list[Any]:
         """Finds the first stage of each value; returns the fusible equations."""
@@ -137,26 +138,28 @@ class Fused(Evaluation):
         fused: list[Any] = []
         made: dict[Any, Any] = {}  # what an equation makes, for those equal to it
         for eqn in self.jaxpr.eqns:
-            operands = variables(eqn.invars)
-            single = len(eqn.outvars) == 1
-            if single and (view := self._view(eqn) or self._unchanged(eqn)) is not None:
-                self.root[eqn.outvars[0]] = view
-                stage[eqn.outvars[0]] = max(stage[v] for v in operands)
-            elif single and (word := self._folded(eqn)) is not None:
-                self.constants[eqn.outvars[0]] = word
-            elif single and self._fusible(eqn) and (known := made.get(self._key(eqn))):
-                self.root[eqn.outvars[0]] = (known, 0)
-                stage[eqn.outvars[0]] = stage[known]
+            operands, out = variables(eqn.invars), next(iter(eqn.outvars), None)
+            single = len(eqn.outvars) == 1 and is_word(out)
+            words = [self.constant(v) for v in eqn.invars] if single else []
+            if single and (view := self._view(eqn) or self._unchanged(eqn, words)) is not None:
+                self.root[out] = view
+                stage[out] = max(stage[v] for v in operands)
+            elif single and (word := self._folded(eqn, words)) is not None:
+                self.constants[out] = word
             elif single and self._fusible(eqn):
-                out = made[self._key(eqn)] = eqn.outvars[0]
+                known, size = made.setdefault(self._key(eqn, words), out), size_of(out)
+                if known is not out:
+                    self.root[out] = (known, 0)
+                    stage[out] = stage[known]
+                    continue
                 stage[out] = max(
                     (
-                        stage[v] + (self.seen(v)[0] in self.home and not self._together(v, eqn))
+                        stage[v] + (self.seen(v)[0] in self.home and not self._together(v, size))
                         for v in operands
                     ),
                     default=0,
                 )
-                self.home[out] = (stage[out], out.aval.size)
+                self.home[out] = (stage[out], size)
                 fused.append(eqn)
             else:
                 after = max((stage[v] for v in operands), default=0) + 1
@@ -182,7 +185,7 @@ class Fused(Evaluation):
             stage = needed.get(out, stage)
             self.home[out] = (stage, size)
             for v in variables(eqn.invars):
-                need(v, stage if self._together(v, eqn) else stage - 1)
+                need(v, stage if self._together(v, size) else stage - 1)
 
     # Evaluation, stage by stage.
 
@@ -205,7 +208,7 @@ class Fused(Evaluation):
     def _write_in_place(self, eqn: Any, others: list[Any]) -> None:
         """Lets a region write its results into a stack of them, if nothing else reads them."""
         rows = [self.seen(v) for v in variables(eqn.invars)]
-        values = {v for v, start in rows if not start and v.aval.size == eqn.invars[0].aval.size}
+        values = {v for v, start in rows if not start and size_of(v) == size_of(eqn.invars[0])}
         homes = {self.home.get(v) for v in values}
         home = homes.pop() if len(homes) == 1 else None
         alone = len(values) == len(eqn.invars) and all(self.uses[v] == 1 for v in values)
