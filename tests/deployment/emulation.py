@@ -87,7 +87,7 @@ class Emulation:
     def __init__(self, count: int, wire: Wire) -> None:
         self.wire = wire
         self.addresses = tuple(f"{_NETWORK}.{i + 1}" for i in range(count))
-        self.ports = (4001,) * count
+        self.own = self.ports = (4001,) * count
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Emulation:

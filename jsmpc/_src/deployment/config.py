@@ -20,7 +20,7 @@ from jsmpc._src.protocols.registry import PROTOCOLS, make_protocol
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.ring.ring import Ring
 
-PATIENCE, SILENCE = 60.0, 10.0
+PATIENCE, SILENCE, STALL = 60.0, 10.0, 600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Config:
         `dealt_before` it takes no part, and its material is in the parties' files.
       patience: the seconds to wait for the others at the start.
       silence: the seconds without a sign of life after which a party counts as dead.
+      stall: the seconds after which one that lives but sends nothing counts as stuck.
 
     Example:
       >>> import tempfile
@@ -60,6 +61,7 @@ class Config:
     peers: tuple[Endpoint, ...]
     patience: float = PATIENCE
     silence: float = SILENCE
+    stall: float = STALL
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Config:
@@ -77,7 +79,8 @@ class Config:
         _check_dealer(table, dealer, tuple(parties))
         protocol = _protocol(table, name, [p for p in parties if p != dealer], dealer)
         last = sorted(peers, key=lambda peer: peer.name == dealer)
-        seconds = _seconds(table, "patience", PATIENCE), _seconds(table, "silence", SILENCE)
+        defaults = {"patience": PATIENCE, "silence": SILENCE, "stall": STALL}
+        seconds = [_seconds(table, key, default) for key, default in defaults.items()]
         return cls(file, name, protocol, tuple(last), *seconds)
 
     def rank(self, name: str) -> int:

@@ -23,6 +23,7 @@ OUTER = (
     "dealt_before",
     "patience",
     "silence",
+    "stall",
     "parties",
 )
 

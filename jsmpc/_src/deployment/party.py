@@ -72,6 +72,7 @@ def joined(membership: Membership) -> Iterator[Deployed]:
                 identity=identity,
                 patience=config.patience,
                 silence=config.silence,
+                stall=config.stall,
             )
         try:
             session = Deployed(config, endpoint, connected, policy, book)
