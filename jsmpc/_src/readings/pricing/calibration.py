@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from scipy.optimize import nnls
 
 from jsmpc._src import kernels
 from jsmpc._src.jaxprs import compat
@@ -32,6 +31,8 @@ _CACHE = 2**23  # bytes that are touched before each run: among exchanges nothin
 
 def measure() -> Speeds:
     """The speeds of this machine; takes a second or two."""
+    from scipy.optimize import nnls  # of JAX's own requirements; slow to import
+
     rows, seconds = [], []
     with compat.protocol_mode():
         for function, arguments in _programs():
