@@ -44,6 +44,7 @@ from jsmpc import testing as testing
 from jsmpc._src.api.diagnose import diagnose
 from jsmpc._src.api.material import Material
 from jsmpc._src.api.owned import input, protocol
+from jsmpc._src.api.profile import profile
 from jsmpc._src.api.secure import SecureFunction, secure
 from jsmpc._src.api.share import Share
 from jsmpc._src.api.sharing import reveal, share
@@ -63,12 +64,18 @@ from jsmpc._src.interpreter.support import supported
 from jsmpc._src.protocols import Additive, Protocol, Replicated3
 from jsmpc._src.readings.cost import Cost
 from jsmpc._src.readings.diagnosis.report import Diagnosis
+from jsmpc._src.readings.pricing.comparison import Comparison
+from jsmpc._src.readings.pricing.network import LAN, WAN, Network
+from jsmpc._src.readings.pricing.profile import Profile
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.prf import random_key
 from jsmpc._version import __version__
 
 __all__ = [
+    "LAN",
+    "WAN",
     "Additive",
+    "Comparison",
     "Cost",
     "Diagnosis",
     "EncodingError",
@@ -79,6 +86,8 @@ __all__ = [
     "LinkError",
     "Material",
     "MaterialError",
+    "Network",
+    "Profile",
     "Protocol",
     "ProtocolError",
     "Replicated3",
@@ -90,6 +99,7 @@ __all__ = [
     "diagnose",
     "input",
     "load",
+    "profile",
     "protocol",
     "random_key",
     "reveal",

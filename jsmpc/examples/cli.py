@@ -28,7 +28,7 @@ from jsmpc.examples import mnist, terminal, training
 from jsmpc.examples.datasets.mnist import Mnist, load_mnist
 
 # What makes, joins and looks after a run of real parties.
-DEPLOYMENT = ("keys", "check", "log", "party", "launch", "explain")
+DEPLOYMENT = ("keys", "check", "log", "party", "launch", "explain", "profile")
 
 # Epochs of private training on the packaged sample.
 EPOCHS = {"mlp": 5, "lenet": 2}

@@ -5,7 +5,8 @@
 From the repository's root, as root. Another network: `--rate`, in bits a second, and
 `--round-trip`, in seconds. Prints for each workload the median of the seconds of a call, as the
 party that takes longest measures it; the processor time of all parties together; rounds and bytes
-by `cost`; and what the network takes for these at the least. A prediction is a column of `_row`.
+by `cost`; what the network takes for these at the least; and what `jsmpc.profile` predicts where
+all parties share this machine's cores, with how far that is from the median.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -28,7 +30,10 @@ from jsmpc._src.readings.cost import Cost
 
 _PROGRAM = Path(__file__).with_name("timed_calls.py")
 _WORKLOADS = ("relu_100k", "mlp_infer_b128", "mlp_train_b128")
-_HEAD = ("workload", "median s", "fastest s", "processor s", "rounds", "MB sent", "network s")
+_HEAD = (
+    *("workload", "median s", "fastest s", "processor s", "rounds", "MB sent", "network s"),
+    *("predicted s", "off by"),
+)
 
 
 def measured(wire: Wire, names: list[str], calls: int) -> tuple[list[dict[str, Any]], float]:
@@ -55,6 +60,19 @@ def cost(name: str) -> Cost:
     return jsmpc.secure(workload.function).cost(*given)
 
 
+def predicted_seconds(name: str, wire: Wire) -> float:
+    """What `jsmpc.profile` tells of shapes, for parties that share this machine."""
+    workload, cores = TIMED[name], len(os.sched_getaffinity(0))
+    network = jsmpc.Network(
+        wire.rate, wire.round_trip, "emulated", cores, idle_restart=wire.idle_restart
+    )
+    given = [
+        x if i in workload.public else jax.ShapeDtypeStruct(x.shape, x.dtype)
+        for i, x in enumerate(workload.inputs())
+    ]
+    return jsmpc.profile(workload.function, *given, networks=network).seconds["emulated"]
+
+
 def network_seconds(cost: Cost, wire: Wire) -> float:
     """Half a round trip for each round, and the bytes of whoever sends most, one after another.
 
@@ -69,14 +87,17 @@ def _row(name: str, parties: list[dict[str, Any]], wire: Wire) -> list[str]:
         assert parties[party]["sent"] == sent + found.setup_bytes[party]
     slowest = [max(each) for each in zip(*(p["seconds"] for p in parties), strict=True)]
     processor = sum(statistics.median(p["processor"]) for p in parties)
+    median, predicted = statistics.median(slowest), predicted_seconds(name, wire)
     return [
         name,
-        f"{statistics.median(slowest):.4f}",
+        f"{median:.4f}",
         f"{min(slowest):.4f}",
         f"{processor:.4f}",
         f"{found.rounds}",
         " ".join(f"{b / 1e6:.2f}" for b in found.bytes_sent),
         f"{network_seconds(found, wire):.4f}",
+        f"{predicted:.4f}",
+        f"{predicted / median - 1:+.0%}",
     ]
 
 

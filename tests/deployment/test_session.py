@@ -23,6 +23,9 @@ import jsmpc
 from jsmpc._src.api.held import Elsewhere, Held
 from jsmpc._src.deployment import identity, log
 from jsmpc._src.deployment.explain import Observer, explained
+from jsmpc._src.readings.pricing import cache
+from jsmpc._src.readings.pricing.speeds import Speeds
+from jsmpc._src.readings.pricing.work import UNITS
 from jsmpc._src.readings.projection.digest import digest
 from jsmpc.examples.cli import main
 
@@ -238,9 +241,33 @@ def test_a_program_is_explained_before_it_runs(tmp_path: Path) -> None:
     assert "not shown" not in text
 
 
+def test_a_program_is_priced_before_it_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "speeds", lambda: Speeds(dict.fromkeys(UNITS, 1e-10), 2))
+    file = tmp_path / "program.py"
+    file.write_text(
+        textwrap.dedent(
+            """
+            import numpy as np, jsmpc
+            x = jsmpc.input(np.ones(3, np.float32), "party0")
+            y = jsmpc.secure(lambda x: x * x)(jsmpc.random_key(), x)
+            """
+        )
+    )
+    assert main(["profile", "--bandwidth", "50", "--round-trip", "20", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert "input of party0, Replicated3(3 parties, 64 bits): 1 round," in text
+    assert "secure <lambda>, Replicated3(3 parties, 64 bits): 2 rounds," in text
+    assert "50 Mbit/s, 20 ms" in text and "program.py:4 (<lambda>)" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
+        (["profile", "nofile.py"], "there is no such program"),
+        (["profile", "--round-trip", "2", "mnist"], "with a --bandwidth"),
+        (["profile", "--bandwidth", "0", "mnist"], "a positive bandwidth"),
         (["launch", "nofile.py"], "there is no such program"),
         (["explain", "nofile.py"], "there is no such program"),
         (["launch", "--parties", "2", "mnist"], "exactly 3 parties, not 2"),

@@ -257,6 +257,16 @@ class SecureFunction(Generic[P, R]):
         return self._projection(call, leaves, lines.caller())[0]
 
     @brief
+    def jaxpr(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Any, list[bool]]:
+        """The function's own program in plain JAX, and which of its inputs are secret.
+
+        Args:
+          *args, **kwargs: as for `offline`.
+        """
+        call, leaves, _ = self._flatten(args, kwargs)
+        return self._traced(call, leaves)[0], [is_words(x) for x in leaves]
+
+    @brief
     def lower(self, key: Any, /, *args: P.args, **kwargs: P.kwargs) -> jax.stages.Lowered:
         """The compiled program before it is compiled, as that of `jax.jit(f).lower`."""
         call, leaves, _ = self._flatten(args, kwargs)

@@ -1,4 +1,4 @@
-"""What a program of real parties would do, told before anyone runs it."""
+"""What a program of real parties would do, and what it takes, told before anyone runs it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from typing import Any
 from jsmpc._src.api.session import Purpose, Session, active
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.protocols.base import Protocol
-from jsmpc._src.readings.cost import Cost, measure
+from jsmpc._src.readings.cost import measure
+from jsmpc._src.readings.pricing import cache
+from jsmpc._src.readings.pricing.network import Network
+from jsmpc._src.readings.pricing.profile import price
 from jsmpc._src.readings.projection.digest import digest
 from jsmpc._src.readings.projection.projection import Projection
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One program that the parties would run: what for, its fingerprint, and its messages."""
+    """One program that the parties would run, and what for."""
 
     purpose: Purpose
-    fingerprint: str
-    cost: Cost
+    projection: Projection
 
 
 class Observer(Session):
@@ -48,8 +50,7 @@ class Observer(Session):
         raise ProtocolError(f"{what} are known to the parties alone: what follows is not explained")
 
     def run(self, projection: Projection, given: Sequence[Any], purpose: Purpose) -> list[Any]:
-        cost = measure(projection, self.protocol.parties)
-        self.runs.append(Run(purpose, digest(projection), cost))
+        self.runs.append(Run(purpose, projection))
         return []
 
 
@@ -59,33 +60,52 @@ def explained(protocol: Protocol, program: str, arguments: Sequence[str]) -> lis
     No party's data is read and nothing is computed. Where the program needs a value that was
     revealed, the explanation ends with the place.
     """
+    runs, end = _observed(protocol, program, arguments)
+    lines = [line for run in runs for line in _described(run, protocol)]
+    return [*lines, *end, *_summary(runs)]
+
+
+def priced(
+    protocol: Protocol, program: str, arguments: Sequence[str], networks: Sequence[Network]
+) -> list[str]:
+    """Lines that tell what each program that the parties would run takes: its `Profile`."""
+    runs, end = _observed(protocol, program, arguments)
+    lines: list[str] = []
+    for run in runs:
+        found = price(run.purpose.what, protocol, run.projection, networks, cache.speeds, ())
+        lines += [*str(found).splitlines(), ""]
+    return [*lines, *end]
+
+
+def _observed(
+    protocol: Protocol, program: str, arguments: Sequence[str]
+) -> tuple[list[Run], list[str]]:
+    """What the parties would run, and why no more of it is known."""
     observer, before = Observer(protocol), sys.argv
     sys.argv = [program, *arguments]
-    end = None
+    end: list[str] = []
     try:
         with active(observer), contextlib.redirect_stdout(io.StringIO()):
             runpy.run_path(program, run_name="__main__")
     except ProtocolError as error:
-        end = f"The explanation ends here: {error}"
+        end = [f"The explanation ends here: {error}"]
     finally:
         sys.argv = before
-    lines = [line for run in observer.runs for line in _described(run, protocol)]
-    return [*lines, *([end] if end else []), *_summary(observer.runs)]
+    return observer.runs, end
 
 
 def _described(run: Run, protocol: Protocol) -> list[str]:
-    sent = ", ".join(
-        f"{p} {b:,} B" for p, b in zip(protocol.parties, run.cost.bytes_sent, strict=True)
-    )
-    rounds = f"{run.cost.rounds} round{'s' if run.cost.rounds != 1 else ''}"
+    cost = measure(run.projection, protocol.parties)
+    sent = ", ".join(f"{p} {b:,} B" for p, b in zip(protocol.parties, cost.bytes_sent, strict=True))
+    rounds = f"{cost.rounds} round{'s' if cost.rounds != 1 else ''}"
     lines = [f"{run.purpose.what}: {rounds}; sent: {sent}"]
-    if run.cost.dealer_bytes:
-        lines.append(f"  {protocol.dealer} deals {run.cost.dealer_bytes:,} B")
+    if cost.dealer_bytes:
+        lines.append(f"  {protocol.dealer} deals {cost.dealer_bytes:,} B")
     lines += [f"  takes the input {label!r}" for label in run.purpose.inputs]
     for shown in run.purpose.reveals:
         count = f"{shown.elements:,} number{'s' if shown.elements != 1 else ''}"
         lines.append(f"  reveals {count} to {shown.to}, at {shown.line or 'an unknown line'}")
-    lines.append(f"  fingerprint {run.fingerprint}")
+    lines.append(f"  fingerprint {digest(run.projection)}")
     return lines
 
 

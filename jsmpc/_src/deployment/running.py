@@ -1,4 +1,4 @@
-"""The commands on programs of real parties: `party`, `launch` and `explain`."""
+"""The commands on programs of real parties: `party`, `launch`, `explain` and `profile`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jsmpc._src.deployment.commands import command
 from jsmpc._src.deployment.errors import ConfigError
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.protocols.registry import PROTOCOLS, make_protocol
+from jsmpc._src.readings.pricing.network import LAN, WAN, Network
 
 # Programs that come with the package.
 _JOBS = Path(__file__).parents[2] / "examples" / "parties"
@@ -37,6 +38,12 @@ def add_parsers(subparsers: Any) -> None:
 
     add = command(subparsers, "explain", run_explain, "tell what a program would do and reveal")
     _add_protocol(add)
+    _add_program(add)
+
+    add = command(subparsers, "profile", run_profile, "tell what a program would take, by line")
+    _add_protocol(add)
+    add("--bandwidth", type=float, metavar="B", help="Mbit/s, default: those of LAN and WAN")
+    add("--round-trip", type=float, metavar="MS", help="ms, with --bandwidth, default: 1")
     _add_program(add)
 
 
@@ -101,6 +108,20 @@ def run_launch(options: argparse.Namespace) -> int:
             options.silence,
         )
     )
+
+
+def run_profile(options: argparse.Namespace) -> int:
+    """`jsmpc profile`: 0."""
+    networks: tuple[Network, ...] = (LAN, WAN)
+    if options.bandwidth is not None:
+        trip = 1.0 if options.round_trip is None else options.round_trip
+        networks = (Network(options.bandwidth * 1e6, trip / 1e3),)
+    elif options.round_trip is not None:
+        raise ConfigError("--round-trip is that of a network with a --bandwidth")
+    program = _file(options.program)
+    for line in explain.priced(_protocol(options), program, options.arguments, networks):
+        print(line)
+    return 0
 
 
 def run_explain(options: argparse.Namespace) -> int:

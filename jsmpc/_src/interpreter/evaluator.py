@@ -6,10 +6,12 @@ bound as it is; one with secret operands is handed to the rule registered for it
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import jax
@@ -24,7 +26,7 @@ from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
 from jsmpc._src.interpreter.secret import Secret, is_secret
-from jsmpc._src.jaxprs import compat, lines, tracing, walk
+from jsmpc._src.jaxprs import compat, lines, structure, tracing, walk
 from jsmpc._src.protocols.base import Protocol, Shared
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.runtime.context import Context
@@ -82,10 +84,16 @@ class Evaluator:
         jaxpr, consts = compat.open_jaxpr(jaxpr)
 
         def apply(eqn: Any, operands: list[Any]) -> list[Any]:
-            with lines.at_line_of(eqn, self.caller):
+            with lines.at_line_of(eqn, self.caller), self._operation(eqn):
                 return self.at(eqn).apply(operands)
 
         return walk.evaluate(guards.guarded(patterns.recognize(jaxpr)), args, apply, consts=consts)
+
+    def _operation(self, eqn: Any) -> AbstractContextManager[Any]:
+        """Marks what computes an equation with its primitive; of a sub-program, that of each."""
+        if structure.structure(eqn) is not None:
+            return contextlib.nullcontext()
+        return lines.in_operation(eqn.primitive.name)
 
     def call(self, f: Callable[..., Any], *operands: Any) -> list[Any]:
         """The results of a JAX function of operands that may be secret."""
@@ -94,7 +102,9 @@ class Evaluator:
 
     def at(self: E, eqn: Any) -> E:
         """The evaluator of one equation."""
-        return dataclasses.replace(self, eqn=eqn, line=lines.user_line(eqn) or self.line)
+        if not (line := lines.user_line(eqn)):
+            return dataclasses.replace(self, eqn=eqn)
+        return dataclasses.replace(self, eqn=eqn, line=line, caller=eqn.source_info.traceback)
 
     def apply(self, operands: list[Any]) -> list[Any]:
         """The results of the equation at hand."""

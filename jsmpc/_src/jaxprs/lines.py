@@ -1,4 +1,4 @@
-"""The user's source lines of equations, and equations that carry them."""
+"""The user's source lines and operations of equations, and equations that carry them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import functools
 import re
 import traceback
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,49 @@ from jax._src import source_info_util
 _OURS = str(Path(__file__).parent.parent)  # examples and benchmarks are users too
 
 
-def at_line_of(eqn: Any, caller: Any = None) -> AbstractContextManager[Any]:
-    """A context in which new equations carry the user's line of `eqn`.
+_OPERATION = "operation."  # before the name of a scope that is the user's operation
 
-    Equations of library functions that JAX traced before have none: they get the line of a
+
+def at_line_of(eqn: Any, caller: Any = None) -> AbstractContextManager[Any]:
+    """A context in which new equations carry the user's line and the operation of `eqn`.
+
+    Equations of library functions that JAX traced before have no line: they get that of a
     `caller` if one is given, and keep the present one otherwise.
     """
+    present = source_info_util.current_name_stack()
+    stack = eqn.source_info.name_stack if operation(eqn) else present
     traceback = eqn.source_info.traceback if user_line(eqn) else caller
-    if traceback is None:
-        return contextlib.nullcontext()
-    return source_info_util.user_context(
-        traceback, name_stack=source_info_util.current_name_stack()
-    )
+    if traceback is not None:
+        return source_info_util.user_context(traceback, name_stack=stack)
+    return contextlib.nullcontext() if stack is present else _named(stack)
+
+
+def in_operation(name: str) -> AbstractContextManager[Any]:
+    """A context in which new equations belong to an operation, unless they do to one already."""
+    present = source_info_util.current_name_stack()
+    return contextlib.nullcontext() if _operation(present) else _named(_marked(present, name))
+
+
+def operation(eqn: Any) -> str:
+    """The operation of the user's function that an equation computes; empty if none is known."""
+    return _operation(eqn.source_info.name_stack)
+
+
+def _operation(stack: Any) -> str:
+    for scope in stack.stack:
+        if scope.name.startswith(_OPERATION):
+            return str(scope.name.removeprefix(_OPERATION))
+    return ""
+
+
+def _marked(stack: Any, name: str) -> Any:
+    return stack.extend(_OPERATION + name)
+
+
+@contextlib.contextmanager
+def _named(stack: Any) -> Iterator[None]:
+    with source_info_util.set_name_stack(stack):
+        yield
 
 
 def caller() -> Any:
@@ -37,16 +69,17 @@ def caller() -> Any:
 
 def user_line(eqn: Any) -> str:
     """The user's source line of an equation, as `file:line (function)`; empty if it has none."""
-    return _line(eqn.source_info.traceback)
+    return line_of(eqn.source_info.traceback)
 
 
 def short(traceback: Any) -> str:
     """A user's line, the same on every machine: the file without its folder."""
-    return _line(traceback).rpartition("/")[2]
+    return line_of(traceback).rpartition("/")[2]
 
 
 @functools.lru_cache(maxsize=1024)
-def _line(traceback: Any) -> str:
+def line_of(traceback: Any) -> str:
+    """The user's source line in a traceback of JAX's, as `user_line`."""
     for frame in source_info_util.user_frames(traceback):
         if not frame.file_name.startswith(_OURS):
             return f"{frame.file_name}:{frame.start_line} ({frame.function_name})"

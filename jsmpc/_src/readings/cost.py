@@ -54,21 +54,48 @@ class Cost:
         return f"{least}{self.rounds} rounds; sent: {sent}{dealer}{table}"
 
 
-class _Counter:
-    """Counts the messages of a choreography that somebody needs."""
+Label = tuple[str, str]  # a source line of the user's, and the operation there
+START: Label = ("", "start")  # of what is no line's: seeds, inputs, the call itself
+
+
+def label(line: str, operation: str) -> Label:
+    """The label of what a line and an operation of the user's take."""
+    return (line, operation) if line or operation else START
+
+
+@dataclasses.dataclass
+class Tally:
+    """What is sent for one label: online bytes, messages, and the rounds that they take part in."""
+
+    rounds: int = 0
+    messages: int = 0
+    size: int = 0
+
+
+class Counter:
+    """Counts the messages of a choreography that somebody needs.
+
+    Attributes:
+      sent, setup: bytes by the endpoint that sends them online, and once a run.
+      dealt: bytes of the dealer's.
+      tallies: what is online, by label.
+      lower_bound: whether a loop of unknown length was counted once.
+    """
 
     def __init__(self) -> None:
         self.sent: collections.Counter[int] = collections.Counter()
         self.setup: collections.Counter[int] = collections.Counter()
         self.dealt = 0
-        self.lines: collections.Counter[str] = collections.Counter()
+        self.tallies: dict[Label, Tally] = collections.defaultdict(Tally)
         self.lower_bound = False
 
-    def rounds(self, block: Block, times: int) -> int:
+    def rounds(self, block: Block, times: int = 1) -> int:
         """The online exchanges of a block, one after another, while its messages are counted."""
-        slots = {m.slot for m in messages(block) if self._message(m, times)}
+        online = [m for m in messages(block) if self._message(m, times)]
+        for _, name in {(m.slot, label(m.line, m.operation)) for m in online}:
+            self.tallies[name].rounds += times
         inner = [self._control(s, times) for s in block.steps if isinstance(s, Control) and s.at]
-        return len(slots) + sum(inner)
+        return len({m.slot for m in online}) + sum(inner)
 
     def _message(self, message: Message, times: int) -> bool:
         """Counts a message; returns whether it is of the online phase."""
@@ -79,7 +106,9 @@ class _Counter:
             self.dealt += size
         else:
             self.sent[message.source] += size
-            self.lines[message.line] += size
+            tally = self.tallies[label(message.line, message.operation)]
+            tally.messages += times
+            tally.size += size
         return message.phase == schedule.ONLINE
 
     def _control(self, step: Control, times: int) -> int:
@@ -92,12 +121,25 @@ class _Counter:
                 return sum(self.rounds(block, times) for block in step.blocks)
         return max(self.rounds(block, times) for block in step.blocks)
 
+    def by_line(self) -> dict[str, int]:
+        """The online bytes of all endpoints, by line."""
+        found: collections.Counter[str] = collections.Counter()
+        for (line, _), tally in self.tallies.items():
+            found[line] += tally.size
+        return dict(found)
+
 
 def measure(projection: Projection, parties: tuple[str, ...]) -> Cost:
     """The cost of a program, from what its endpoints really send."""
-    counter = _Counter()
-    rounds = counter.rounds(projection.block, 1)
+    counter = Counter()
+    return cost_of(counter, counter.rounds(projection.block), projection, parties)
+
+
+def cost_of(
+    counter: Counter, rounds: int, projection: Projection, parties: tuple[str, ...]
+) -> Cost:
+    """What was counted, as a record."""
     sent = tuple(counter.sent[i] for i in range(len(parties)))
     setup = tuple(counter.setup[i] for i in range(len(projection.names)))
-    by_line = dict(counter.lines)
+    by_line = counter.by_line()
     return Cost(rounds, sent, counter.dealt, by_line, parties, counter.lower_bound, setup)

@@ -43,11 +43,15 @@ class Value:
 
 @dataclasses.dataclass(eq=False)
 class Step:
-    """One step; `at` are the endpoints that take it, `slots` after which exchange they do."""
+    """One step; `at` are the endpoints that take it, `slots` after which exchange they do.
+
+    `line` and `operation` are those of the user's function that it belongs to.
+    """
 
     operands: list[Value]
     results: list[Value]
     line: str
+    operation: str
     at: set[int] = dataclasses.field(default_factory=set, kw_only=True)
     slots: dict[int, int] = dataclasses.field(default_factory=dict, kw_only=True)
 
@@ -154,10 +158,10 @@ def _evaluate(
         return Value(jax.ShapeDtypeStruct(np.shape(constant), constant.dtype), constant)
 
     def apply(eqn: Any, operands: list[Value]) -> list[Value]:
-        line = lines.user_line(eqn)
+        place = lines.user_line(eqn), lines.operation(eqn)
         if eqn.primitive is message_p:
             source, target = (ranks[eqn.params[name]] for name in ("source", "target"))
-            message = Message(operands, operands, line, source, target, eqn.params["phase"])
+            message = Message(operands, operands, *place, source, target, eqn.params["phase"])
             block.steps.append(message)
             return operands
         form = structure.structure(eqn)
@@ -166,11 +170,11 @@ def _evaluate(
         results = [Value(v.aval) for v in eqn.outvars]
         if form is not None:
             blocks = [choreography(body, ranks) for body in structure.bodies(eqn)]
-            block.steps.append(Control(operands, results, line, form, blocks))
+            block.steps.append(Control(operands, results, *place, form, blocks))
         else:
             step = Either if eqn.primitive is held_p else Compute
             args = (eqn,) if step is Compute else ()
-            block.steps.append(step(operands, results, line, *args))
+            block.steps.append(step(operands, results, *place, *args))
         return results
 
     return walk.evaluate(jaxpr, inputs, apply, lift, consts)

@@ -53,7 +53,7 @@ class Endpoints:
 
     def run(self, block: Block, held: Held) -> None:
         """Takes a block's steps; what they give is added to what is held."""
-        for step, endpoints in _ordered(block, self.hosted):
+        for step, endpoints in ordered(block, self.hosted):
             if isinstance(step, list):
                 self._pass_on(step, held)
             elif isinstance(step, Control):
@@ -186,7 +186,7 @@ class Endpoints:
         return list(results)
 
 
-def _ordered(block: Block, hosted: Sequence[int]) -> Iterator[tuple[Any, list[int]]]:
+def ordered(block: Block, hosted: Sequence[int]) -> Iterator[tuple[Any, list[int]]]:
     """Exchanges (lists of messages) and steps, each with the hosted endpoints that take it."""
     events: list[tuple[tuple[int, int, int], Any, list[int]]] = []
     exchanges: dict[int, list[Message]] = {}
