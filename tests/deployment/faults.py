@@ -113,7 +113,7 @@ def _problem(ended: list[Ended], faulty: tuple[str, ...]) -> str:
         if party.name not in faulty:
             if "Traceback" in party.err or not any(cause in party.err for cause in _CAUSES):
                 return f"{party.name} names no cause: {party.err[-300:]}"
-            if "42" in party.err:
+            if "the secret" in party.err:
                 return f"{party.name} tells what another's error says"
     return ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -46,7 +47,9 @@ class Loopback:
     """So many endpoints on this machine, without a network between them."""
 
     def __init__(self, count: int) -> None:
-        self.addresses = ("127.0.0.1",) * count
+        # One of its own for each run, so that no other takes a port that was free.
+        own = "127." + ".".join(str(1 + secrets.randbelow(254)) for _ in range(3))
+        self.addresses = (own if sys.platform == "linux" else "127.0.0.1",) * count
         with contextlib.ExitStack() as stack:
             servers = [socket.create_server((a, 0)) for a in self.addresses]
             self.ports = [stack.enter_context(s).getsockname()[1] for s in servers]

@@ -28,7 +28,7 @@ class Proxied(Loopback):
         self._stop = contextlib.ExitStack()
         self.record: list[bytearray] = []
         self._cut, self._spoiled = set[int](), set[int]()
-        servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        servers = [socket.create_server((address, 0)) for address in self.addresses]
         self.ports = [s.getsockname()[1] for s in servers]
         for endpoint, server in enumerate(servers):
             self._stop.callback(_closed, server)
@@ -56,7 +56,7 @@ class Proxied(Loopback):
             while True:
                 near, _ = server.accept()
                 try:
-                    far = socket.create_connection(("127.0.0.1", self.own[endpoint]))
+                    far = socket.create_connection((self.addresses[endpoint], self.own[endpoint]))
                 except OSError:
                     near.close()
                     continue
