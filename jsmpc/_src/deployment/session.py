@@ -22,6 +22,7 @@ from jsmpc._src.deployment.log import Log
 from jsmpc._src.deployment.policy import Policy
 from jsmpc._src.errors import LinkError, MaterialError, ProtocolError
 from jsmpc._src.jaxprs import tracing
+from jsmpc._src.kernels import sameness
 from jsmpc._src.links.exchange import exchange
 from jsmpc._src.links.links import Links
 from jsmpc._src.readings.projection.digest import digest
@@ -49,7 +50,11 @@ class Deployed(Session):
         self._agreed: set[tuple[str, Purpose]] = set()
         self._numbered = 0
         own = secrets.token_hex(16)
-        terms = {"version": __version__, "parties": config.fingerprint}
+        terms = {
+            "version": __version__,
+            "parties": config.fingerprint,
+            "kernels": sameness.digest(),
+        }
         drawn = {own, *(str(theirs["drawn"]) for theirs in self._agree(terms, drawn=own))}
         self._drawn = hashlib.sha256("".join(sorted(drawn)).encode()).hexdigest()
 
