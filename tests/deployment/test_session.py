@@ -234,6 +234,8 @@ def test_a_program_is_explained_before_it_runs(tmp_path: Path) -> None:
     )
     text = "\n".join(explained(jsmpc.Replicated3(), str(file), []))
     assert "takes the input 'incomes'" in text
+    # Three keys of masks, and the owner's own row to the one other party that holds it.
+    assert f"input of party0: 1 round; sent: party0 {3 * 32 + 3 * 8} B, party1 0 B" in text
     assert "reveals 1 number to everyone, at program.py:6" in text
     assert "reveals 3 numbers to party1, at program.py:7" in text
     assert "The explanation ends here" in text and "a Python float" in text
@@ -272,6 +274,7 @@ def test_a_program_is_priced_before_it_runs(
         (["explain", "nofile.py"], "there is no such program"),
         (["launch", "--parties", "2", "mnist"], "exactly 3 parties, not 2"),
         (["launch", "--dealer", "x", "mnist"], "has no dealer"),
+        (["launch", "--without-dealer", "mnist"], "replicated has none"),
         (["party", "--name", "a", "--config", "none.toml", "mnist"], "there is no such file"),
     ],
 )

@@ -80,7 +80,11 @@ def split(smpc: Protocol, seed: int, operands: Sequence[A | B]) -> list[np.ndarr
     with jax.enable_x64(True):
         return [
             np.stack(
-                smpc.split(jnp.asarray(key(1000 * seed + i)), jnp.asarray(x.value), group_of(x))
+                smpc.split(
+                    smpc.mask_keys(jnp.asarray(key(1000 * seed + i))),
+                    jnp.asarray(x.value),
+                    group_of(x),
+                )
             )
             for i, x in enumerate(operands)
         ]

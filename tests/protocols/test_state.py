@@ -89,13 +89,11 @@ class Mac(Protocol[Authenticated]):
     def establish(self, network: Network, key: Any) -> Local:
         return Local(ARITHMETIC.draw(prf.iterate(key, 1, i), 0, (), np.uint64) for i in range(2))
 
-    def split(self, key: Any, words: Any, group: Group, state: Any = None) -> list[Any]:
+    def split(self, keys: Any, words: Any, group: Group, state: Any = None) -> list[Any]:
         alpha = ARITHMETIC.sum(state.values)
-        x, m = (super(Mac, self).split(k, w, group) for k, w in self._both(key, words, alpha))
+        both = (("value", words), ("mac", alpha * words))
+        x, m = (super(Mac, self).split([prf.derive(k, n) for k in keys], w, group) for n, w in both)
         return list(zip(x, m, strict=True))
-
-    def _both(self, key: Any, words: Any, alpha: Any) -> list[tuple[Any, Any]]:
-        return [(prf.derive(key, "value"), words), (prf.derive(key, "mac"), alpha * words)]
 
     def setup(self, network: Network, keys: Any) -> Local:
         return Local(prf.iterate(keys[i], 0, i) for i in range(2))
@@ -138,7 +136,8 @@ class Run:
 
     def _shared(self, seed: int, words: np.ndarray) -> Authenticated:
         smpc, net = self.smpc, self.ctx.network
-        parts = smpc.split(jnp.asarray(key(seed)), jnp.asarray(words), ARITHMETIC, self.ctx.state)
+        keys = smpc.mask_keys(jnp.asarray(key(seed)))
+        parts = smpc.split(keys, jnp.asarray(words), ARITHMETIC, self.ctx.state)
         stacked = tuple(jnp.stack(a) for a in zip(*parts, strict=True))
         assert smpc.arrays == len(stacked)
         return smpc.unpack(net, stacked)

@@ -53,7 +53,9 @@ def input(
       EncodingError: as for `share`, at the owner; the others end with an error that names it.
 
     Guarantee: that of `share`: all rows but the owner's own are uniform and independent of the
-    values. Cost: 1 round; the owner sends each party the rows that it holds.
+    values. Cost: 1 round. The owner sends a key, 32 bytes, for each array and mask that a party
+    holds; the one row that is no mask is its own, and goes to others where they hold it too, in
+    `Replicated3` to one party.
 
     Example:
       >>> import jax, jax.numpy as jnp, jsmpc
@@ -129,14 +131,20 @@ def _type_of(x: Any, name: str) -> jax.ShapeDtypeStruct:
 def _splitting(
     smpc: Protocol, owner: int, types: tuple[tuple[tuple[int, ...], Any], ...]
 ) -> tuple[Projection, Any]:
-    """The choreography in which the owner splits arrays and sends each party its rows."""
+    """The choreography in which the owner splits arrays, and each party gets its rows.
+
+    The first row, which is no mask, becomes the owner's own. Of the others the keys are sent: who
+    knows the key of a row draws it, so that the row is not sent too.
+    """
     network = Network(smpc.size)
 
     def program(key: Any, arrays: list[Any]) -> list[Words]:
         root, shares = prf.derive(key, "share"), []
         for i, array in enumerate(arrays):
-            columns = sharing.rows_of(smpc, prf.iterate(root, 1, i), array)
-            rows = tuple(tuple(_sent(network, smpc, owner, column)) for column in columns)
+            keys = smpc.mask_keys(prf.iterate(root, 1, i))
+            _sent(network, smpc, owner, [None, *keys])
+            columns = sharing.rows_of(smpc, keys, array)
+            rows = tuple(_sent(network, smpc, owner, column) for column in columns)
             shares.append(Words(rows, smpc, array.dtype))
         return shares
 
@@ -163,10 +171,11 @@ def _shared(
         return list(choreographed.gotten(session, results, out))
 
 
-def _sent(network: Network, smpc: Protocol, owner: int, rows: Sequence[Any]) -> list[Any]:
-    """Rows that one party has, known to all who hold them."""
+def _sent(network: Network, smpc: Protocol, owner: int, given: Sequence[Any]) -> tuple[Any, ...]:
+    """Rows, or their keys, that the owner has, the first for itself; known to all who hold them."""
+    rows = tuple(given[(i - owner) % smpc.size] for i in range(smpc.size))
     for rank in range(smpc.size):
         for row in smpc.holds(rank):
-            if rank != owner:
+            if rank != owner and rows[row] is not None:
                 network.send(network.only(owner, rows[row]), {owner: rank})
-    return list(rows)
+    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -113,10 +114,14 @@ def _check_kind(array: Array, name: str) -> None:
         )
 
 
-def rows_of(protocol: Protocol, key: Array, array: Array) -> list[list[Array]]:
-    """The shares of an array: of each array that a share is of, a row for each party."""
+def rows_of(protocol: Protocol, keys: Sequence[Array], array: Array) -> list[list[Array]]:
+    """The shares of an array: of each array that a share is of, a row for each party.
+
+    Args:
+      keys: as of `protocol.mask_keys`.
+    """
     group = BOOLEAN if array.dtype == jnp.bool_ else ARITHMETIC
-    parts = protocol.split(key, protocol.encode(array), group, protocol.state)
+    parts = protocol.split(keys, protocol.encode(array), group, protocol.state)
     columns = zip(*parts, strict=True) if protocol.arrays > 1 else [parts]
     if group is BOOLEAN:
         return [[row & np.uint8(1) for row in column] for column in columns]
@@ -131,7 +136,8 @@ def _split_program(
     def split(key: Array, arrays: list[Array]) -> list[tuple[Array, ...]]:
         result = []
         for i, array in enumerate(arrays):
-            stacked = [jnp.stack(rows) for rows in rows_of(protocol, prf.iterate(key, 1, i), array)]
+            keys = protocol.mask_keys(prf.iterate(key, 1, i))
+            stacked = [jnp.stack(rows) for rows in rows_of(protocol, keys, array)]
             if traced[i]:
                 fits = protocol.encoding.fits(array, protocol.ring)
                 stacked = [poison.poisoned_where(~fits, s) for s in stacked]

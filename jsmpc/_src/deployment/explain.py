@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jsmpc._src.api.session import Purpose, Session, active
-from jsmpc._src.errors import ProtocolError
+from jsmpc._src.errors import JsmpcError, ProtocolError
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import measure
 from jsmpc._src.readings.pricing import cache
@@ -87,7 +87,7 @@ def _observed(
     try:
         with active(observer), contextlib.redirect_stdout(io.StringIO()):
             runpy.run_path(program, run_name="__main__")
-    except ProtocolError as error:
+    except JsmpcError as error:
         end = [f"The explanation ends here: {error}"]
     finally:
         sys.argv = before

@@ -97,9 +97,12 @@ def run_party(options: argparse.Namespace) -> int:
 
 def run_launch(options: argparse.Namespace) -> int:
     """`jsmpc launch`: the first exit code that is not 0."""
+    protocol = _protocol(options)
+    if options.without_dealer and protocol.dealer is None:
+        raise ConfigError(f"--without-dealer: {options.protocol} has none. Leave it out")
     return launch.run(
         launch.Launch(
-            _protocol(options),
+            protocol,
             options.protocol,
             _file(options.program),
             options.arguments,

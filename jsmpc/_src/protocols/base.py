@@ -146,17 +146,23 @@ class Protocol(Generic[V]):
         """
         return None
 
-    def split(self, key: Array, words: Array, group: Group, state: Any = None) -> list[Any]:
+    def mask_keys(self, key: Array) -> list[Array]:
+        """A key for the mask of each party but the first; those who hold the mask may know it."""
+        return [prf.iterate(key, 0, i) for i in range(1, self.size)]
+
+    def split(
+        self, keys: Sequence[Array], words: Array, group: Group, state: Any = None
+    ) -> list[Any]:
         """Uniform words, one for each party, that sum to `words` in the group.
 
         A protocol whose shares are of several arrays returns a tuple of them for each party.
 
-        Guarantee: all but one of them are uniform and independent of `words`.
+        Args:
+          keys: as of `mask_keys`.
+
+        Guarantee: all but the first are uniform and independent of `words`.
         """
-        masks = [
-            group.draw(prf.iterate(key, 0, i), 0, words.shape, words.dtype)
-            for i in range(1, self.size)
-        ]
+        masks = [group.draw(key, 0, words.shape, words.dtype) for key in keys]
         return [group.subtract(words, group.sum(masks)) if masks else words, *masks]
 
     @property
