@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jsmpc
-from jsmpc.bench import comparison, measure, report
+from jsmpc.bench import comparison, measure, processes, report
 from jsmpc.bench.limits import Limits
 from jsmpc.bench.measure import PHASES, Row, Settings
 from jsmpc.bench.serving import Candidate
@@ -60,6 +60,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="a Python in which SPU or CrypTen is installed, to compare with; may be repeated",
     )
     parser.add_argument(
+        "--processes",
+        action="store_true",
+        help="also with each party in a process of its own on this machine: jsmpc's over TLS, "
+        "ABY3 of SPU without encryption",
+    )
+    parser.add_argument(
         "--json", metavar="FILE", help="write all figures there; - instead of the table"
     )
     parser.add_argument(
@@ -89,10 +95,13 @@ def _measured(workload: Workload, settings: Settings, options: argparse.Namespac
             own: Candidate = measure.Local(workload, settings)
         else:
             own = stack.enter_context(measure.remote(workload, settings))
-        others = [
-            (Row(peer.name), stack.enter_context(comparison.PeerProcess(peer, workload)))
-            for peer in options.peers
-        ]
+        others: list[tuple[Row, Candidate]] = []
+        if options.processes:
+            parties = stack.enter_context(processes.Processes(workload, settings))
+            others.append((Row(processes.NAME), parties))
+        for peer in options.peers:
+            process = stack.enter_context(comparison.PeerProcess(peer, workload))
+            others.append((Row(peer.name), process))
         measure.fill(row, [(row, own), *others], options.repeat)
     if options.warm_cache and row.status == "ok":
         row.warm_first_call = measure.warm_first_call(workload, settings)
@@ -123,7 +132,11 @@ def _main(arguments: Sequence[str] | None) -> int:
     settings = Settings(options.protocol, options.parties, options.bits, options.phase)
     try:
         values = report.header(settings, options.repeat)
-        options.peers = [p for path in options.peer_python for p in comparison.find(path)]
+        options.peers = [
+            peer
+            for path in options.peer_python
+            for peer in comparison.find(path, options.processes)
+        ]
     except (jsmpc.ProtocolError, comparison.NoPeerError) as error:
         parser.error(str(error))
 
@@ -143,7 +156,7 @@ def _main(arguments: Sequence[str] | None) -> int:
         _say("interrupted; what was measured until then:")
         interrupted = True
 
-    names = [peer.name for peer in options.peers]
+    names = [*([processes.NAME] if options.processes else []), *(p.name for p in options.peers)]
     if options.json:
         text = json.dumps(report.as_json(values, rows, settings, limits), indent=2)
         if options.json == "-":
@@ -157,7 +170,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(report.table(rows, settings, limits, names))
     if interrupted:
         return terminal.INTERRUPTED
-    return 1 if any(row.status == "failed" for row in rows) else 0
+    own = [*rows, *(row.peers[processes.NAME] for row in rows if processes.NAME in row.peers)]
+    return 1 if any(row.status == "failed" for row in own) else 0
 
 
 if __name__ == "__main__":

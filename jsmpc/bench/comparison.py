@@ -15,6 +15,7 @@ from jsmpc.bench.workloads import Workload
 
 _SCRIPT = Path(__file__).with_name("peers.py")
 _MODULES = {"spu": ("ABY3", "SEMI2K"), "crypten": ("CrypTen",)}
+_PROCESSES = {"spu": ("ABY3 processes",)}
 _LOOK = (
     "import importlib.util as u; "
     f"print(*[m for m in {tuple(_MODULES)!r} if u.find_spec(m) is not None])"
@@ -33,8 +34,8 @@ class Peer:
     python: str
 
 
-def find(path: str) -> list[Peer]:
-    """The peers that a Python has.
+def find(path: str, processes: bool = False) -> list[Peer]:
+    """The peers that a Python has, also those with a process a party if asked for.
 
     Raises:
       NoPeerError: if there are none.
@@ -43,7 +44,11 @@ def find(path: str) -> list[Peer]:
         done = subprocess.run([path, "-c", _LOOK], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise NoPeerError(f"{path} does not run as a Python: {error}") from error
-    peers = [Peer(name, path) for m in done.stdout.split() for name in _MODULES[m]]
+    peers = [
+        Peer(name, path)
+        for module in done.stdout.split()
+        for name in (*_MODULES[module], *(_PROCESSES.get(module, ()) if processes else ()))
+    ]
     if not peers:
         raise NoPeerError(f"neither SPU nor CrypTen is installed for {path}")
     return peers

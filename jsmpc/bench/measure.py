@@ -20,8 +20,10 @@ import jax
 import numpy as np
 
 import jsmpc
+from jsmpc._src.api.held import Held, is_held
 from jsmpc._src.api.share import Share, is_share
-from jsmpc.bench.serving import Candidate, Failed, Unsupported, peak_bytes
+from jsmpc.bench import serving
+from jsmpc.bench.serving import Candidate, Unsupported, peak_bytes
 from jsmpc.bench.workloads import Workload
 from jsmpc.extend import make_protocol
 
@@ -81,23 +83,52 @@ class Row:
     peers: dict[str, Row] = dataclasses.field(default_factory=dict)
 
 
+class Calls:
+    """Calls of a workload's secure function, each in two steps, of which the second is measured.
+
+    Args:
+      workload: the function.
+      args: its arguments, secrets shared already.
+      phase: `online` to make the material in the first step.
+    """
+
+    def __init__(self, workload: Workload, args: Sequence[Any], phase: str):
+        self.secure = jsmpc.secure(workload.function)
+        self.args, self._phase = args, phase
+        self._call: Callable[[], Any] = lambda: None
+        self.result: Any = None
+
+    def prepare(self) -> float | None:
+        """Draw a key; seconds of making the material, where only the online phase is measured."""
+        key = jax.block_until_ready(jsmpc.random_key())
+        self.result = None
+        if self._phase == "online":
+            seconds, material = timed(lambda: self.secure.offline(key, *self.args))
+            self._call = lambda: self.secure.online(material, *self.args)
+            return seconds
+        self._call = lambda: self.secure(key, *self.args)
+        return None
+
+    def run(self) -> float:
+        """Seconds of the call that was prepared."""
+        seconds, self.result = timed(self._call)
+        return seconds
+
+
 class Local:
     """A workload in this process, its inputs shared already."""
 
     def __init__(self, workload: Workload, settings: Settings):
-        self._workload, self._settings = workload, settings
-        self._plain = workload.inputs()
-        protocol = settings.make()
-        key = jsmpc.random_key()
-        secret = [x for i, x in enumerate(self._plain) if i not in workload.public]
-        shares = iter(jsmpc.share(key, secret, protocol))
-        self._args = [
+        self._workload = workload
+        plain = workload.inputs()
+        secret = [x for i, x in enumerate(plain) if i not in workload.public]
+        shares = iter(jsmpc.share(jsmpc.random_key(), secret, settings.make()))
+        args = [
             jax.numpy.asarray(x) if i in workload.public else next(shares)
-            for i, x in enumerate(self._plain)
+            for i, x in enumerate(plain)
         ]
-        jax.block_until_ready(self._args)
-        self._secure = jsmpc.secure(workload.function)
-        self._result: Any = None
+        jax.block_until_ready(args)
+        self._calls = Calls(workload, args, settings.phase)
         self._offline: list[float] = []
 
     def first(self) -> float:
@@ -111,27 +142,23 @@ class Local:
             self._offline.clear()  # the first holds the dealer's own compilation
 
     def again(self) -> float:
-        key = jax.block_until_ready(jsmpc.random_key())
-        self._result = None
-        if self._settings.phase == "online":
-            seconds, material = timed(lambda: self._secure.offline(key, *self._args))
-            self._offline.append(seconds)
-            seconds, self._result = timed(lambda: self._secure.online(material, *self._args))
-        else:
-            seconds, self._result = timed(lambda: self._secure(key, *self._args))
-        return seconds
+        offline = self._calls.prepare()
+        if offline is not None:
+            self._offline.append(offline)
+        return self._calls.run()
 
     def finish(self) -> dict[str, Any]:
         peak = peak_bytes()
-        cost = self._secure.cost(*self._args)
+        args, result = self._calls.args, self._calls.result
+        cost = self._calls.secure.cost(*args)
         return {
             "offline": statistics.median(self._offline) if self._offline else None,
             "bytes_per_party": cost.bytes_per_party,
             "rounds": cost.rounds,
             "dealer_bytes": cost.dealer_bytes,
-            "max_error": largest_error(revealed(self._result), reference(self._workload)),
+            "max_error": largest_error(revealed(result), reference(self._workload)),
             "peak_bytes": peak,
-            "share_bytes": sum(x.nbytes for x in jax.tree.leaves((self._args, self._result))),
+            "share_bytes": sum(x.nbytes for x in jax.tree.leaves((args, result))),
         }
 
 
@@ -142,17 +169,22 @@ def timed(f: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def revealed(tree: Any) -> list[np.ndarray]:
-    """The leaves of a result, floating-point ones decoded to float64 without a loss."""
+def revealed(tree: Any) -> list[Any]:
+    """The leaves of a result, floating-point ones decoded to float64 without a loss.
+
+    Among real parties the dealer has markers in their place.
+    """
 
     def widened(x: Any) -> Any:
         if is_share(x) and np.issubdtype(x.dtype, np.floating):
             return Share(x.components, x.protocol, np.float64)
+        if is_held(x) and np.issubdtype(x.dtype, np.floating):
+            return Held(x.session, x.shape, np.float64, x.rows)
         return x
 
     with jax.enable_x64(True):
         wide = jax.tree.map(widened, tree, is_leaf=is_share)
-        return [np.asarray(x) for x in jax.tree.leaves(jsmpc.reveal(wide))]
+        return jax.tree.leaves(jsmpc.reveal(wide))
 
 
 def reference(workload: Workload) -> list[np.ndarray]:
@@ -163,10 +195,10 @@ def reference(workload: Workload) -> list[np.ndarray]:
         return [np.asarray(x) for x in jax.tree.leaves(result)]
 
 
-def largest_error(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+def largest_error(found: Sequence[Any], expected: Sequence[np.ndarray]) -> float:
     """The largest absolute difference; infinite where shapes differ or a value is NaN."""
     worst = 0.0
-    for x, y in zip(found, expected, strict=True):
+    for x, y in zip(map(np.asarray, found), expected, strict=True):
         if x.shape != y.shape:
             return float("inf")
         difference = np.abs(np.asarray(x, np.float64) - np.asarray(y, np.float64))
@@ -218,11 +250,7 @@ class Remote:
             reply = json.loads(self._process.stdout.readline() or "{}")
         except (BrokenPipeError, json.JSONDecodeError):
             reply = {}
-        if "unsupported" in reply:
-            raise Unsupported(reply["unsupported"])
-        if "result" not in reply:
-            raise Failed(reply.get("failed") or self._last_words())
-        return reply["result"]
+        return serving.result(reply or {"failed": self._last_words()})
 
     def _last_words(self) -> str:
         self._process.terminate()

@@ -8,9 +8,9 @@ Written for, and run with, SPU 0.9.5 (Python 3.11, JAX 0.4.34) and CrypTen 0.4.1
 PyTorch 1.12.1: from Python 3.10 on that one refuses numbers that CrypTen passes to it).
 
 As in jsmpc, a run is the secure computation alone: inputs are shared before, results are not
-opened. SPU's parties are threads of one process over a link in memory, with 64-bit ring and 18
-fractional bits; CrypTen's are two processes with a thread each, over loopback, 16 bits, and
-triples made in line by the first party.
+opened. SPU's parties are threads of one process over a link in memory, or processes over loopback
+without encryption, with 64-bit ring and 18 fractional bits; CrypTen's are two processes with a
+thread each, over loopback, 16 bits, and triples made in line by the first party.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,93 +25,8 @@ from typing import Any
 
 import numpy as np
 import serving  # beside this file, which is run by its path
-
-
-class Spu:
-    """SPU with all parties as threads of this process."""
-
-    def __init__(self, workload: str, directory: Path, protocol: str, parties: int):
-        import spu
-        import workloads
-
-        self._spu, self._lib = spu, spu.libspu
-        self._directory, self._parties = directory, parties
-        self._function = workloads.WORKLOADS[workload].function
-        self._inputs = load(directory)
-        config = self._lib.RuntimeConfig(
-            protocol=getattr(self._lib.ProtocolKind, protocol), field=self._lib.FieldType.FM64
-        )
-        self._io = spu.Io(parties, config)
-        secret = self._lib.Visibility.VIS_SECRET
-        shares = [self._io.make_shares(x, secret) for x in self._inputs]
-        self._names = [f"in{i}" for i in range(len(shares))]
-        description = self._lib.link.Desc()
-        for rank in range(parties):
-            description.add_party(f"id_{rank}", f"thread_{rank}")
-
-        def start(rank: int) -> Any:
-            runtime = spu.Runtime(self._lib.link.create_mem(description, rank), config)
-            for name, share in zip(self._names, shares):  # noqa: B905
-                runtime.set_var(name, share[rank])
-            return runtime
-
-        self._runtimes = in_threads(parties, start)
-
-    def first(self) -> float:
-        start = time.perf_counter()
-        self._executable = self._compile()
-        compiled = time.perf_counter()
-        return compiled - start + self.again()
-
-    def _compile(self) -> Any:
-        from spu.utils import frontend
-
-        executable, _ = frontend.compile(
-            frontend.Kind.JAX,
-            self._function,
-            self._inputs,
-            {},
-            self._names,
-            [self._lib.Visibility.VIS_SECRET] * len(self._names),
-            lambda out: [f"out{i}" for i in range(len(out))],
-        )
-        return executable
-
-    def again(self) -> float:
-        start = time.perf_counter()
-        in_threads(self._parties, lambda rank: self._runtimes[rank].run(self._executable))
-        return time.perf_counter() - start
-
-    def finish(self) -> dict[str, Any]:
-        peak = serving.peak_bytes()
-        results = [
-            self._io.reconstruct([runtime.get_var(name) for runtime in self._runtimes])
-            for name in self._executable.output_names
-        ]
-        save(self._directory, results)
-        return {"peak_bytes": peak}
-
-
-def in_threads(count: int, f: Callable[[int], Any]) -> list[Any]:
-    """The results of f(0), f(1), … run at once."""
-    results: list[Any] = [None] * count
-    errors: list[BaseException] = []
-
-    def run(rank: int) -> None:
-        try:
-            results[rank] = f(rank)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return results
-
+from peer_files import load, save
+from peer_spu import SpuProcesses, SpuThreads
 
 # CrypTen does not trace JAX: the workloads once more, on its tensors, gradients by hand.
 
@@ -265,20 +179,10 @@ def _follow(workload: str, directory: Path, pipe: Any, other_end: Any) -> None:
             party.open()
 
 
-def load(directory: Path) -> list[np.ndarray]:
-    """The arrays of `inputs.npz`, in order."""
-    with np.load(directory / "inputs.npz") as stored:
-        return [stored[f"arr_{i}"] for i in range(len(stored.files))]
-
-
-def save(directory: Path, results: list[Any]) -> None:
-    """Write arrays to `outputs.npz`, in order."""
-    np.savez(directory / "outputs.npz", *[np.asarray(x) for x in results])
-
-
 PEERS: dict[str, Callable[[str, Path], Any]] = {
-    "ABY3": lambda workload, directory: Spu(workload, directory, "ABY3", 3),
-    "SEMI2K": lambda workload, directory: Spu(workload, directory, "SEMI2K", 2),
+    "ABY3": lambda workload, directory: SpuThreads(workload, directory, "ABY3", 3),
+    "ABY3 processes": lambda workload, directory: SpuProcesses(workload, directory, "ABY3", 3),
+    "SEMI2K": lambda workload, directory: SpuThreads(workload, directory, "SEMI2K", 2),
     "CrypTen": CrypTen,
 }
 

@@ -16,6 +16,7 @@ import numpy as np
 
 import jsmpc
 from jsmpc._src.kernels import native
+from jsmpc.bench import processes
 from jsmpc.bench.limits import Limits, share_of_ceiling
 from jsmpc.bench.measure import Row, Settings
 from jsmpc.bench.workloads import WORKLOADS
@@ -144,10 +145,12 @@ def _peer(name: str, row: Row) -> str:
 
 
 def _ratio(name: str, row: Row) -> str:
+    """How much longer a peer takes; with a process a party, than jsmpc's own parties so."""
     peer = row.peers.get(name)
-    if peer is None or peer.median is None or row.median is None:
+    own = row.peers.get(processes.NAME) if name.endswith(f" {processes.NAME}") else row
+    if peer is None or own is None or peer.median is None or own.median is None:
         return ""
-    return f"{peer.median / row.median:.1f}"
+    return f"{peer.median / own.median:.1f}"
 
 
 def table(

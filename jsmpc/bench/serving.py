@@ -10,9 +10,9 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 
 class Unsupported(Exception):
@@ -50,7 +50,7 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def serve(make: Callable[[], Candidate]) -> None:
+def serve(make: Callable[[], Any]) -> None:
     """Make a candidate and answer the requests on standard input.
 
     What else is printed goes to standard error.
@@ -58,21 +58,47 @@ def serve(make: Callable[[], Candidate]) -> None:
     sys.stdout.flush()
     with os.fdopen(os.dup(1), "w") as replies:
         os.dup2(2, 1)
-        made = _attempt(make)
-        for line in sys.stdin:
-            reply = made
-            if "result" in made:
-                reply = _attempt(getattr(made["result"], line.strip()))
-            replies.write(json.dumps(reply) + "\n")
-            replies.flush()
-            if "result" not in reply:
-                break
+        answer(make, sys.stdin, replies)
 
 
-def _attempt(action: Callable[[], Any]) -> dict[str, Any]:
+def answer(make: Callable[[], Any], requests: Iterable[str], replies: IO[str]) -> bool:
+    """Make something and answer requests, each the name of a method, until one fails.
+
+    Returns:
+      whether none has failed.
+    """
+    made = attempt(make)
+    for line in requests:
+        reply = made
+        if "result" in made:
+            reply = attempt(getattr(made["result"], line.strip()))
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+        if "result" not in reply:
+            return False
+    return True
+
+
+def attempt(action: Callable[[], Any]) -> dict[str, Any]:
+    """What to reply with: the result, or why there is none."""
     try:
         return {"result": action()}
     except Unsupported as error:
         return {"unsupported": str(error)}
+    except Failed as error:
+        return {"failed": str(error)}
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {error}"}
+
+
+def result(reply: dict[str, Any]) -> Any:
+    """The result in a reply.
+
+    Raises:
+      Unsupported, Failed: if there is none.
+    """
+    if "unsupported" in reply:
+        raise Unsupported(reply["unsupported"])
+    if "result" not in reply:
+        raise Failed(reply.get("failed", "no output"))
+    return reply["result"]
