@@ -15,10 +15,16 @@ KEY = np.arange(8, dtype=np.uint32)
 needs_native = pytest.mark.skipif(not native.available(), reason="no native kernels")
 
 
+# Compiled once for each number of blocks.
+PURE_KEYSTREAM = jax.jit(stream._pure_keystream, static_argnames="blocks")
+
+
 @needs_native
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
-def test_native_draws_equal_pure_draws(dtype):
-    sizes = (1, 15, 16, 17, 160, 320, 1023, 1024, 1025, 3000, 70_001)
+def test_native_draws_equal_pure_draws(dtype, monkeypatch):
+    monkeypatch.setattr(stream, "_pure_keystream", PURE_KEYSTREAM)
+    tile = 1024 // np.dtype(dtype).itemsize  # numbers of tiles that all types have: 1, 2, 3, 547
+    sizes = (1, 15, 16, 17, tile - 1, tile, tile + 1, 2 * tile, 3 * tile - 7, 547 * tile - 19)
     with jax.enable_x64(True):
         for number, size in enumerate(sizes):
             params = {"number": number, "shape": (size,), "dtype": np.dtype(dtype)}
