@@ -9,6 +9,7 @@ compute is no mask.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from harness import A, B, key, split
 from jsmpc._src import kernels
@@ -133,18 +135,11 @@ def dependence(
 ) -> list[str]:
     """Complaints about pairs of bits: of two arrays, or of an array and a secret."""
     seen = _varying(arrays)
-    products = seen @ seen.T
-    np.fill_diagonal(products, 0)
-    z = largest(products) / np.sqrt(PAIRED)
     found = disclosure(seen, what, secrets)
+    z = correlation(seen)
     if z > THRESHOLD + 1:  # there are a million pairs
         found.append(f"{what}: two bits that were seen: z {z:.1f}")
     return found
-
-
-def largest(products: np.ndarray) -> float:
-    """The largest magnitude."""
-    return max(products.max(initial=0), -products.min(initial=0))
 
 
 def disclosure(
@@ -154,20 +149,63 @@ def disclosure(
     if not len(secrets):
         return []
     rows = seen if isinstance(seen, np.ndarray) else _varying(seen)
-    z = largest(rows @ _varying(secrets).T) / np.sqrt(PAIRED)
+    z = correlation(rows, _varying(secrets))
     if z > THRESHOLD + 1:
         return [f"{what}: a bit that was seen and one of the secret: z {z:.1f}"]
     return []
 
 
+TILE = 64  # rows that are compared with one another while they are in the cache
+
+
+def correlation(rows: np.ndarray, others: np.ndarray | None = None) -> float:
+    """The largest correlation of two rows, or of a row and one of the others.
+
+    In standard deviations, of rows of `PAIRED` bits packed in words.
+    """
+    sizes = len(rows), len(rows if others is None else others)
+    if not min(sizes):
+        return 0.0
+    left = _tiled(rows)
+    right = left if others is None else _tiled(others)
+    with jax.enable_x64(True):
+        return int(_most_alike(left, right, sizes, within=others is None)) / np.sqrt(PAIRED)
+
+
+def _tiled(rows: np.ndarray) -> np.ndarray:
+    """Rows of zeros below, for few shapes to compile."""
+    return np.pad(rows, ((0, -len(rows) % (16 * TILE)), (0, 0)))
+
+
+@functools.partial(jax.jit, static_argnames="within")
+def _most_alike(left: Any, right: Any, sizes: tuple[Any, Any], within: bool) -> Any:
+    """The largest |agreements - differences| of two rows; `within` one array, of different ones."""
+    tiles = [-(-size // TILE) for size in sizes]
+
+    def compare(i: Any, j: Any, most: Any) -> Any:
+        x, y = (lax.dynamic_slice_in_dim(v, k * TILE, TILE) for v, k in ((left, i), (right, j)))
+        different = lax.population_count(x[:, None] ^ y[None]).sum(-1).astype(jnp.int32)
+        row, other = i * TILE + jnp.arange(TILE)[:, None], j * TILE + jnp.arange(TILE)
+        counted = (row < sizes[0]) & (other < sizes[1]) & ((row < other) | (not within))
+        return jnp.maximum(most, jnp.where(counted, abs(PAIRED - 2 * different), 0).max())
+
+    def compare_row(i: Any, most: Any) -> Any:
+        first = i if within else 0
+        return lax.fori_loop(first, tiles[1], lambda j, m: compare(i, j, m), most)
+
+    return lax.fori_loop(0, tiles[0], compare_row, jnp.int32(0))
+
+
 def _varying(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """The bits that are not constant as rows of ±1; for those that are, see `uniformity`."""
-    found = [np.zeros((0, PAIRED), np.uint8)]
+    """The bits that are not constant, a row each, packed; for those that are, see `uniformity`."""
+    words = -(-PAIRED // 64)
+    found = [np.zeros((0, words), np.uint64)]
     for x in arrays:
         rows = bit_rows(x.reshape(-1)[:PAIRED])
         ones = rows.sum(1, np.int64)
-        found.append(rows[np.abs(PAIRED - 2 * ones) < 0.9 * PAIRED])
-    return 1 - 2 * np.concatenate(found).astype(np.float32)
+        octets = np.packbits(rows[np.abs(PAIRED - 2 * ones) < 0.9 * PAIRED], axis=1)
+        found.append(np.pad(octets, ((0, 0), (0, 8 * words - octets.shape[1]))).view(np.uint64))
+    return np.concatenate(found)
 
 
 # --- The check -----------------------------------------------------------------------------------
