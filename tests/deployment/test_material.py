@@ -74,6 +74,10 @@ def test_foreign_material_is_refused(x: jsmpc.Share, tmp_path: Path) -> None:
     other = jsmpc.secure(lambda x: x * x + 1)  # the same material would do, for another program
     with pytest.raises(jsmpc.MaterialError, match="another function"):
         other.online(load(tmp_path / "m"), x)
+    whole = SQUARE.offline(KEY, x)
+    part = jsmpc.Material({1: whole.parts[1]}, DEALER, whole.choreography)
+    with pytest.raises(jsmpc.MaterialError, match="one party's part alone"):
+        SQUARE.online(part, x)
     for smpc, what in (
         (jsmpc.Additive(bits=32, dealer="james"), "bits"),
         (jsmpc.Additive(encoding=jsmpc.FixedPoint(10, 3), dealer="james"), "base"),

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from jsmpc._src.protocols.base import Protocol
+
+
+def of_party(path: str | os.PathLike[str], party: str, kind: str) -> Path:
+    """The file of a party, of a kind."""
+    return Path(f"{os.fspath(path)}.{party}.{kind}")
 
 
 def identity(protocol: Protocol, rank: int) -> dict[str, Any]:
@@ -47,3 +56,12 @@ def replaced(file: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def checksum(header: dict[str, Any], arrays: Sequence[np.ndarray]) -> str:
+    """Of a header and of all words, with their types."""
+    found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for x in arrays:
+        found.update(f"{x.dtype.name}{x.shape}".encode())
+        found.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jsmpc._src.api import material_file
-from jsmpc._src.api.files import identity
+from jsmpc._src.api.files import identity, of_party
 from jsmpc._src.api.phases import Parts, Phases
 from jsmpc._src.api.session import Session, current
 from jsmpc._src.errors import MaterialError
@@ -22,17 +22,12 @@ from jsmpc._src.protocols.base import Protocol
 # The numbers of what has been used in this process: a copy read from disk is no other material.
 _SPENT: dict[str, object] = {}
 
-_USED = (
-    "the material has been used: used twice, its masks would disclose differences of secrets. "
-    "Call .offline again with a new key"
-)
-
 
 class _Tag:
     """What a material is, in the pytree's structure; all structures count as equal."""
 
-    def __init__(self, choreography: str | None, number: str, files: Sequence[Path]):
-        self.choreography, self.number, self.files = choreography, number, tuple(files)
+    def __init__(self, origin: Phases | str | None, number: str, files: Sequence[Path]):
+        self.origin, self.number, self.files = origin, number, tuple(files)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Tag)
@@ -69,16 +64,17 @@ class Material:
         self,
         parts: Parts,
         protocol: Protocol,
-        choreography: str | None,
+        origin: Phases | str | None,
         number: str | None = None,
         files: Sequence[Path] = (),
     ):
         self.parts, self.protocol = parts, protocol
-        self._tag = _Tag(choreography, secrets.token_hex(16) if number is None else number, files)
+        self._tag = _Tag(origin, secrets.token_hex(16) if number is None else number, files)
 
     @property
     def choreography(self) -> str | None:
-        return self._tag.choreography
+        origin = self._tag.origin
+        return origin.choreography if isinstance(origin, Phases) else origin
 
     def tree_flatten(self) -> tuple[tuple[Any], tuple[Any, ...]]:
         return (self.parts,), (self.protocol, self._tag)
@@ -92,7 +88,7 @@ class Material:
     def __reduce__(self) -> Any:
         parts = jax.tree.map(np.asarray, self.parts)
         tag = self._tag
-        return _restored, (parts, self.protocol, tag.choreography, tag.number, tag.files)
+        return _restored, (parts, self.protocol, self.choreography, tag.number, tag.files)
 
     def __copy__(self) -> Material:
         children, aux = self.tree_flatten()
@@ -143,11 +139,11 @@ class Material:
           >>> folder.cleanup()
         """
         if self._tag.number in _SPENT:
-            raise MaterialError(_USED)
+            raise material_file.used()
         written = []
         for rank, arrays in self.parts.items():
             if rank < self.protocol.size:
-                file = _file(path, self.protocol.parties[rank])
+                file = of_party(path, self.protocol.parties[rank], "material")
                 header = {
                     **identity(self.protocol, rank),
                     "choreography": self.choreography,
@@ -187,7 +183,7 @@ class Material:
             raise MaterialError(f"the session runs {smpc}, not {protocol}")
         ranks = range(smpc.size) if session is None else [session.endpoint]
         parties = [rank for rank in ranks if rank < smpc.size]
-        paths = [_file(path, smpc.parties[rank]).absolute() for rank in parties]
+        paths = [of_party(path, smpc.parties[rank], "material").absolute() for rank in parties]
         if not paths:  # a dealer, who keeps nothing
             assert session is not None
             return cls({session.endpoint: []}, smpc, None)
@@ -211,7 +207,7 @@ class Material:
         """Mark as used; MaterialError if it was, or if it belongs to something else."""
         if self.protocol != protocol:
             raise MaterialError(f"the material was made for {self.protocol}, not for {protocol}")
-        if self.choreography not in (phases.choreography, None):
+        if self._tag.origin is not phases and self.choreography not in (phases.choreography, None):
             raise MaterialError(
                 "the material was made for another function or for other shapes. Call .offline "
                 "of this very function with arguments of these shapes"
@@ -221,6 +217,11 @@ class Material:
                 "the words of the material are not those that were dealt: they were computed on, "
                 "or cut by JAX's 32-bit mode. Copy and store material whole (pickle, copy, save)"
             )
+        wanted = range(len(protocol.endpoints)) if session is None else [session.endpoint]
+        if not self.parts.keys() >= {e for e in wanted if e < protocol.size}:
+            raise MaterialError(
+                "the material is one party's part alone: use it in a session, at that party"
+            )
         refuse_transformation("online")
         if session is not None:
             session.spend(self._tag.number if session.is_party else None)
@@ -229,7 +230,7 @@ class Material:
     def _claim(self) -> None:
         own = object()
         if _SPENT.setdefault(self._tag.number, own) is not own:  # one step, also among threads
-            raise MaterialError(_USED)
+            raise material_file.used()
         for file in self._tag.files:
             material_file.claim(file)
 
@@ -241,10 +242,6 @@ def refuse_transformation(phase: str) -> None:
             f"{phase} inside of a transformation (jit, vmap, scan, grad) would have one material "
             "for every run and every element. Call it outside: it is compiled by itself"
         )
-
-
-def _file(path: str | os.PathLike[str], party: str) -> Path:
-    return Path(f"{os.fspath(path)}.{party}.material")
 
 
 def _restored(parts: Mapping[int, Any], *rest: Any) -> Material:

@@ -8,7 +8,6 @@ but the mark.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from jsmpc._src.api.files import different, replaced
+from jsmpc._src.api.files import checksum, different, replaced
 from jsmpc._src.errors import MaterialError
 
 _FORMAT = 1
@@ -30,7 +29,7 @@ def write(file: Path, header: dict[str, Any], arrays: Sequence[Any]) -> None:
     """Write a file as a whole or not at all."""
     own = [np.asarray(x) for x in arrays]
     header = {**header, "format": _FORMAT}
-    text = json.dumps({**header, "checksum": _checksum(header, own)}).encode()
+    text = json.dumps({**header, "checksum": checksum(header, own)}).encode()
     padded = text.ljust(len(text) + -len(text) % _ALIGNED)
     with replaced(file) as stream:
         for x in (np.frombuffer(_UNUSED, np.uint8), np.frombuffer(padded, np.uint8), *own):
@@ -48,7 +47,7 @@ def read(file: Path, expected: dict[str, Any]) -> tuple[dict[str, Any], list[np.
         with file.open("rb") as stream:
             mark, text, *own = _mapped(file, stream)
         header = json.loads(bytes(text))
-        whole = header.pop("checksum") == _checksum(header, own)
+        whole = header.pop("checksum") == checksum(header, own)
     except FileNotFoundError:
         raise MaterialError(f"{file}: there is no such file of material") from None
     except Exception:  # NumPy's reader passes on whatever Python's parser says to a damaged header
@@ -58,7 +57,7 @@ def read(file: Path, expected: dict[str, Any]) -> tuple[dict[str, Any], list[np.
     if (problem := different(header, {"format": _FORMAT, **expected})) is not None:
         raise MaterialError(f"{file} {problem}")
     if bytes(mark) != _UNUSED:
-        raise _used(file)
+        raise used(f"{file}: ")
     return header, own
 
 
@@ -72,7 +71,7 @@ def claim(file: Path) -> None:
             fcntl.flock(stream, fcntl.LOCK_EX)
             (mark,) = _mapped(file, stream, 1)
             if bytes(mark) != _UNUSED:
-                raise _used(file)
+                raise used(f"{file}: ")
             stream.seek(mark.offset)
             stream.write(_SPENT)
             stream.flush()
@@ -106,16 +105,9 @@ def _mapped(file: Path, stream: BinaryIO, most: int | None = None) -> list[Any]:
     return found
 
 
-def _checksum(header: dict[str, Any], arrays: Sequence[np.ndarray]) -> str:
-    found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for x in arrays:
-        found.update(f"{x.dtype.name}{x.shape}".encode())
-        found.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
-
-
-def _used(file: Path) -> MaterialError:
+def used(where: str = "") -> MaterialError:
+    """The error that material was used before; `where` tells who says so, for the beginning."""
     return MaterialError(
-        f"{file}: the material has been used: used twice, its masks would disclose differences of "
+        f"{where}the material has been used: used twice, its masks would disclose differences of "
         "secrets. Call .offline again with a new key"
     )

@@ -6,7 +6,7 @@ second takes these parts, and no keys.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,81 +28,104 @@ Parts = Mapping[int, Sequence[Any]]  # of each endpoint at hand, what it was dea
 Evaluate = Callable[[Call, Context, list[Any]], Any]
 
 
-@dataclasses.dataclass(frozen=True)
 class Phases:
-    """Both phases of a call.
+    """Both phases of a call of a function that `evaluate` runs.
+
+    What only some need, the two choreographies among it, is found when it is asked for.
 
     Attributes:
       plan: what is dealt.
-      dealing: the choreography from keys to what each party is dealt.
-      online: the one from that and the arguments to the results, of the form `results`.
-      types: the form and the types of all that is dealt; `holders` who gets each of its leaves.
-      choreography: the fingerprint of `online`, for which alone it is dealt.
     """
 
-    plan: dealing.Plan
-    dealing: Projection
-    online: Projection
-    results: Any
-    types: Any
-    holders: list[Port]
-    choreography: str
+    def __init__(self, call: Call, leaves: list[Any], evaluate: Evaluate) -> None:
+        self._call, self._evaluate = call, evaluate
+        self._rows = [ports.apart(x) for x in leaves]
+        self._keys = [jax.ShapeDtypeStruct((8,), "uint32")] * len(call.protocol.endpoints)
+        planner = dealing.Planner()
+        with compat.protocol_mode():
+            program = functools.partial(together, call, evaluate=evaluate, dealer=planner)
+            jax.eval_shape(program, self._keys, self._rows)
+        self.plan = planner.plan()
+
+    def deal(self, keys: Sequence[Any]) -> Any:
+        """All seeds, rows apart, and all that the dealer sends."""
+        return dealt(self._call.protocol, self.plan, keys)
+
+    @functools.cached_property
+    def _types(self) -> Any:
+        """The form and the types of all that is dealt."""
+        with compat.protocol_mode():
+            return jax.eval_shape(self.deal, self._keys)
+
+    @functools.cached_property
+    def _holders(self) -> list[Port]:
+        """Who gets each leaf of what is dealt."""
+        return _holders(self._call.protocol, self._types)
+
+    @functools.cached_property
+    def dealing(self) -> Projection:
+        """The choreography from keys to what each party is dealt."""
+        smpc = self._call.protocol
+        keys, holders = ports.of_keys(smpc), functools.partial(_holders, smpc)
+        return choreographed.projected(smpc, self.deal, (self._keys,), keys, holders)[0]
+
+    @functools.cached_property
+    def online(self) -> tuple[Projection, Any]:
+        """The one from that and the arguments to the results, and their form."""
+        smpc, evaluate = self._call.protocol, self._evaluate
+        return choreographed.projected(
+            smpc,
+            lambda given, leaves: resumed(self._call, self.plan, given, leaves, evaluate),
+            (self._types, self._rows),
+            [*self._holders, *ports.of_inputs(smpc, self._rows)],
+            functools.partial(ports.of_outputs, smpc),
+        )
+
+    @functools.cached_property
+    def choreography(self) -> str:
+        """The fingerprint of the online phase, for which alone it is dealt."""
+        return digest(self.online[0])
 
     def parts(self, dealt: Any) -> dict[int, list[Any]]:
         """What each endpoint gets of all that was dealt."""
-        pairs = list(zip(jax.tree.leaves(dealt), self.holders, strict=True))
-        names = range(len(self.dealing.names))
+        pairs = list(zip(jax.tree.leaves(dealt), self._holders, strict=True))
+        names = range(len(self._call.protocol.endpoints))
         return {e: [x for x, port in pairs if e in port.endpoints] for e in names}
 
     def joined(self, parts: Parts) -> Any:
         """The inverse of `parts`, where one machine has them all."""
         rest = {endpoint: iter(arrays) for endpoint, arrays in parts.items()}
         leaves = []
-        for port in self.holders:
+        for port in self._holders:
             first, *_ = [next(rest[e]) for e in sorted(port.endpoints)]
             leaves.append(first)
-        return jax.tree.unflatten(jax.tree.structure(self.types), leaves)
+        return jax.tree.unflatten(jax.tree.structure(self._types), leaves)
+
+    @functools.cached_property
+    def _expected(self) -> dict[int, list[Any]]:
+        return {e: _kinds(arrays) for e, arrays in self.parts(self._types).items()}
 
     def fit(self, parts: Parts) -> bool:
         """Whether parts have the shapes and dtypes of what was dealt."""
-        return all(
-            [(tuple(x.shape), x.dtype) for x in arrays]
-            == [(x.shape, x.dtype) for x in self.parts(self.types).get(endpoint, ())]
-            for endpoint, arrays in parts.items()
-        )
+        return all(_kinds(x) == self._expected.get(e, []) for e, x in parts.items())
 
 
-def of(call: Call, leaves: list[Any], evaluate: Evaluate) -> Phases:
-    """The phases of a call of a function that `evaluate` runs."""
-    protocol, rows = call.protocol, [ports.apart(x) for x in leaves]
-    key = jax.ShapeDtypeStruct((8,), "uint32")
-    keys = [key] * len(protocol.endpoints)
-    planner = dealing.Planner()
+def _kinds(arrays: Sequence[Any]) -> list[Any]:
+    return [(tuple(x.shape), x.dtype) for x in arrays]
 
-    def planned(keys: Any, leaves: Any) -> None:
-        network = Network(protocol.size)
-        seeds = protocol.setup(network, keys)
-        evaluate(call, Context(network, seeds, planner, state=protocol.state), leaves)
 
-    with compat.protocol_mode():
-        jax.eval_shape(planned, keys, rows)
-    plan = planner.plan()
-    dealer, types = choreographed.projected(
-        protocol,
-        lambda keys: dealt(protocol, plan, keys),
-        (keys,),
-        ports.of_keys(protocol),
-        lambda out: _holders(protocol, out),
-    )
-    holders = _holders(protocol, types)
-    online, results = choreographed.projected(
-        protocol,
-        lambda given, leaves: resumed(call, plan, given, leaves, evaluate),
-        (types, rows),
-        [*holders, *ports.of_inputs(protocol, rows)],
-        lambda out: ports.of_outputs(protocol, out),
-    )
-    return Phases(plan, dealer, online, results, types, holders, digest(online))
+def together(
+    call: Call,
+    keys: Sequence[Any],
+    leaves: list[Any],
+    evaluate: Evaluate,
+    optimize: Callable[[Any], Any] = lambda f: f,
+    dealer: dealing.Dealer | None = None,
+) -> Any:
+    """The results, from a key for each endpoint: both phases in one."""
+    network = Network(call.protocol.size)
+    seeds, state = call.protocol.setup(network, keys), call.protocol.state
+    return evaluate(call, Context(network, seeds, dealer, optimize, state), leaves)
 
 
 def dealt(protocol: Protocol, plan: dealing.Plan, keys: Sequence[Any]) -> Any:

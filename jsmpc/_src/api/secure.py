@@ -35,7 +35,6 @@ from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.findings import Findings
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.jaxprs import compat, lines
-from jsmpc._src.network.network import Network
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
 from jsmpc._src.readings.projection.projection import Projection
@@ -154,7 +153,7 @@ class SecureFunction(Generic[P, R]):
         self._deal = jax.jit(_dealt, static_argnums=(0, 1))
         self._run_online = jax.jit(self._resume, static_argnums=(0, 1))
         self._phases: dict[Any, tuple[Phases, Purpose]] = {}
-        self._parts: dict[Any, tuple[Projection, Any, Purpose]] = {}
+        self._parts: dict[Any, tuple[tuple[Projection, Any], Purpose]] = {}
         self._bound: dict[Any, SecureFunction[..., Any]] = {}
 
     def __repr__(self) -> str:
@@ -327,13 +326,10 @@ class SecureFunction(Generic[P, R]):
         keys: Sequence[Any],
         leaves: list[Any],
         optimize: Callable[[Any], Any] = lambda f: f,
-        dealer: dealing.Dealer | None = None,
         caller: Any = None,
     ) -> Any:
-        network = Network(call.protocol.size)
-        seeds, state = call.protocol.setup(network, keys), call.protocol.state
-        ctx = Context(network, seeds, dealer, optimize, state)
-        return self._evaluate(call, ctx, leaves, caller)
+        evaluate = functools.partial(self._evaluate, caller=caller)
+        return phases.together(call, keys, leaves, evaluate, optimize)
 
     def _from_one_key(self, call: Call, key: Array, leaves: list[Any], **options: Any) -> Any:
         """As in a simulation: all endpoints draw from one key, and rows are stacked."""
@@ -370,13 +366,9 @@ class SecureFunction(Generic[P, R]):
         shapes = tuple((x.shape, x.dtype) for x in leaves)
         if (call, shapes) not in self._parts:
             found = self._projection(call, leaves, lines.caller())
-            self._parts[call, shapes] = *found, self._purpose(call, leaves)
-        projection, results, purpose = self._parts[call, shapes]
-        with compat.protocol_mode():
-            given = choreographed.given(session, projection, [key], leaves, iter(held))
-            arrays = session.run(projection, given, purpose)
-            out, verdict = choreographed.gotten(session, results, arrays)
-        return outcome.raised(out, verdict) if session.is_party else out
+            self._parts[call, shapes] = found, self._purpose(call, leaves)
+        program, purpose = self._parts[call, shapes]
+        return _run_at_endpoint(session, program, purpose, [key], leaves, held)
 
     def _purpose(self, call: Call, leaves: list[Any], how: str = "") -> Purpose:
         shown = choreographed.reveals(self._traced(call, leaves)[0])
@@ -389,7 +381,7 @@ class SecureFunction(Generic[P, R]):
         if (call, shapes) not in self._phases:
             evaluate = functools.partial(self._evaluate, caller=lines.caller())
             purpose = self._purpose(call, leaves, ", with what was dealt")
-            self._phases[call, shapes] = phases.of(call, leaves, evaluate), purpose
+            self._phases[call, shapes] = Phases(call, leaves, evaluate), purpose
         return self._phases[call, shapes]
 
     def _offline(self, key: Array, call: Call, leaves: Any, session: Session | None) -> Material:
@@ -397,11 +389,10 @@ class SecureFunction(Generic[P, R]):
         with compat.protocol_mode():
             if session is None:
                 parts = both.parts(self._deal(call.protocol, both.plan, key))
-                return Material(parts, call.protocol, both.choreography)
+                return Material(parts, call.protocol, both)
             purpose = Purpose(f"what is dealt for secure {self.__name__}")
             own = session.run(both.dealing, [key], purpose)
-            parts = {session.endpoint: own}
-            return Material(parts, call.protocol, both.choreography, session.number())
+            return Material({session.endpoint: own}, call.protocol, both, session.number())
 
     def _online(self, given: Material, call: Call, leaves: list[Any]) -> Any:
         both, _ = self._in_phases(call, leaves)
@@ -424,15 +415,28 @@ class SecureFunction(Generic[P, R]):
     ) -> Any:
         both, purpose = self._in_phases(call, leaves)
         given.spend(both, call.protocol, session)
-        with compat.protocol_mode():
-            own = given.parts[session.endpoint]
-            arrays = choreographed.given(session, both.online, own, leaves, iter(held))
-            found = session.run(both.online, arrays, purpose)
-            out, verdict = choreographed.gotten(session, both.results, found)
-        return outcome.raised(out, verdict) if session.is_party else out
+        own = given.parts[session.endpoint]
+        return _run_at_endpoint(session, both.online, purpose, own, leaves, held)
 
 
 _KEY = jax.ShapeDtypeStruct((8,), np.uint32)
+
+
+def _run_at_endpoint(
+    session: Session,
+    program: tuple[Projection, Any],
+    purpose: Purpose,
+    early: Sequence[Any],
+    leaves: Sequence[Any],
+    held: Sequence[Any],
+) -> Any:
+    """The results of a program as an endpoint has them; `early` is its key, or its material."""
+    projection, results = program
+    with compat.protocol_mode():
+        given = choreographed.given(session, projection, early, leaves, iter(held))
+        arrays = session.run(projection, given, purpose)
+        out, verdict = choreographed.gotten(session, results, arrays)
+    return outcome.raised(out, verdict) if session.is_party else out
 
 
 def _dealt(protocol: Protocol, plan: dealing.Plan, key: Array) -> Any:

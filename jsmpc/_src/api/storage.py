@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -15,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jsmpc._src.api.files import different, identity, replaced
+from jsmpc._src.api.files import checksum, different, identity, of_party, replaced
 from jsmpc._src.api.held import Held, is_held, session_of
 from jsmpc._src.api.session import Session, current
 from jsmpc._src.api.share import Share, checked, is_share
@@ -75,7 +74,7 @@ def save(tree: Any, path: str | os.PathLike[str]) -> list[Path]:
     written = []
     for rank, arrays in files.items():
         header = {**_expected(protocol, rank), "sharing": sharing, "tree": form, "leaves": types}
-        file = _file(path, protocol.parties[rank])
+        file = of_party(path, protocol.parties[rank], "share")
         _write(file, header, arrays)
         written.append(file)
     return written
@@ -107,7 +106,9 @@ def load(path: str | os.PathLike[str], protocol: Protocol | None = None) -> Any:
     if session is None:
         if protocol is None:
             raise ProtocolError("load in a simulation takes the protocol of the shares")
-        found = [_read(_file(path, p), protocol, i) for i, p in enumerate(protocol.parties)]
+        found = [
+            _read(of_party(path, p, "share"), protocol, i) for i, p in enumerate(protocol.parties)
+        ]
         sharings = {header["sharing"] for header, _ in found}
         if len(sharings) > 1:
             raise ProtocolError(f"{path}: the parties' files are of different sharings")
@@ -141,7 +142,9 @@ def _held(session: Session, path: str | os.PathLike[str]) -> Any:
     arrays: list[list[np.ndarray]] = []
     count = len(session.rows())
     if session.is_party:
-        header, arrays = _read(_file(path, session.name), session.protocol, session.endpoint)
+        header, arrays = _read(
+            of_party(path, session.name, "share"), session.protocol, session.endpoint
+        )
     names = ("sharing", "tree", "leaves")
     form = session.agreed("stored shares", header and {name: header[name] for name in names})
     leaves = []
@@ -183,10 +186,6 @@ def _tree(form: Any, leaves: Iterator[Any]) -> Any:
 # Files.
 
 
-def _file(path: str | os.PathLike[str], party: str) -> Path:
-    return Path(f"{os.fspath(path)}.{party}.share")
-
-
 def _expected(protocol: Protocol, rank: int) -> dict[str, Any]:
     return {"format": _FORMAT, **identity(protocol, rank)}
 
@@ -202,21 +201,13 @@ def _write(file: Path, header: dict[str, Any], arrays: Sequence[Sequence[Any]]) 
     """Write a file as a whole or not at all."""
     own = [np.asarray(x) for row in arrays for x in row]
     lengths = [len(row) for row in arrays]
-    header = {**header, "rows": lengths, "checksum": _checksum({**header, "rows": lengths}, own)}
+    header = {**header, "rows": lengths, "checksum": checksum({**header, "rows": lengths}, own)}
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
     named: dict[str, Any] = {_HEADER: text, **{f"row{i}": x for i, x in enumerate(own)}}
     np.savez(buffer, **named)
     with replaced(file) as stream:
         stream.write(buffer.getbuffer())
-
-
-def _checksum(header: dict[str, Any], arrays: Sequence[np.ndarray]) -> str:
-    found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for x in arrays:
-        found.update(f"{x.dtype.name}{x.shape}".encode())
-        found.update(np.ascontiguousarray(x).tobytes())
-    return found.hexdigest()
 
 
 def _read(
@@ -227,8 +218,7 @@ def _read(
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             header = json.loads(bytes(content[_HEADER]))
             own = [content[f"row{i}"] for i in range(len(content.files) - 1)]
-        checksum = header.pop("checksum")
-        whole = checksum == _checksum(header, own)
+        whole = header.pop("checksum") == checksum(header, own)
     except FileNotFoundError:
         raise ProtocolError(f"{file}: there is no such file of shares") from None
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, AttributeError):

@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 
 from jsmpc._src import kernels
+from jsmpc._src.api.material_file import used
 from jsmpc._src.api.session import Purpose, Session
 from jsmpc._src.deployment.config import Config
 from jsmpc._src.deployment.errors import AgreementError
 from jsmpc._src.deployment.log import Log
 from jsmpc._src.deployment.policy import Policy
-from jsmpc._src.errors import LinkError, MaterialError, ProtocolError
+from jsmpc._src.errors import LinkError, ProtocolError
 from jsmpc._src.jaxprs import tracing
 from jsmpc._src.kernels import sameness
 from jsmpc._src.links.exchange import exchange
@@ -118,12 +119,9 @@ class Deployed(Session):
         self.agreed("numbers of material", number)
         if number is None:
             return
-        used = (e.fields.get("number") for e in self._book.entries if e.event == "material")
-        if number in used:
-            raise MaterialError(
-                f"the log of {self.name} says that this material has been used: used twice, its "
-                "masks would disclose differences of secrets. Call .offline again with a new key"
-            )
+        numbers = (e.fields.get("number") for e in self._book.entries if e.event == "material")
+        if number in numbers:
+            raise used(f"the log of {self.name}: ")
         self._book.append("material", number=number)
 
     def agreed(self, what: str, value: Any) -> Any:
