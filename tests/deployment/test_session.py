@@ -18,10 +18,11 @@ import jax
 import numpy as np
 import pytest
 from joint import network
+from parties import Deployment, Loopback
 
 import jsmpc
 from jsmpc._src.api.held import Elsewhere, Held
-from jsmpc._src.deployment import identity, log
+from jsmpc._src.deployment import log
 from jsmpc._src.deployment.explain import Observer, explained
 from jsmpc._src.readings.pricing import cache
 from jsmpc._src.readings.pricing.speeds import Speeds
@@ -155,13 +156,6 @@ def test_a_process_that_dies_ends_the_others_in_time(tmp_path: Path) -> None:
 
 def test_a_policy_is_asked_before_anything_moves(tmp_path: Path) -> None:
     """Two of three parties join by hand, the third with a policy that permits nothing."""
-    names = ("alice", "bob", "carol")
-    lines = ['protocol = "replicated"', "patience = 60", "silence = 5"]
-    for name in names:
-        identity.new(name, tmp_path)
-        lines += [f"[parties.{name}]", 'host = "127.0.0.1"', f"port = {free_port()}"]
-        lines += [f'certificate = "{name}.cert.pem"']
-    (tmp_path / "parties.toml").write_text("\n".join(lines))
     (tmp_path / "policy.toml").write_text('inputs = ["of her own"]\nreveals = []\n')
     file = program(
         tmp_path,
@@ -170,30 +164,19 @@ def test_a_policy_is_asked_before_anything_moves(tmp_path: Path) -> None:
         print("result", jsmpc.reveal(x))
         """,
     )
-    processes = []
-    for name in names:
-        command = [sys.executable, "-m", "jsmpc", "party", "--name", name]
-        command += ["--config", str(tmp_path / "parties.toml"), str(file)]
-        if name == "carol":
-            command[6:6] = ["--policy", str(tmp_path / "policy.toml")]
-        processes.append(
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        )
-    outputs = [p.communicate(timeout=90) for p in processes]
-    assert [p.returncode for p in processes] == [1, 1, 1]
-    assert "does not permit the reveal of 3 element(s) to everyone" in outputs[2][1]
-    for out, error in outputs[:2]:
-        assert "result" not in out
-        assert "carol ended the run: it met PolicyError" in error
+    names = ("alice", "bob", "carol")
+    options = {"carol": ("--policy", str(tmp_path / "policy.toml"))}
+    with Deployment(
+        Loopback(3), tmp_path, file, names=names, silence=5.0, options=options
+    ) as deployment:
+        ended = deployment.ended(90)
+    assert [e.code for e in ended] == [1, 1, 1]
+    assert "does not permit the reveal of 3 element(s) to everyone" in ended[2].err
+    for party in ended[:2]:
+        assert "result" not in party.out
+        assert "carol ended the run: it met PolicyError" in party.err
     entries = [log.verify(tmp_path / f"{name}.log").entries for name in names]
     assert min(entries) == entries[2] == 1  # the input alone
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_a_choreography_has_one_digest() -> None:

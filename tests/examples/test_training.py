@@ -19,7 +19,6 @@ import jsmpc
 
 KEY = jax.random.key(11)
 REPLICATED, ADDITIVE = jsmpc.Replicated3(), jsmpc.Additive()
-PLAIN = jsmpc.testing.InsecurePlain()
 FINER = jsmpc.Replicated3(encoding=jsmpc.FixedPoint(precision_fractional=24))
 rng = np.random.default_rng(0)
 
@@ -109,14 +108,10 @@ def warns_of_epsilon():
     )
 
 
-# Adam's variants have its operations: where Adam is tested on shares, they need none.
-VARIANTS = {"adamw": PLAIN, "clipped": PLAIN}
-
-
 @pytest.mark.parametrize(
     "name, smpc",
     [
-        *((name, VARIANTS.get(name, REPLICATED)) for name in OPTIMIZERS),
+        *((name, REPLICATED) for name in OPTIMIZERS),
         ("momentum", ADDITIVE),
         ("adam", ADDITIVE),
     ],
@@ -132,7 +127,7 @@ def test_thirty_steps_of_an_optimizer(name, smpc):
 
 
 @pytest.mark.parametrize(
-    "smpc, weight, scale", [(PLAIN, 1e-3, 1e3), (FINER, 0.1, 1.0)], ids=["scaled", "finer"]
+    "smpc, weight, scale", [(REPLICATED, 1e-3, 1e3), (FINER, 0.1, 1.0)], ids=["scaled", "finer"]
 )
 def test_adam_with_small_gradients(smpc, weight, scale):
     """The second moment of a gradient g starts at g²/1000, which must not vanish.
@@ -317,10 +312,7 @@ NNX = {
 
 @pytest.mark.parametrize("name", NNX)
 def test_an_nnx_layer_and_its_gradients(name):
-    """The parameters and the running statistics are secret, random generators are public.
-
-    The layers are those of Linen, which are tested on shares.
-    """
+    """The parameters and the running statistics are secret, random generators are public."""
     make, x = NNX[name]
     graphdef, secret, public = jax.jit(
         lambda: nnx.split(make(nnx.Rngs(0)), (nnx.Param, nnx.BatchStat), ...)
@@ -336,7 +328,7 @@ def test_an_nnx_layer_and_its_gradients(name):
         result = nnx.value_and_grad(loss, has_aux=True)(model, x)
         return result, nnx.state(model, nnx.BatchStat)
 
-    ours = secretly(forward_and_backward, secret, x, smpc=PLAIN, public=(public,))
+    ours = secretly(forward_and_backward, secret, x, public=(public,))
     agree(ours, plainly(forward_and_backward, secret, x, public))
 
 
@@ -346,14 +338,11 @@ LABELS = np.array([0, 2, 1, 0, 1, 2, 2, 0], np.int32)
 
 
 @pytest.mark.parametrize(
-    "optimizer, smpc",
-    [
-        (optax.sgd(0.1, momentum=0.9), REPLICATED),
-        (optax.chain(optax.scale(1e3), optax.adam(0.05, eps=1e-4)), PLAIN),
-    ],
+    "optimizer",
+    [optax.sgd(0.1, momentum=0.9), optax.chain(optax.scale(1e3), optax.adam(0.05, eps=1e-4))],
     ids=["momentum", "adam"],
 )
-def test_a_train_state_is_shared_as_a_whole(optimizer, smpc):
+def test_a_train_state_is_shared_as_a_whole(optimizer):
     model = nn.Dense(3)
     params = freeze(drawn(jax.eval_shape(model.init, KEY, INPUTS)))
     plain = TrainState.create(apply_fn=model.apply, params=params, tx=optimizer)
@@ -369,7 +358,7 @@ def test_a_train_state_is_shared_as_a_whole(optimizer, smpc):
         return state.apply_gradients(grads=grads), jsmpc.reveal(value)
 
     step = jsmpc.secure(train_step)
-    secret, x, labels = jsmpc.share(KEY, (plain, INPUTS, LABELS), smpc)
+    secret, x, labels = jsmpc.share(KEY, (plain, INPUTS, LABELS), REPLICATED)
     for i in range(3):
         secret, value = step(jax.random.fold_in(KEY, i), secret, x, labels)
     assert len(traces) == 1
