@@ -147,6 +147,8 @@ def test_material_in_transformations_or_with_words_cut_is_refused():
         jax.jit(lambda x: square.online(material, x))(x)
     with pytest.raises(jsmpc.MaterialError, match="online inside of a transformation"):
         jax.vmap(lambda _: square.online(material, x), out_axes=1)(jnp.arange(2))
+    with pytest.raises(jsmpc.MaterialError, match="save inside of a transformation"):
+        jax.jit(lambda m: m.save("nowhere"))(material)
     with pytest.raises(jsmpc.MaterialError, match="cut by JAX's 32-bit mode"):
         square.online(jax.device_put(jax.device_get(material)), x)
     square.online(material, x)

@@ -232,6 +232,7 @@ def test_tables_dicts_and_plots() -> None:
         ((secret(3),), {"protocols": []}, "one protocol, or a sequence"),
         ((secret(3),), {"protocols": "replicated"}, "one protocol, or a sequence"),
         ((secret(3),), {"networks": [jsmpc.LAN, jsmpc.LAN]}, "different names"),
+        ((secret(3),), {"networks": "LAN"}, "networks is one network"),
     ],
 )
 def test_wrong_arguments(arguments: Any, options: Any, error: str) -> None:

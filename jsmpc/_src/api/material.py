@@ -117,7 +117,7 @@ class Material:
           the files that were written, readable by their owner alone.
 
         Raises:
-          MaterialError: if it was used.
+          MaterialError: if it was used, and inside of a transformation.
 
         Guarantee: a file tells no more than its party knows. Who has all parties' files of a run
         learns all secrets of that run: a party's belongs to it alone.
@@ -138,6 +138,7 @@ class Material:
           jsmpc.MaterialError: …square.bob.material: the material has been used: …
           >>> folder.cleanup()
         """
+        refuse_transformation("save")
         if self._tag.number in _SPENT:
             raise material_file.used()
         written = []

@@ -80,7 +80,8 @@ def profile(
       a `Profile`; of a sequence of protocols a `Comparison`.
 
     Raises:
-      ProtocolError: if nothing is secret, or shares are of several protocols.
+      ProtocolError: if nothing is secret, shares are of several protocols, or what is given as
+        protocols or networks is none.
       UnsupportedError, SecretError, EncodingError: as for a call.
 
     Example:
@@ -98,6 +99,10 @@ def profile(
     """
     chosen = _protocols(protocols, (args, kwargs))
     joined = (networks,) if isinstance(networks, Network) else tuple(networks)
+    if not all(isinstance(n, Network) for n in joined):
+        raise ProtocolError(
+            "networks is one network, or a sequence of them: jsmpc.LAN, jsmpc.WAN, …"
+        )
     if len({n.name for n in joined}) < len(joined):
         raise ProtocolError("networks that are compared need different names: Network(…, name=…)")
     secure = f
