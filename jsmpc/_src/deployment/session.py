@@ -102,7 +102,7 @@ class Deployed(Session):
     def _program(self, projection: Projection) -> tuple[Any, str]:
         """This endpoint's own program, and the fingerprint of that of all."""
         own = functools.partial(exchange, handle=self.links.handle)
-        program = jax.jit(projection.program([self.endpoint], own, kernels.optimize))
+        program = jax.jit(projection.program([self.endpoint], own, kernels.evaluate))
         return program, digest(projection)
 
     def _permit(self, name: str, purpose: Purpose) -> None:

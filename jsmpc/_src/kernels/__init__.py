@@ -5,7 +5,7 @@ elsewhere, with bit-identical results.
 """
 
 from jsmpc._src.kernels.fusion.equations import transparent
-from jsmpc._src.kernels.fusion.optimize import optimize
+from jsmpc._src.kernels.fusion.optimize import evaluate, optimize
 from jsmpc._src.kernels.products import convolution, dot_general
 from jsmpc._src.kernels.stream import draw, keystream
 
@@ -13,6 +13,7 @@ __all__ = [
     "convolution",
     "dot_general",
     "draw",
+    "evaluate",
     "keystream",
     "optimize",
     "transparent",

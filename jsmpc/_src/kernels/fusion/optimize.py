@@ -9,7 +9,7 @@ Elsewhere XLA fuses, and the draws of a program are computed together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,16 +21,20 @@ from jsmpc._src.kernels.fusion.grouped import Grouped
 from jsmpc._src.kernels.fusion.stages import Fused
 
 
+def evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+    """The outputs of a jaxpr; its elementwise parts and draws run fast."""
+    jaxpr = rewrite.without_dead_code(rewrite.without(jaxpr, TRANSPARENT))
+    on_machine = jax.default_backend() == "cpu" and native.available()
+    evaluation = Fused if on_machine else Grouped
+    return evaluation(jaxpr, consts, args).outputs()
+
+
 def optimize(fun: Callable[..., Any]) -> Callable[..., Any]:
     """A function equal to `fun` whose elementwise parts and draws run fast."""
 
     def optimized(*args: Any) -> Any:
         closed, out_shape = jax.make_jaxpr(fun, return_shape=True)(*args)
-        jaxpr, consts = compat.open_jaxpr(closed)
-        jaxpr = rewrite.without_dead_code(rewrite.without(jaxpr, TRANSPARENT))
-        on_machine = jax.default_backend() == "cpu" and native.available()
-        evaluate = Fused if on_machine else Grouped
-        out = evaluate(jaxpr, consts, jax.tree.leaves(args)).outputs()
+        out = evaluate(*compat.open_jaxpr(closed), jax.tree.leaves(args))
         return jax.tree.unflatten(jax.tree.structure(out_shape), out)
 
     return optimized

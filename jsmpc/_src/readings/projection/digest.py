@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterator
@@ -54,17 +55,23 @@ def _of_block(block: Block, numbers: dict[Value, int]) -> Iterator[str | bytes]:
 
 
 def _of_values(values: list[Value], numbers: dict[Value, int]) -> Iterator[str | bytes]:
+    """Values by their numbers, with what they are where they come up first."""
     for value in values:
-        if value.known:
-            yield np.asarray(value.constant).tobytes()
-        number = numbers.setdefault(value, len(numbers))
-        yield f"{number} {value.aval.dtype}{list(value.aval.shape)}"
+        if (number := numbers.get(value)) is None:
+            number = numbers[value] = len(numbers)
+            yield f"{_name(value.aval.dtype)}{value.aval.shape}"
+            if value.known:
+                yield np.asarray(value.constant).tobytes()
+        yield f"{number}"
 
 
 def _static(form: Any) -> dict[str, Any]:
     """How a loop runs its body, without the body."""
     names = ("consts", "carried", "length", "reverse", "test_consts")
     return {name: getattr(form, name) for name in names if hasattr(form, name)}
+
+
+_name = functools.cache(str)  # of a dtype: NumPy takes as long for it as the rest of this file
 
 
 def _text(params: Any) -> str:

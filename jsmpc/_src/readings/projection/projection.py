@@ -14,8 +14,8 @@ from typing import Any
 import jax
 
 from jsmpc._src.readings.projection import holders, needs, schedule
-from jsmpc._src.readings.projection.choreography import Block, Message, choreography
-from jsmpc._src.readings.projection.endpoints import Endpoints, Exchange, Held, typed
+from jsmpc._src.readings.projection.choreography import Block, Message, Value, choreography
+from jsmpc._src.readings.projection.endpoints import Evaluate, Exchange, Place, own_part
 
 Array = jax.Array
 
@@ -58,37 +58,40 @@ class Projection:
         return [endpoint in v.needed for v, port in pairs if endpoint in port.endpoints]
 
     def program(
-        self,
-        hosted: Sequence[int],
-        exchange: Exchange,
-        optimize: Callable[[Any], Any] = lambda f: f,
+        self, hosted: Sequence[int], exchange: Exchange, evaluate: Evaluate
     ) -> Callable[..., tuple[Array, list[list[Array]]]]:
         """The program of some endpoints, to be compiled.
+
+        Args:
+          hosted: the endpoints; exchange: what carries arrays between them and the others.
+          evaluate: what runs the equations, as `kernels.evaluate`.
 
         Returns:
           a function of a token, uint32[], and for each hosted endpoint a list of what it gives, to
           a token and, for each, a list of what it needs.
         """
+        given = _places(self.block.inputs, self.inputs, hosted)
+        returned = _places(self.block.outputs, self.outputs, hosted)
 
-        def run(token: Array, given: Sequence[Sequence[Array]]) -> tuple[Array, list[list[Array]]]:
-            held: Held = {}
-            for endpoint, arrays in zip(hosted, given, strict=True):
-                mine = [i for i, port in enumerate(self.inputs) if endpoint in port.endpoints]
-                values = [self.block.inputs[i] for i in mine]
-                held.update(((endpoint, v), x) for v, x in zip(values, arrays, strict=True))
-            endpoints = Endpoints(hosted, exchange, optimize, token)
-            endpoints.run(self.block, held)
-            results = [
-                [
-                    typed(held, endpoint, value)
-                    for value, port in zip(self.block.outputs, self.outputs, strict=True)
-                    if endpoint in port.endpoints
-                ]
-                for endpoint in hosted
-            ]
-            return endpoints.token, results
+        def run(token: Array, arrays: Sequence[Sequence[Array]]) -> tuple[Array, list[list[Array]]]:
+            part = own_part(self.block, _flat(given), _flat(returned), hosted, exchange, evaluate)
+            token, results = part(token, _flat(arrays))
+            rest = iter(results)
+            return token, [[next(rest) for _ in places] for places in returned]
 
-        return optimize(run)
+        return run
+
+
+def _places(
+    values: Sequence[Value], ports: Sequence[Port], hosted: Sequence[int]
+) -> list[list[Place]]:
+    """Of each endpoint, which of a program's inputs or outputs are its own."""
+    pairs = list(zip(values, ports, strict=True))
+    return [[(e, value) for value, port in pairs if e in port.endpoints] for e in hosted]
+
+
+def _flat(lists: Sequence[Sequence[Any]]) -> list[Any]:
+    return [x for values in lists for x in values]
 
 
 def project(
