@@ -309,6 +309,7 @@ class SecureFunction(Generic[P, R]):
         def store(x: Any) -> Any:
             if not is_secret(x):
                 return x
+            x = evaluator.recoded(x)
             value = x.value & np.uint8(1) if x.dtype == BOOL else x.value
             return Words(protocol.pack(network, value), protocol, x.dtype)
 

@@ -8,14 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime.context import Context
 
 
-def reveal(smpc: Protocol, ctx: Context, x: Shared, dtype: Any) -> Any:
-    """The plain array of a dtype, known to every party; see `Protocol.open` for the cost."""
+def reveal(
+    smpc: Protocol, ctx: Context, x: Shared, dtype: Any, encoding: FixedPoint | None = None
+) -> Any:
+    """The plain array of a dtype, known to every party; see `Protocol.open` for the cost.
+
+    Numbers are in the protocol's encoding unless another is given.
+    """
     x, group = _shown(smpc, x, dtype)
-    return smpc.decode(smpc.open(ctx, x, group), dtype)
+    return smpc.decode(smpc.open(ctx, x, group), dtype, encoding)
 
 
 def reveal_to(smpc: Protocol, ctx: Context, x: Shared, dtype: Any, rank: int) -> Any:

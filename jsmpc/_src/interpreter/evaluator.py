@@ -21,20 +21,28 @@ from jax import lax
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
 from jsmpc._src.functions import integers, overflow
-from jsmpc._src.interpreter import folding, guards, patterns, ranges
+from jsmpc._src.interpreter import folding, guards, patterns, ranges, scales
 from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
+from jsmpc._src.interpreter.scales import Kept, Path, Plan
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat, lines, structure, tracing, walk
 from jsmpc._src.protocols.base import Protocol, Shared
 from jsmpc._src.ring.bilinear import Bilinear
+from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.context import Context
 
 Array = jax.Array
 
 
 E = TypeVar("E", bound="Evaluator")
+
+
+def restated(jaxpr: Any) -> Any:
+    """A program as it is evaluated: functions of several equations that have rules found in it."""
+    return guards.guarded(patterns.recognize(jaxpr))
+
 
 _SUMS = (lax.reduce_sum_p, lax.cumsum_p, lax.reduce_window_sum_p)
 
@@ -44,7 +52,8 @@ class Evaluator:
     """One evaluation: the protocol, its run, and the equation at hand.
 
     `findings` collects what is found out about numbers on the way, loops and branches included.
-    Equations of library functions that have no line are attributed to `caller`.
+    Equations of library functions that have no line are attributed to `caller`. A `plan` says how
+    the results of equations are kept, which it knows by their `path`.
     """
 
     smpc: Protocol
@@ -53,6 +62,8 @@ class Evaluator:
     line: str = "an unknown line"
     findings: Findings = dataclasses.field(default_factory=Findings)
     caller: Any = None
+    plan: Plan | None = None
+    path: Path = ()
 
     @property
     def scale(self) -> int:
@@ -82,12 +93,14 @@ class Evaluator:
     def evaluate(self, jaxpr: Any, args: Sequence[Any]) -> list[Any]:
         """The outputs of a (closed) jaxpr on operands that may be secret."""
         jaxpr, consts = compat.open_jaxpr(jaxpr)
+        jaxpr = restated(jaxpr)
+        numbers = {id(eqn): i for i, eqn in enumerate(jaxpr.eqns)}
 
         def apply(eqn: Any, operands: list[Any]) -> list[Any]:
             with lines.at_line_of(eqn, self.caller), self._operation(eqn):
-                return self.at(eqn).apply(operands)
+                return self.at(eqn).within(numbers[id(eqn)]).apply(operands)
 
-        return walk.evaluate(guards.guarded(patterns.recognize(jaxpr)), args, apply, consts=consts)
+        return walk.evaluate(jaxpr, args, apply, consts=consts)
 
     def _operation(self, eqn: Any) -> AbstractContextManager[Any]:
         """Marks what computes an equation with its primitive; of a sub-program, that of each."""
@@ -98,13 +111,21 @@ class Evaluator:
     def call(self, f: Callable[..., Any], *operands: Any) -> list[Any]:
         """The results of a JAX function of operands that may be secret."""
         specs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands]
-        return self.evaluate(jax.make_jaxpr(f)(*specs), operands)
+        return self.unplanned().evaluate(jax.make_jaxpr(f)(*specs), operands)
 
     def at(self: E, eqn: Any) -> E:
         """The evaluator of one equation."""
         if not (line := lines.user_line(eqn)):
             return dataclasses.replace(self, eqn=eqn)
         return dataclasses.replace(self, eqn=eqn, line=line, caller=eqn.source_info.traceback)
+
+    def within(self, number: int) -> Evaluator:
+        """The evaluator of a numbered equation of a program, or of a numbered sub-program."""
+        return dataclasses.replace(self, path=(*self.path, number))
+
+    def unplanned(self) -> Evaluator:
+        """An evaluator of what no plan says anything of."""
+        return dataclasses.replace(self, plan=None)
 
     def apply(self, operands: list[Any]) -> list[Any]:
         """The results of the equation at hand."""
@@ -120,14 +141,101 @@ class Evaluator:
             )
             raise self.unsupported(reason)
         given = self._given(handler.modular, operands)
-        out = handler.apply(self, *given, **eqn.params)
+        if handler.scaled:
+            out = handler.apply(self, *given, **eqn.params)
+        else:
+            given = [self.recoded(x) for x in given]
+            out = handler.apply(self.unplanned(), *given, **eqn.params)
         results = list(out) if isinstance(out, list | tuple) else [out]
         if self.checks_overflow:
             self._check_results(handler, given, results)
+        results = [self._as_planned(x, i) for i, x in enumerate(results)]
         typed = [_typed(x, v.aval.dtype) for x, v in zip(results, eqn.outvars, strict=True)]
         if handler.modular is not None and handler.modular.result is not None:
             return [self._bounded(handler.modular.result, x, given) for x in typed]
         return typed
+
+    # Encodings.
+
+    def encoding_of(self, x: Secret) -> FixedPoint:
+        """That of a number."""
+        return x.encoding or self.smpc.encoding
+
+    def scale_of(self, x: Secret) -> int:
+        """The word that stands for 1 in a number; 1 for an integer."""
+        return self.encoding_of(x).scale if jnp.issubdtype(x.dtype, jnp.floating) else 1
+
+    def coded(self, digits: int) -> FixedPoint:
+        """The encoding of the protocol's base with so many digits behind the point."""
+        return dataclasses.replace(self.smpc.encoding, precision_fractional=digits)
+
+    @property
+    def kept(self) -> Kept | None:
+        """What the plan says of the first result of the equation at hand."""
+        return self._kept(0)
+
+    def _kept(self, i: int) -> Kept | None:
+        entries = self.plan.get(self.path) if self.plan is not None else None
+        return entries[i] if entries else None
+
+    @property
+    def wanted(self) -> FixedPoint:
+        """The encoding in which the first result of the equation at hand is kept."""
+        return self.kept_as(0)
+
+    def kept_as(self, i: int) -> FixedPoint:
+        """The encoding in which a result of the equation at hand is kept."""
+        kept = self._kept(i)
+        return self.smpc.encoding if kept is None else self.coded(kept.digits)
+
+    def spare(self, digits: int = 0) -> int | None:
+        """How many digits behind the point the operands of a result may have together, besides
+        some; None where no plan says how large the result is."""
+        if self.kept is None:
+            return None
+        base, ring = self.smpc.encoding.base, self.smpc.ring
+        return max(scales.room(base, ring) - self.kept.top - digits, 0)
+
+    def number(self, value: Shared, dtype: Any, encoding: FixedPoint) -> Secret:
+        """A secret number in an encoding."""
+        own = None if encoding == self.smpc.encoding else encoding
+        return Secret(value, np.dtype(dtype), encoding=own)
+
+    def recoded(self, x: Any, encoding: FixedPoint | None = None) -> Any:
+        """A secret number in an encoding, by default the protocol's: local, or a truncation.
+
+        Others are returned as they are.
+        """
+        if not is_secret(x) or not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        encoding = encoding or self.smpc.encoding
+        if (given := self.encoding_of(x)) == encoding:
+            return x
+        digits = scales.digits_of(encoding) - scales.digits_of(given)
+        return self.number(self.shifted(x.value, digits), x.dtype, encoding)
+
+    def shifted(self, value: Shared, digits: int) -> Shared:
+        """[x·b^digits] of words, truncated where that is no whole number."""
+        factor = self.smpc.encoding.base ** abs(digits)
+        if digits >= 0:
+            return value if digits == 0 else value * self.smpc.ring.constant(factor)
+        return self.smpc.truncate(self.ctx, value, factor)
+
+    def of_one_encoding(self, *operands: Any) -> list[Any]:
+        """Secret numbers among operands of one dtype in one encoding, which need not be that of
+        the result: the finest, or the coarsest that is at least as fine as the result's."""
+        numbers = [x for x in operands if is_secret(x) and jnp.issubdtype(x.dtype, jnp.floating)]
+        digits = [scales.digits_of(self.encoding_of(x)) for x in numbers]
+        if len(set(digits)) < 2:
+            return list(operands)
+        common, spare = max(digits), self.spare()
+        if spare is not None:
+            common = min(max(min(digits), scales.digits_of(self.wanted)), spare)
+        return [self.recoded(x, self.coded(common)) for x in operands]
+
+    def _as_planned(self, x: Any, i: int) -> Any:
+        kept = self._kept(i)
+        return x if kept is None else self.recoded(x, self.coded(kept.digits))
 
     # Overflows.
 
@@ -204,18 +312,19 @@ class Evaluator:
 
     # Public operands.
 
-    def words(self, x: Any, dtype: Any) -> Array:
+    def words(self, x: Any, dtype: Any, encoding: FixedPoint | None = None) -> Array:
         """Ring elements for a public operand of the dtype `dtype`, checked."""
+        encoding = encoding or self.smpc.encoding
         if tracing.is_traced(x):
-            return self.smpc.encode(self.fitting(jnp.asarray(x, dtype)))
+            return self.smpc.encode(self.fitting(jnp.asarray(x, dtype), encoding), encoding)
         known = np.asarray(x)
-        self.check_constant(known)
+        self.check_constant(known, encoding)
         if known.size and (known == known.flat[0]).all():
             known = known.flat[0].reshape(())
-        words = self.smpc.encode(known.astype(dtype))
+        words = self.smpc.encode(known.astype(dtype), encoding)
         return jnp.broadcast_to(words, np.shape(x))
 
-    def saturated(self, x: Any) -> Any:
+    def saturated(self, x: Any, encoding: FixedPoint | None = None) -> Any:
         """A public operand with a quarter of the encoding's limit for what stands for infinity.
 
         That is ±inf, and numbers from half of the dtype's largest on if the encoding does not
@@ -223,15 +332,15 @@ class Evaluator:
         The differences of two such values, and of one and a moderate number, are still compared
         rightly.
         """
-        finite, infinite = self.parts(x)
+        finite, infinite = self.parts(x, encoding)
         return finite if infinite is None else finite + infinite
 
-    def parts(self, x: Any) -> tuple[Any, Any]:
+    def parts(self, x: Any, encoding: FixedPoint | None = None) -> tuple[Any, Any]:
         """An operand without what stands for infinity, and this, saturated, as whole numbers of
         the dtype; None if there is nothing such for sure. See `saturated`."""
         if is_secret(x) or not jnp.issubdtype(x.dtype, jnp.floating):
             return x, None
-        limit = self.smpc.encoding.limit(self.smpc.ring)
+        limit = (encoding or self.smpc.encoding).limit(self.smpc.ring)
         extreme = min(float(jnp.finfo(d).max) for d in (x.dtype, np.float32)) / 2
         if extreme < limit:
             extreme = math.inf
@@ -244,28 +353,29 @@ class Evaluator:
         infinite = np_or_jnp.where(unbounded, np_or_jnp.sign(x) * quarter, zero)
         return np_or_jnp.where(unbounded, zero, x), infinite
 
-    def fitting(self, x: Array) -> Array:
+    def fitting(self, x: Array, encoding: FixedPoint | None = None) -> Array:
         """A public operand known when the program runs, 0 where it does not fit: a fault."""
-        misfits = self.smpc.encoding.misfits(x, self.smpc.ring)
+        misfits = (encoding or self.smpc.encoding).misfits(x, self.smpc.ring)
         if misfits is None:
             return x
         self.findings.fault(self.place, misfits.any())
         return jnp.where(misfits, jnp.zeros_like(x), x)
 
-    def check_constant(self, x: np.ndarray) -> None:
+    def check_constant(self, x: np.ndarray, encoding: FixedPoint | None = None) -> None:
         """Raises or warns if a known public operand does not fit the encoding."""
+        encoding = encoding or self.smpc.encoding
         what = f"{self.place}: a public constant"
-        self.smpc.encoding.check(x, self.smpc.ring, what)
+        encoding.check(x, self.smpc.ring, what)
         if np.issubdtype(x.dtype, np.floating) and x.size:
-            lost = (x != 0) & (np.abs(x.astype(np.float64)) * self.scale < 0.5)
+            lost = (x != 0) & (np.abs(x.astype(np.float64)) * encoding.scale < 0.5)
             if lost.any():
                 value = float(x[lost].flat[0])
                 warnings.warn(
                     f"{what} of {value:g} is rounded to zero by the encoding; the smallest one "
-                    f"that works is {0.5 / self.scale:.3g}. If it guards a quotient against zero, "
-                    "a divisor that underflows counts as one unit in the last place (under a "
+                    f"that works is {0.5 / encoding.scale:.3g}. If it guards a quotient against "
+                    "zero, a divisor that underflows counts as one unit in the last place (under a "
                     "root, of what is rooted), and the quotient is wrong: use a guard above "
-                    f"{self.scale**-0.5:.2g}, or scale up what is divided, as with "
+                    f"{encoding.scale**-0.5:.2g}, or scale up what is divided, as with "
                     "optax.chain(optax.scale(1e3), optimizer) before an optimizer that is "
                     "invariant to scale",
                     EncodingWarning,
@@ -277,16 +387,31 @@ class Evaluator:
         if is_secret(x):
             return x
         dtype = np.dtype(jnp.result_type(x)) if like is None else like.dtype
-        return Secret(self.smpc.constant(self.ctx, self.words(x, dtype)), dtype)
+        encoding = self.smpc.encoding if like is None else self.encoding_of(like)
+        words = self.words(x, dtype, encoding)
+        return self.number(self.smpc.constant(self.ctx, words), dtype, encoding)
 
-    def settled(self, x: Any) -> Secret:
-        """A secret of which nothing but its dtype is known, as loops and branches pass it on."""
-        return dataclasses.replace(self.wrapped(self.secret(x)), bounds=None)
+    def settled(self, x: Any, encoding: FixedPoint | None = None) -> Secret:
+        """A secret of which nothing but dtype and encoding is known, as loops and branches pass it
+        on."""
+        encoding = encoding or self.smpc.encoding
+        if not is_secret(x):
+            words = self.words(x, x.dtype, encoding)
+            x = self.number(self.smpc.constant(self.ctx, words), x.dtype, encoding)
+        return dataclasses.replace(self.wrapped(self.recoded(x, encoding)), bounds=None)
 
     def secrets(self, *operands: Any) -> list[Secret]:
-        """All operands as secrets of one dtype."""
-        example = next(x for x in operands if is_secret(x))
-        return [self.secret(x, example) for x in operands]
+        """All operands as secrets of one dtype and one encoding."""
+        coded = self.of_one_encoding(*operands)
+        example = next(x for x in coded if is_secret(x))
+        return [self.secret(x, example) for x in coded]
+
+    def cases(self, *operands: Any) -> list[Secret]:
+        """Operands to choose from, as `secrets`; public ones may hold ±inf, see `saturated`."""
+        coded = self.of_one_encoding(*operands)
+        example = next((x for x in coded if is_secret(x)), None)
+        encoding = None if example is None else self.encoding_of(example)
+        return [self.secret(self.saturated(x, encoding), example) for x in coded]
 
     def divisor(self, dtype: Any) -> int | None:
         """By what the product of two encoded values of a dtype is to be divided."""

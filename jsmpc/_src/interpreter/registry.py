@@ -34,12 +34,15 @@ class Rule:
       cost: one of `COSTS`.
       error: the bound of the result's error.
       modular: whether it takes integers modulo 2^width; by default they are wrapped for it.
+      scaled: whether it takes numbers in any encoding, and says in which its results are; by
+        default they are brought into the protocol's for it.
     """
 
     apply: Callable[..., Any]
     cost: str
     error: Bound
     modular: Modular | None = None
+    scaled: bool = False
 
 
 RULES: dict[Primitive, Rule] = {}
@@ -52,7 +55,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def rule(
-    *primitives: Primitive, cost: str, error: Bound = EXACT, modular: Modular | None = None
+    *primitives: Primitive,
+    cost: str,
+    error: Bound = EXACT,
+    modular: Modular | None = None,
+    scaled: bool = False,
 ) -> Callable[[F], F]:
     """Register a rule for primitives; see `Rule`.
 
@@ -64,7 +71,7 @@ def rule(
 
     def register(f: F) -> F:
         _claim(primitives)
-        RULES.update(dict.fromkeys(primitives, Rule(f, cost, error, modular)))
+        RULES.update(dict.fromkeys(primitives, Rule(f, cost, error, modular, scaled)))
         return f
 
     return register
@@ -102,11 +109,13 @@ def rule_from(
         return ev.call(functools.partial(function, **params), *operands)
 
 
-def unary(primitive: Any, cost: str = "function", error: Bound = EXACT) -> Callable[[F], F]:
+def unary(
+    primitive: Any, cost: str = "function", error: Bound = EXACT, scaled: bool = False
+) -> Callable[[F], F]:
     """Register a rule f(evaluator, x) for a primitive whose parameters do not matter."""
 
     def register(f: F) -> F:
-        @rule(primitive, cost=cost, error=error)
+        @rule(primitive, cost=cost, error=error, scaled=scaled)
         def apply(ev: Any, x: Any, **_: Any) -> Any:
             return f(ev, x)
 

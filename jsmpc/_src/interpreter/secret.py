@@ -12,6 +12,7 @@ import numpy as np
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.ranges import Range
 from jsmpc._src.protocols.base import Shared
+from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 
 Array = jax.Array
@@ -29,11 +30,13 @@ class Secret:
       value: the shares.
       dtype: that of the plain array.
       bounds: of an integer, between which numbers it lies; by default those of its dtype.
+      encoding: of a number, if it is not the protocol's.
     """
 
     value: Shared
     dtype: np.dtype[Any]
     bounds: Range | None = None
+    encoding: FixedPoint | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,7 +61,7 @@ class Secret:
         return dataclasses.replace(self, value=self.value.map(f), dtype=dtype)
 
     def tree_flatten(self) -> tuple[tuple[Shared], Any]:
-        return (self.value,), (self.dtype, self.bounds)
+        return (self.value,), (self.dtype, self.bounds, self.encoding)
 
     @classmethod
     def tree_unflatten(cls, static: Any, children: Any) -> Secret:

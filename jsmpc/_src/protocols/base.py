@@ -115,22 +115,25 @@ class Protocol(Generic[V]):
 
     # Between plain arrays and ring elements.
 
-    def encode(self, x: Any) -> Any:
-        """The ring elements (bytes 0 or 1 for booleans) that stand for a plain array."""
+    def encode(self, x: Any, encoding: FixedPoint | None = None) -> Any:
+        """The ring elements (bytes 0 or 1 for booleans) that stand for a plain array.
+
+        Numbers are in the protocol's encoding unless another is given.
+        """
         if x.dtype == jnp.bool_:
             return x.astype(np.uint8)
         if jnp.issubdtype(x.dtype, jnp.integer):
             return x.astype(self.ring.dtype)
-        return self.encoding.encode(x, self.ring)
+        return (encoding or self.encoding).encode(x, self.ring)
 
-    def decode(self, words: Array, dtype: Any) -> Array:
-        """The plain array of a dtype that ring elements stand for."""
+    def decode(self, words: Array, dtype: Any, encoding: FixedPoint | None = None) -> Array:
+        """The plain array of a dtype that ring elements stand for; see `encode`."""
         if dtype == jnp.bool_:
             return (words & np.uint8(1)).astype(jnp.bool_)
         if jnp.issubdtype(dtype, jnp.integer):
             signed = f"int{8 * words.dtype.itemsize}"
             return jax.lax.bitcast_convert_type(words, signed).astype(dtype)
-        return self.encoding.decode(words, self.ring, dtype)
+        return (encoding or self.encoding).decode(words, self.ring, dtype)
 
     # Sharing: what the owner of a value does, outside of the protocol.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +18,13 @@ from jsmpc._src.interpreter.bounds import A_PRODUCT, ROUNDED
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
+from jsmpc._src.interpreter.scales import digits_of, room
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.protocols.base import Shared
 from jsmpc._src.ring import bilinear
 from jsmpc._src.ring.bilinear import MULTIPLY, Bilinear
-from jsmpc._src.ring.division import Divisor, Divisors
+from jsmpc._src.ring.division import Divisors
 
 Array = jax.Array
 
@@ -49,31 +51,44 @@ def aligned(*operands: Any) -> list[Any]:
 
 
 def plus(ev: Evaluator, x: Any, y: Any) -> Secret:
-    x, y = aligned(x, y)
+    x, y = ev.of_one_encoding(*aligned(x, y))
     if not is_secret(x):
         x, y = y, x
+    encoding = ev.encoding_of(x)
     if is_secret(y):
-        return Secret(x.value + y.value, x.dtype)
-    return Secret(ev.smpc.add_ap(ev.ctx, x.value, ev.words(ev.saturated(y), x.dtype)), x.dtype)
+        return ev.number(x.value + y.value, x.dtype, encoding)
+    x = fine_enough(ev, x)
+    encoding = ev.encoding_of(x)
+    words = ev.words(ev.saturated(y, encoding), x.dtype, encoding)
+    return ev.number(ev.smpc.add_ap(ev.ctx, x.value, words), x.dtype, encoding)
 
 
-@rule(lax.add_p, P.add_jaxvals_p, cost="local", modular=Modular(ranges.total))
+def fine_enough(ev: Evaluator, x: Any) -> Any:
+    """A secret number in an encoding as fine as the result's: a public one that meets it may have
+    a fraction where x has none."""
+    coarse = is_secret(x) and ev.encoding_of(x).scale < ev.wanted.scale
+    return ev.recoded(x, ev.wanted) if coarse else x
+
+
+@rule(lax.add_p, P.add_jaxvals_p, cost="local", modular=Modular(ranges.total), scaled=True)
 def _add(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     return plus(ev, x, y)
 
 
-@rule(lax.sub_p, cost="local", modular=Modular(ranges.difference))
+@rule(lax.sub_p, cost="local", modular=Modular(ranges.difference), scaled=True)
 def _sub(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     if is_secret(y):
-        return plus(ev, x, Secret(-y.value, y.dtype))
+        return plus(ev, x, neg(ev, y))
     x, y = aligned(x, y)
-    words = -ev.words(ev.saturated(y), x.dtype)
-    return Secret(ev.smpc.add_ap(ev.ctx, x.value, words), x.dtype)
+    x = fine_enough(ev, x)
+    encoding = ev.encoding_of(x)
+    words = -ev.words(ev.saturated(y, encoding), x.dtype, encoding)
+    return ev.number(ev.smpc.add_ap(ev.ctx, x.value, words), x.dtype, encoding)
 
 
-@rule(lax.neg_p, cost="local", modular=Modular(ranges.negative))
+@rule(lax.neg_p, cost="local", modular=Modular(ranges.negative), scaled=True)
 def neg(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(-x.value, x.dtype)
+    return Secret(-x.value, x.dtype, encoding=x.encoding)
 
 
 def times_public(
@@ -98,16 +113,40 @@ def times_public(
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return Secret(times(x.value, ev.words(y, y.dtype)), x.dtype)
     if not is_known(y):
+        x = with_room(ev, fine_enough(ev, x), digits_of(ev.smpc.encoding))
         check(ev.words(y, np.float64))
-        return Secret(_running_factor(ev, x.value, y, times, f == MULTIPLY), x.dtype)
-    words, divisor = _known_factor(ev, np.asarray(y, np.float64), f == MULTIPLY)
+        value = _running_factor(ev, x.value, y, times, f == MULTIPLY)
+        return ev.number(value, x.dtype, ev.encoding_of(x))
+    words, divisors = _known_factor(ev, np.asarray(y, np.float64), f == MULTIPLY)
+    if divisors is None:
+        check(words)
+        return ev.number(times(x.value, words), x.dtype, ev.encoding_of(x))
+    base = ev.smpc.encoding.base
+    x = with_room(ev, x, round(math.log(divisors.max(), base)))
     check(words)
+    wanted = ev.wanted if ev.kept or digits_of(ev.encoding_of(x)) == 0 else ev.encoding_of(x)
+    more = digits_of(wanted) - digits_of(ev.encoding_of(x))  # digits that need no division
+    fewest, most = (round(math.log(d, base)) for d in (divisors.min(), divisors.max()))
+    more = max(min(more, fewest), most - room(base, ev.smpc.ring))
+    divisors = divisors // base**more if more > 0 else divisors * base**-more
     value = times(x.value, words)
-    return Secret(value if divisor is None else ev.smpc.truncate(ev.ctx, value, divisor), x.dtype)
+    if (divisors > 1).any():
+        value = ev.smpc.truncate(ev.ctx, value, Divisors.of(divisors))
+    return ev.number(value, x.dtype, ev.coded(digits_of(ev.encoding_of(x)) + more))
 
 
-def _known_factor(ev: Evaluator, y: np.ndarray, elementwise: bool) -> tuple[Any, Divisor | None]:
-    """Ring elements and a divisor that together stand for a public factor.
+def with_room(ev: Evaluator, x: Secret, digits: int = 0) -> Secret:
+    """A number with so few digits behind the point that its sum, or its product with a factor of
+    so many digits, has room, as far as a plan tells how large this is."""
+    spare = ev.spare(digits)
+    floating = jnp.issubdtype(x.dtype, jnp.floating)
+    if spare is None or not floating or digits_of(ev.encoding_of(x)) <= spare:
+        return x
+    return ev.recoded(x, ev.coded(spare))
+
+
+def _known_factor(ev: Evaluator, y: np.ndarray, elementwise: bool) -> tuple[Any, np.ndarray | None]:
+    """Ring elements and divisors that together stand for a public factor; None for none.
 
     A factor below one gets as many digits more as it has leading zeros: multiplying by a small
     learning rate is as precise as by one. Where the factors of an elementwise product differ so
@@ -127,7 +166,7 @@ def _known_factor(ev: Evaluator, y: np.ndarray, elementwise: bool) -> tuple[Any,
     if not elementwise or (rounding <= size * least * 2.0**-17).all():
         divisors = np.full(y.shape, least)
     words = np.round(y * divisors).astype(np.int64)
-    return jnp.asarray(words).astype(ring.dtype), Divisors.of(divisors)
+    return jnp.asarray(words).astype(ring.dtype), divisors
 
 
 def _running_factor(
@@ -156,7 +195,7 @@ def _running_factor(
     return smpc.truncate(ev.ctx, total, s)
 
 
-@rule(lax.mul_p, cost="product", error=ROUNDED, modular=Modular(ranges.product))
+@rule(lax.mul_p, cost="product", error=ROUNDED, modular=Modular(ranges.product), scaled=True)
 def _mul(ev: Evaluator, x: Any, y: Any, **_: Any) -> Any:
     return mul(ev, *(as_number(ev, v, ev.dtype) for v in (x, y)))
 
@@ -171,21 +210,50 @@ def mul(ev: Evaluator, x: Any, y: Any) -> Any:
     if x is y:
         return square(ev, x)
     if is_secret(y):
-        ev.check_product(MULTIPLY, x.value, y.value, x.dtype)
-        divisor = ev.divisor(x.dtype)
-        return Secret(ev.smpc.mul_aa(ev.ctx, x.value, y.value, divisor), x.dtype)
-    finite, infinite = ev.parts(y)
+        return product(ev, MULTIPLY, x, y)
+    finite, infinite = ev.parts(y, ev.wanted)
     result = times_public(ev, x, finite)
     if infinite is None:
         return result
     whole = jnp.asarray(infinite).astype(np.int64).astype(ev.smpc.ring.dtype)
-    return Secret(result.value + x.value * whole, x.dtype)
+    return plus(ev, result, Secret(x.value * whole, x.dtype, encoding=x.encoding))
 
 
-@rule(lax.square_p, cost="product", error=ROUNDED, modular=Modular(ranges.squared))
+def product(ev: Evaluator, f: Bilinear, x: Secret, y: Secret) -> Secret:
+    """f(x, y) of secrets of one dtype, truncated at most once.
+
+    Of numbers without digits behind the point, as bits and one-hot vectors are, not at all.
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return Secret(ev.smpc.product(ev.ctx, f, x.value, y.value), x.dtype)
+    x, y = _with_room_for_each_other(ev, x, y)
+    ev.check_product(f, x.value, y.value, x.dtype)
+    digits = [digits_of(ev.encoding_of(v)) for v in (x, y)]
+    whole = ev.kept is None and min(digits) == 0
+    excess = 0 if whole else max(sum(digits) - digits_of(ev.wanted), 0)
+    divisor = ev.smpc.encoding.base**excess if excess else None
+    value = ev.smpc.product(ev.ctx, f, x.value, y.value, divisor)
+    return ev.number(value, x.dtype, ev.coded(sum(digits) - excess))
+
+
+def _with_room_for_each_other(ev: Evaluator, x: Secret, y: Secret) -> tuple[Secret, Secret]:
+    """Two factors; where their product has no room, the finer has fewer digits."""
+    dx, dy = (digits_of(ev.encoding_of(v)) for v in (x, y))
+    spare = ev.spare()
+    if spare is None or dx + dy <= spare:
+        return x, y
+    if x is y:
+        half = ev.recoded(x, ev.coded(spare // 2))
+        return half, half
+    if dx < dy:
+        return _with_room_for_each_other(ev, y, x)[::-1]
+    y = ev.recoded(y, ev.coded(min(dy, spare // 2)))
+    return ev.recoded(x, ev.coded(spare - digits_of(ev.encoding_of(y)))), y
+
+
+@rule(lax.square_p, cost="product", error=ROUNDED, modular=Modular(ranges.squared), scaled=True)
 def square(ev: Evaluator, x: Secret) -> Secret:
-    ev.check_product(MULTIPLY, x.value, x.value, x.dtype)
-    return Secret(ev.smpc.square(ev.ctx, x.value, ev.divisor(x.dtype)), x.dtype)
+    return product(ev, MULTIPLY, x, x)
 
 
 @rule(*compat.primitives("one_minus_square"), cost="product", error=ROUNDED)
@@ -227,7 +295,7 @@ def as_number(ev: Evaluator, x: Any, dtype: Any = np.int32) -> Any:
     if x.dtype == bool:
         x = Secret(ev.smpc.b2a(ev.ctx, x.value), np.dtype(np.int32))
     if floating and jnp.issubdtype(x.dtype, jnp.integer):
-        x = x.map(lambda w: w * ev.smpc.ring.constant(ev.scale), dtype)
+        x = ev.number(x.value, dtype, ev.coded(0))
     return x
 
 
@@ -240,23 +308,22 @@ def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any) -> Secret:
         )
     x, y = (as_number(ev, v, dtype) for v in (x, y))
     if is_secret(x) and is_secret(y):
-        ev.check_product(f, x.value, y.value, x.dtype)
-        value = ev.smpc.product(ev.ctx, f, x.value, y.value, ev.divisor(x.dtype))
-        return Secret(value, dtype)
-    secret, public = (x, y) if is_secret(x) else (y, x)
-    result = times_public(ev, secret, public, f, first=is_secret(x))
-    return Secret(result.value, dtype)
+        result = product(ev, f, x, y)
+    else:
+        secret, public = (x, y) if is_secret(x) else (y, x)
+        result = times_public(ev, secret, public, f, first=is_secret(x))
+    return Secret(result.value, dtype, encoding=result.encoding)
 
 
 _SUMS = Modular(ranges.contraction)
 
 
-@rule(lax.dot_general_p, cost="product", error=ROUNDED, modular=_SUMS)
+@rule(lax.dot_general_p, cost="product", error=ROUNDED, modular=_SUMS, scaled=True)
 def _dot_general(ev: Evaluator, x: Any, y: Any, *, dimension_numbers: Any, **_: Any) -> Secret:
     return _bilinear(ev, bilinear.dot_general(dimension_numbers), x, y)
 
 
-@rule(lax.conv_general_dilated_p, cost="product", error=ROUNDED, modular=_SUMS)
+@rule(lax.conv_general_dilated_p, cost="product", error=ROUNDED, modular=_SUMS, scaled=True)
 def _convolution(
     ev: Evaluator,
     x: Any,

@@ -15,18 +15,19 @@ from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
-from jsmpc._src.interpreter.rules.arithmetic import aligned, constant
+from jsmpc._src.interpreter.rules.arithmetic import aligned, constant, fine_enough
 from jsmpc._src.interpreter.rules.logic import invert
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.protocols.base import Shared
+from jsmpc._src.ring.fixedpoint import FixedPoint
 
 
-def _beyond(ev: Evaluator, x: Any) -> Any:
-    """Where a public operand is NaN, infinite or beyond the encoding; None if nowhere for sure."""
+def _beyond(ev: Evaluator, x: Any, encoding: FixedPoint) -> Any:
+    """Where a public operand is NaN, infinite or beyond an encoding; None if nowhere for sure."""
     if is_secret(x) or not jnp.issubdtype(x.dtype, jnp.floating):
         return None
-    limit = ev.smpc.encoding.limit(ev.smpc.ring)
+    limit = encoding.limit(ev.smpc.ring)
     if tracing.is_traced(x):
         return ~(abs(x) < limit)
     beyond = ~(abs(np.asarray(x)) < limit)
@@ -39,8 +40,9 @@ def _compare(ev: Evaluator, f: Callable[..., Any], g: Any, x: Any, y: Any) -> An
     There the result is the same for every secret, which is a number within the encoding's
     limits: 0 stands for it in g.
     """
-    x, y = aligned(x, y)
-    beyond = next((b for b in (_beyond(ev, v) for v in (x, y)) if b is not None), None)
+    x, y = aligned(*ev.of_one_encoding(*(fine_enough(ev, v) for v in (x, y))))
+    encoding = ev.encoding_of(x if is_secret(x) else y)
+    beyond = next((b for b in (_beyond(ev, v, encoding) for v in (x, y)) if b is not None), None)
     if beyond is None:
         return f(ev, *ev.secrets(x, y))
     known = g(*(jnp.zeros((), v.dtype) if is_secret(v) else v for v in (x, y)))
@@ -69,34 +71,34 @@ def _less_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
     return Secret(ev.smpc.less(ev.ctx, x.value, y.value), BOOL)
 
 
-@rule(lax.lt_p, *compat.primitives("lt_to"), cost="comparison")
+@rule(lax.lt_p, *compat.primitives("lt_to"), cost="comparison", scaled=True)
 def _lt(ev: Evaluator, x: Any, y: Any) -> Any:
     return _less(ev, x, y)
 
 
-@rule(lax.gt_p, cost="comparison")
+@rule(lax.gt_p, cost="comparison", scaled=True)
 def _gt(ev: Evaluator, x: Any, y: Any) -> Any:
     return _less(ev, y, x)
 
 
-@rule(lax.ge_p, cost="comparison")
+@rule(lax.ge_p, cost="comparison", scaled=True)
 def _ge(ev: Evaluator, x: Any, y: Any) -> Any:
     return _not_less(ev, x, y)
 
 
-@rule(lax.le_p, *compat.primitives("le_to"), cost="comparison")
+@rule(lax.le_p, *compat.primitives("le_to"), cost="comparison", scaled=True)
 def _le(ev: Evaluator, x: Any, y: Any) -> Any:
     return _not_less(ev, y, x)
 
 
-@rule(lax.ne_p, cost="comparison")
+@rule(lax.ne_p, cost="comparison", scaled=True)
 def _ne(ev: Evaluator, x: Any, y: Any) -> Any:
     if x is y:
         return np.zeros(x.shape, bool)
     return _compare(ev, lambda *v: invert(ev, _equal_secret(*v)), jnp.not_equal, x, y)
 
 
-@rule(lax.eq_p, *compat.primitives("eq_to"), cost="comparison")
+@rule(lax.eq_p, *compat.primitives("eq_to"), cost="comparison", scaled=True)
 def _eq(ev: Evaluator, x: Any, y: Any) -> Any:
     """x == x holds without a comparison: a secret is never NaN."""
     if x is y:
@@ -110,7 +112,7 @@ def _equal_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
     return Secret(ev.smpc.equal(ev.ctx, x.value, y.value), BOOL)
 
 
-@rule(lax.is_finite_p, cost="local")
+@rule(lax.is_finite_p, cost="local", scaled=True)
 def _is_finite(ev: Evaluator, x: Secret) -> Any:
     return np.ones(x.shape, bool)
 
@@ -120,51 +122,53 @@ def _unbounded(x: Any, sign: int) -> bool:
     return isinstance(x, np.ndarray | np.generic) and bool(np.all(np.asarray(x) == sign * math.inf))
 
 
-@rule(lax.max_p, cost="comparison")
+@rule(lax.max_p, cost="comparison", scaled=True)
 def maximum(ev: Evaluator, x: Any, y: Any) -> Any:
     if not (is_secret(x) or is_secret(y)):
         return jnp.maximum(x, y)
     for public, other in ((x, y), (y, x)):
         if _unbounded(public, -1):
             return other
-    x, y = ev.secrets(*aligned(x, y))
+    x, y = ev.secrets(*(fine_enough(ev, v) for v in aligned(x, y)))
     if x.dtype == BOOL:
         return Secret(ev.smpc.or_bb(ev.ctx, x.value, y.value), BOOL)
-    return Secret(comparison.maximum(ev.smpc, ev.ctx, x.value, y.value), x.dtype)
+    value = comparison.maximum(ev.smpc, ev.ctx, x.value, y.value)
+    return Secret(value, x.dtype, encoding=x.encoding)
 
 
-@rule(lax.min_p, cost="comparison")
+@rule(lax.min_p, cost="comparison", scaled=True)
 def minimum(ev: Evaluator, x: Any, y: Any) -> Any:
     if not (is_secret(x) or is_secret(y)):
         return jnp.minimum(x, y)
     for public, other in ((x, y), (y, x)):
         if _unbounded(public, 1):
             return other
-    x, y = ev.secrets(*aligned(x, y))
+    x, y = ev.secrets(*(fine_enough(ev, v) for v in aligned(x, y)))
     if x.dtype == BOOL:
         return Secret(ev.smpc.and_bb(ev.ctx, x.value, y.value), BOOL)
-    return Secret(comparison.minimum(ev.smpc, ev.ctx, x.value, y.value), x.dtype)
+    value = comparison.minimum(ev.smpc, ev.ctx, x.value, y.value)
+    return Secret(value, x.dtype, encoding=x.encoding)
 
 
-@rule(lax.clamp_p, cost="comparison")
+@rule(lax.clamp_p, cost="comparison", scaled=True)
 def _clamp(ev: Evaluator, low: Any, x: Any, high: Any) -> Any:
     low, x, high = aligned(low, x, high)
     return minimum(ev, maximum(ev, x, low), high)
 
 
-@rule(lax.abs_p, cost="comparison", modular=Modular(ranges.magnitude, slice(0)))
+@rule(lax.abs_p, cost="comparison", modular=Modular(ranges.magnitude, slice(0)), scaled=True)
 def _abs(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(comparison.absolute(ev.smpc, ev.ctx, x.value), x.dtype)
+    return Secret(comparison.absolute(ev.smpc, ev.ctx, x.value), x.dtype, encoding=x.encoding)
 
 
-@rule(lax.sign_p, cost="comparison")
+@rule(lax.sign_p, cost="comparison", scaled=True)
 def _sign(ev: Evaluator, x: Secret) -> Secret:
     smpc, ctx = ev.smpc, ev.ctx
     negative = x.value.map(lambda a: jnp.stack([a, -a]))
     bits = smpc.b2a(ctx, smpc.msb(ctx, negative))
     value = bits.map(lambda b: b[1] - b[0])
-    factor = ev.divisor(x.dtype) or 1
-    return Secret(value * smpc.ring.constant(factor), x.dtype)
+    floating = jnp.issubdtype(x.dtype, jnp.floating)
+    return ev.number(value, x.dtype, ev.coded(0)) if floating else Secret(value, x.dtype)
 
 
 def to_unit(ev: Evaluator, x: Secret, end: float = 1.0) -> Shared:

@@ -24,23 +24,25 @@ from jsmpc._src.jaxprs.secrecy import carries, secrecy
 from jsmpc._src.jaxprs.structure import CALLS, Call, Scan, While
 
 
-@rule(*CALLS, cost="program", error=INNER, modular=Modular())
+@rule(*CALLS, cost="program", error=INNER, modular=Modular(), scaled=True)
 def _call(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
-    return ev.evaluate(Call.of(ev.eqn).body, operands)
+    return ev.within(0).evaluate(Call.of(ev.eqn).body, operands)
 
 
 def _as_secret(ev: Evaluator, values: Sequence[Any], secret: Sequence[bool]) -> list[Any]:
-    """Values that loops carry and branches return, of one structure whatever they come from."""
-    return [_settled(ev, v, s) for v, s in zip(values, secret, strict=True)]
+    """Values that loops carry and branches return, of one structure whatever they come from: as
+    the results of the equation at hand are kept."""
+    pairs = zip(values, secret, strict=True)
+    return [_settled(ev, v, s, ev.kept_as(i)) for i, (v, s) in enumerate(pairs)]
 
 
-def _settled(ev: Evaluator, x: Any, secret: bool) -> Any:
+def _settled(ev: Evaluator, x: Any, secret: bool, encoding: Any) -> Any:
     if secret:
-        return ev.settled(x)
+        return ev.settled(x, encoding)
     return x if is_secret(x) else lax.convert_element_type(x, x.dtype)
 
 
-@rule(P.scan_p, cost="program", error=INNER, modular=Modular())
+@rule(P.scan_p, cost="program", error=INNER, modular=Modular(), scaled=True)
 def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     loop = Scan.of(ev.eqn)
     if 0 < loop.length <= loop.unroll:
@@ -50,7 +52,7 @@ def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
 
     def body(ctx: Any, carry: Any, x: Any) -> tuple[Any, Any]:
         inner = ev.enter(ctx)
-        out = inner.evaluate(loop.body, [*constants, *carry, *x])
+        out = inner.within(0).evaluate(loop.body, [*constants, *carry, *x])
         carry = _as_secret(inner, out[: loop.carried], carry_secret)
         return carry, (out[loop.carried :], inner.found())
 
@@ -67,7 +69,7 @@ def _unrolled(ev: Evaluator, loop: Scan, operands: Sequence[Any]) -> list[Any]:
     constants, carry, xs = loop.split([np.asarray(x) if is_known(x) else x for x in operands])
     rows: list[Any] = [None] * loop.length
     for i in loop.steps:
-        out = ev.evaluate(loop.body, [*constants, *carry, *(_row(x, i) for x in xs)])
+        out = ev.within(0).evaluate(loop.body, [*constants, *carry, *(_row(x, i) for x in xs)])
         carry, rows[i] = out[: loop.carried], out[loop.carried :]
     return [*carry, *(ev.call(lambda *ys: jnp.stack(ys), *ys)[0] for ys in zip(*rows, strict=True))]
 
@@ -76,7 +78,7 @@ def _row(x: Any, i: int) -> Any:
     return x.map(lambda w: w[i]) if is_secret(x) else x[i]
 
 
-@rule(P.while_p, cost="program", error=INNER, modular=Modular())
+@rule(P.while_p, cost="program", error=INNER, modular=Modular(), scaled=True)
 def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     """The condition is evaluated at the end of the iteration before, to carry its findings too."""
     loop = While.of(ev.eqn)
@@ -90,13 +92,13 @@ def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
         )
 
     def goes_on(inner: Evaluator, carry: Sequence[Any]) -> Any:
-        return jnp.asarray(inner.evaluate(loop.condition, [*test, *carry])[0])
+        return jnp.asarray(inner.within(0).evaluate(loop.condition, [*test, *carry])[0])
 
     def body(ctx: Any, state: Any) -> Any:
         _, carry, found = state
         inner = ev.enter(ctx)
         inner.findings.absorb(found)
-        out = inner.evaluate(loop.body, [*constants, *carry])
+        out = inner.within(1).evaluate(loop.body, [*constants, *carry])
         carry = _as_secret(inner, out, carry_secret)
         go = goes_on(inner, carry)
         return go, carry, completed(inner.found(), found)
@@ -109,11 +111,12 @@ def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     return carry
 
 
-@rule(P.cond_p, cost="program", error=INNER, modular=Modular(operands=slice(1, None)))
+@rule(P.cond_p, cost="program", error=INNER, modular=Modular(operands=slice(1, None)), scaled=True)
 def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) -> list[Any]:
     """Of a secret condition all branches are evaluated, and their results selected from."""
     if is_known(index):
-        return ev.evaluate(branches[min(max(int(index), 0), len(branches) - 1)], operands)
+        taken = min(max(int(index), 0), len(branches) - 1)
+        return ev.within(taken).evaluate(branches[taken], operands)
     contexts = ev.ctx.branches(len(branches))
     if is_secret(index):
         if any(walk.contains(b, reveal_p) for b in branches):
@@ -123,8 +126,8 @@ def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) ->
             )
         inners = [ev.enter(ctx) for ctx in contexts]
         results = [
-            list(map(i.wrapped, i.evaluate(b, operands)))
-            for i, b in zip(inners, branches, strict=True)
+            list(map(inner.wrapped, inner.within(i).evaluate(branch, operands)))
+            for i, (inner, branch) in enumerate(zip(inners, branches, strict=True))
         ]
         for inner in inners:
             ev.findings.absorb(inner.found())
@@ -134,23 +137,23 @@ def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) ->
         for c in zip(*(secrecy(b, [is_secret(x) for x in operands]) for b in branches), strict=True)
     ]
 
-    def run(branch: Any, ctx: Any, values: Any) -> tuple[list[Any], Any]:
+    def run(number: int, ctx: Any, values: Any) -> tuple[list[Any], Any]:
         inner = ev.enter(ctx)
-        out = _as_secret(inner, inner.evaluate(branch, values), secret)
-        return out, inner.found()
+        out = inner.within(number).evaluate(branches[number], values)
+        return _as_secret(inner, out, secret), inner.found()
 
     none = NOTHING
-    for branch in branches:
-        none = completed(rehearsed(ev.ctx, lambda ctx: run(branch, ctx, operands)[1]), none)
+    for number in range(len(branches)):
+        none = completed(rehearsed(ev.ctx, lambda ctx: run(number, ctx, operands)[1]), none)
 
-    def call(branch: Any, ctx: Any) -> Any:
+    def call(number: int, ctx: Any) -> Any:
         def taken(values: Any) -> tuple[list[Any], Any]:
-            out, found = run(branch, ctx, values)
+            out, found = run(number, ctx, values)
             return out, completed(found, none)
 
         return ev.ctx.optimize(taken)
 
-    calls = [call(branch, ctx) for branch, ctx in zip(branches, contexts, strict=True)]
+    calls = [call(number, ctx) for number, ctx in enumerate(contexts)]
     out, found = lax.switch(index, calls, list(operands))
     ev.findings.absorb(found)
     return out

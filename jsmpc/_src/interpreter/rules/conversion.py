@@ -14,7 +14,7 @@ from jsmpc._src.interpreter.registry import REFUSED, rule
 from jsmpc._src.interpreter.secret import Secret
 
 
-@rule(lax.convert_element_type_p, cost="comparison", modular=Modular())
+@rule(lax.convert_element_type_p, cost="comparison", modular=Modular(), scaled=True)
 def _convert(ev: Evaluator, x: Secret, *, new_dtype: Any, **_: Any) -> Secret:
     return convert(ev, x, np.dtype(new_dtype))
 
@@ -28,16 +28,16 @@ def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
     if kinds[1] == "complex":
         raise ev.unsupported(REFUSED[lax.complex_p])
     if kinds[0] == kinds[1]:
-        return Secret(x.value, dtype, x.range if kinds[0] == "int" else None)
+        return Secret(x.value, dtype, x.range if kinds[0] == "int" else None, x.encoding)
     if kinds[1] == "bool":
         return Secret(smpc.not_b(ctx, smpc.is_zero(ctx, x.value)), dtype)
     if kinds[0] == "bool":
         x = Secret(smpc.b2a(ctx, x.value), np.dtype(np.int32), x.range)
     if kinds[1] == "int":
         if kinds[0] == "float":
-            return Secret(rounding.toward_zero(smpc, ctx, x.value, ev.scale), dtype)
+            return Secret(rounding.toward_zero(smpc, ctx, x.value, ev.scale_of(x)), dtype)
         return Secret(x.value, dtype, x.range)
-    return Secret(x.value * smpc.ring.constant(ev.scale), dtype)
+    return ev.number(x.value, dtype, ev.coded(0))
 
 
 def _kind(dtype: Any) -> str:

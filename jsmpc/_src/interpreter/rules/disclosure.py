@@ -12,6 +12,6 @@ from jsmpc._src.interpreter.secret import Secret
 from jsmpc._src.jaxprs.reveal import reveal_p
 
 
-@rule(reveal_p, cost="opening", modular=Modular())
+@rule(reveal_p, cost="opening", modular=Modular(), scaled=True)
 def _reveal(ev: Evaluator, x: Secret) -> Any:
-    return disclosure.reveal(ev.smpc, ev.ctx, x.value, x.dtype)
+    return disclosure.reveal(ev.smpc, ev.ctx, x.value, x.dtype, x.encoding)

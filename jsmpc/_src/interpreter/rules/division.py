@@ -15,7 +15,7 @@ from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules import integers
-from jsmpc._src.interpreter.rules.arithmetic import aligned, is_known, times_public
+from jsmpc._src.interpreter.rules.arithmetic import aligned, fine_enough, is_known, times_public
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.ring.division import Divisors
 
@@ -24,8 +24,9 @@ def reciprocal(ev: Evaluator, x: Secret, numerator: float = 1.0) -> Secret:
     """numerator / x for a public number."""
     if numerator == 0:
         return Secret(x.value - x.value, x.dtype)
-    value = division.reciprocal(ev.smpc, ev.ctx, x.value, abs(numerator) * ev.scale**2)
-    return Secret(value if numerator > 0 else -value, x.dtype)
+    factor = abs(numerator) * ev.scale_of(x) * ev.wanted.scale
+    value = division.reciprocal(ev.smpc, ev.ctx, x.value, factor)
+    return ev.number(value if numerator > 0 else -value, x.dtype, ev.wanted)
 
 
 @rule(
@@ -33,6 +34,7 @@ def reciprocal(ev: Evaluator, x: Secret, numerator: float = 1.0) -> Secret:
     cost="function",
     error=Bound(ulps=1, relative=2**-22),
     modular=Modular(ranges.magnitude, slice(0)),
+    scaled=True,
 )
 def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -40,10 +42,13 @@ def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
     if not is_secret(y):
         return divided_by_public(ev, x, y)
     if is_known(x) and np.size(x) and (x == np.asarray(x).flat[0]).all():
-        ev.check_constant(np.asarray(x))
+        ev.check_constant(np.asarray(x), ev.wanted)
         return reciprocal(ev, y, float(np.asarray(x).flat[0]))
-    x, y = ev.secrets(*aligned(x, y))
-    return Secret(division.divide(ev.smpc, ev.ctx, x.value, y.value, ev.scale), y.dtype)
+    x, y = aligned(x, y)
+    x = x if is_secret(x) else ev.secret(x, Secret(y.value, y.dtype))
+    factor = ev.wanted.scale * ev.scale_of(y) / ev.scale_of(x)
+    value = division.divide(ev.smpc, ev.ctx, x.value, y.value, factor)
+    return ev.number(value, y.dtype, ev.wanted)
 
 
 def divided_by_public(ev: Evaluator, x: Secret, y: Any) -> Secret:
@@ -57,7 +62,9 @@ def divided_by_public(ev: Evaluator, x: Secret, y: Any) -> Secret:
     size = np.abs(values)
     if (values != np.round(values)).any() or (size > ev.smpc.ring.bound).any():
         return times_public(ev, x, 1.0 / values)
+    x = fine_enough(ev, x)
     value = x.value
     if (values < 0).any():
         value = value * np.sign(values).astype(np.int64).astype(ev.smpc.ring.dtype)
-    return Secret(ev.smpc.truncate(ev.ctx, value, Divisors.of(size.astype(np.int64))), x.dtype)
+    value = ev.smpc.truncate(ev.ctx, value, Divisors.of(size.astype(np.int64)))
+    return ev.number(value, x.dtype, ev.encoding_of(x))

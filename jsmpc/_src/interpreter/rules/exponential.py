@@ -28,18 +28,24 @@ def _exponential(ev: Evaluator, x: Shared, rate: float, scale: float = 1.0) -> S
     return exponential.exponential(ev.smpc, ev.ctx, x, rate / ev.scale, scale * ev.scale)
 
 
+def _power_of_two(ev: Evaluator, x: Secret, rate: float) -> Secret:
+    rate, scale = rate / ev.scale_of(x), ev.wanted.scale
+    value = exponential.exponential(ev.smpc, ev.ctx, x.value, rate, scale)
+    return ev.number(value, x.dtype, ev.wanted)
+
+
 def _logarithm(ev: Evaluator, x: Shared) -> Shared:
     return exponential.logarithm(ev.smpc, ev.ctx, x, ev.scale, ev.scale / LOG2_E)
 
 
-@unary(lax.exp_p, error=ONE_ULP)
+@unary(lax.exp_p, error=ONE_ULP, scaled=True)
 def _exp(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(_exponential(ev, x.value, LOG2_E), x.dtype)
+    return _power_of_two(ev, x, LOG2_E)
 
 
-@unary(lax.exp2_p, error=ONE_ULP)
+@unary(lax.exp2_p, error=ONE_ULP, scaled=True)
 def _exp2(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(_exponential(ev, x.value, 1.0), x.dtype)
+    return _power_of_two(ev, x, 1.0)
 
 
 @unary(lax.expm1_p, error=ONE_ULP)
@@ -47,9 +53,11 @@ def _expm1(ev: Evaluator, x: Secret) -> Secret:
     return plus(ev, _exp(ev, x), np.float32(-1.0))
 
 
-@unary(lax.log_p, error=ONE_ULP)
+@unary(lax.log_p, error=ONE_ULP, scaled=True)
 def _log(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(_logarithm(ev, x.value), x.dtype)
+    unit, scale = ev.scale_of(x), ev.wanted.scale / LOG2_E
+    value = exponential.logarithm(ev.smpc, ev.ctx, x.value, unit, scale)
+    return ev.number(value, x.dtype, ev.wanted)
 
 
 @unary(lax.log1p_p, error=ONE_ULP)

@@ -68,13 +68,14 @@ def _read(ev: Evaluator, layout: Layout, x: Any, indices: Any) -> Secret:
     value = indexing.read(ev.smpc, ev.ctx, table, hots, layout.batched)
     if isinstance(value, jax.Array):  # of one place, whatever the position is
         value = ev.smpc.constant(ev.ctx, value)
-    return _restored(Secret(value.map(layout.from_canonical_windows), np.dtype(x.dtype)), dtype)
+    windows, own = value.map(layout.from_canonical_windows), getattr(x, "encoding", None)
+    return _restored(Secret(windows, np.dtype(x.dtype), encoding=own), dtype)
 
 
 # Reading.
 
 
-@rule(lax.dynamic_slice_p, cost="order", modular=Modular(ranges.first, slice(1)))
+@rule(lax.dynamic_slice_p, cost="order", modular=Modular(ranges.first, slice(1)), scaled=True)
 def _dynamic_slice(ev: Evaluator, x: Any, *starts: Any, slice_sizes: Any, **_: Any) -> Any:
     """At public positions local. Secret ones as `gather`, after the public ones."""
     public, layout, indices = _starting_at(x.shape, slice_sizes, starts)
@@ -104,7 +105,7 @@ def _starting_at(
     return public, layout, Secret(value, first.dtype)
 
 
-@rule(lax.gather_p, cost="order", modular=Modular(ranges.read, slice(1)))
+@rule(lax.gather_p, cost="order", modular=Modular(ranges.read, slice(1)), scaled=True)
 def _gather(
     ev: Evaluator,
     x: Any,
@@ -142,18 +143,25 @@ def _fill(ev: Evaluator, dtype: Any, value: Any) -> Any:
 
 
 def _shifted(ev: Evaluator, x: Secret, by: Any, subtract: bool) -> Secret:
-    words = jnp.broadcast_to(ev.words(by, x.dtype), x.shape)
+    words = jnp.broadcast_to(ev.words(by, x.dtype, ev.encoding_of(x)), x.shape)
     if x.dtype == BOOL:
         return Secret(ev.smpc.xor_bp(ev.ctx, x.value, words), BOOL)
-    return Secret(ev.smpc.add_ap(ev.ctx, x.value, -words if subtract else words), x.dtype)
+    value = ev.smpc.add_ap(ev.ctx, x.value, -words if subtract else words)
+    return Secret(value, x.dtype, encoding=x.encoding)
 
 
 # Writing.
 
 
-@rule(lax.dynamic_update_slice_p, cost="order", modular=Modular(ranges.written, slice(2)))
+@rule(
+    lax.dynamic_update_slice_p,
+    cost="order",
+    modular=Modular(ranges.written, slice(2)),
+    scaled=True,
+)
 def _dynamic_update_slice(ev: Evaluator, x: Any, update: Any, *starts: Any, **_: Any) -> Secret:
     """At public positions local. Secret ones as `scatter`, in the slice at the public ones."""
+    x, update = ev.of_one_encoding(x, update)
     public, layout, indices = _starting_at(x.shape, update.shape, starts)
     if indices is not None:
         x, size = ev.secret(x), layout.table
@@ -161,7 +169,7 @@ def _dynamic_update_slice(ev: Evaluator, x: Any, update: Any, *starts: Any, **_:
         update = _write(ev, layout, part, indices, update, _set)
     x, update = ev.secrets(x, update)
     value = x.value.map(lambda w, u: lax.dynamic_update_slice_p.bind(w, u, *public), update.value)
-    return Secret(value, x.dtype)
+    return Secret(value, x.dtype, encoding=x.encoding)
 
 
 Combine = Callable[[Evaluator, Secret, Any], Secret]
@@ -174,14 +182,15 @@ def _set(ev: Evaluator, old: Secret, new: Any) -> Secret:
 _TABLES = slice(None, None, 2)  # all but the positions
 
 
-@rule(lax.scatter_min_p, lax.scatter_max_p, cost="order")
-@rule(lax.scatter_p, cost="order", modular=Modular(ranges.written_at, _TABLES))
+@rule(lax.scatter_min_p, lax.scatter_max_p, cost="order", scaled=True)
+@rule(lax.scatter_p, cost="order", modular=Modular(ranges.written_at, _TABLES), scaled=True)
 @rule(lax.scatter_mul_p, cost="order", modular=Modular(ranges.anything, _TABLES))
 @rule(
     lax.scatter_add_p,
     *compat.primitives("scatter_sub"),
     cost="order",
     modular=Modular(ranges.added_at, _TABLES),
+    scaled=True,
 )
 def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -> Secret:
     kind = ev.eqn.primitive.name.removeprefix("scatter").strip("-_") or "set"
@@ -191,7 +200,8 @@ def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -
     if kind == "sub":
         kind = "add"
         updates = neg(ev, updates) if is_secret(updates) else -updates
-    x = ev.secret(ev.saturated(x), updates if is_secret(updates) else None)
+    x, updates = ev.of_one_encoding(x, updates)
+    x = ev.cases(x, updates)[0] if is_secret(updates) else ev.secret(x)
     if kind in ("set", "add") and not is_secret(indices):
         updates = ev.secret(updates, x)
         kept = {
@@ -200,7 +210,7 @@ def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -
         }
         f = lax.scatter_add if kind == "add" else lax.scatter
         value = x.value.map(lambda w, u: f(w, indices, u, **kept), updates.value)
-        return Secret(value, x.dtype)
+        return Secret(value, x.dtype, encoding=x.encoding)
     if not indices.shape[-1]:
         row = x.map(lambda w: w[None])
         place = jnp.zeros((*indices.shape[:-1], 1), indices.dtype)
@@ -240,18 +250,16 @@ def _write_sum(ev: Evaluator, layout: Layout, x: Secret, indices: Any, updates: 
     """x with updates added at positions that may coincide: a product with one-hot vectors."""
     hots = _one_hots(ev, layout, indices)
     windows = _windows(ev, layout, updates)
-    words = windows.value if is_secret(windows) else ev.words(windows, x.dtype)
+    words = windows.value if is_secret(windows) else ev.words(windows, x.dtype, ev.encoding_of(x))
     return _added(x, layout, indexing.add(ev.smpc, ev.ctx, words, hots, layout.batched))
 
 
 def _added(x: Secret, layout: Layout, canonical: Any) -> Secret:
     """x plus a canonical table."""
-    return Secret(
-        x.value.map(
-            lambda w, c: w.at[layout.region].add(layout.from_canonical_table(c)), canonical
-        ),
-        x.dtype,
+    value = x.value.map(
+        lambda w, c: w.at[layout.region].add(layout.from_canonical_table(c)), canonical
     )
+    return Secret(value, x.dtype, encoding=x.encoding)
 
 
 def _write(
@@ -281,7 +289,7 @@ def _write(
 
     def written(inner: Evaluator, table: Any, hots: Any, new: Any) -> Any:
         old = indexing.read(smpc, inner.ctx, table, hots, layout.batched)
-        change = combine(inner, Secret(old, x.dtype), new).value - old
+        change = combine(inner, Secret(old, x.dtype, encoding=x.encoding), new).value - old
         return table + indexing.add(smpc, inner.ctx, change, hots, layout.batched)
 
     if one_by_one:
@@ -295,7 +303,7 @@ def _write(
     changed = x.value.map(
         lambda w, r: w.at[layout.region].set(layout.from_canonical_table(r)), result
     )
-    return _restored(Secret(changed, x.dtype), dtype)
+    return _restored(Secret(changed, x.dtype, encoding=x.encoding), dtype)
 
 
 def _apart(tree: Any, axis: int) -> Any:

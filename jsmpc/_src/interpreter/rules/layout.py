@@ -12,6 +12,7 @@ from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
+from jsmpc._src.interpreter.rules.arithmetic import with_room
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat
 
@@ -29,6 +30,7 @@ from jsmpc._src.jaxprs import compat
     *compat.primitives("tile", "unstack"),
     cost="local",
     modular=Modular(),
+    scaled=True,
 )
 def _linear(ev: Evaluator, x: Any, *rest: Any, **params: Any) -> Any:
     bind = ev.eqn.primitive.bind
@@ -43,46 +45,51 @@ def _linear(ev: Evaluator, x: Any, *rest: Any, **params: Any) -> Any:
     return x.map(lambda w: bind(w, *rest, **params))
 
 
-@rule(lax.reduce_sum_p, cost="local", modular=Modular(ranges.reduced))
+@rule(lax.reduce_sum_p, cost="local", modular=Modular(ranges.reduced), scaled=True)
 def _reduce_sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
+    x = with_room(ev, x)
     return x.map(lambda w: lax.reduce_sum_p.bind(w, **params))
 
 
-@rule(lax.cumsum_p, cost="local", modular=Modular(ranges.cumulative))
+@rule(lax.cumsum_p, cost="local", modular=Modular(ranges.cumulative), scaled=True)
 def _cumsum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
+    x = with_room(ev, x)
     return x.map(lambda w: lax.cumsum_p.bind(w, **params))
 
 
-@rule(lax.reduce_window_sum_p, cost="local", modular=Modular(ranges.windows))
+@rule(lax.reduce_window_sum_p, cost="local", modular=Modular(ranges.windows), scaled=True)
 def _reduce_window_sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
+    x = with_room(ev, x)
     return x.map(lambda w: lax.reduce_window_sum_p.bind(w, **params))
 
 
 _UNION = Modular(ranges.union)
 
 
-@rule(lax.concatenate_p, *compat.primitives("stack"), cost="local", modular=_UNION)
+@rule(lax.concatenate_p, *compat.primitives("stack"), cost="local", modular=_UNION, scaled=True)
 def _concatenate(ev: Evaluator, *operands: Any, **params: Any) -> Secret:
-    first, *others = ev.secrets(*(ev.saturated(x) for x in operands))
+    first, *others = ev.cases(*operands)
     value = first.value.map(
         lambda *words: ev.eqn.primitive.bind(*words, **params), *(o.value for o in others)
     )
-    return Secret(value, first.dtype)
+    return Secret(value, first.dtype, encoding=first.encoding)
 
 
-@rule(lax.pad_p, cost="local", modular=_UNION)
+@rule(lax.pad_p, cost="local", modular=_UNION, scaled=True)
 def _pad(ev: Evaluator, x: Any, padding: Any, **params: Any) -> Secret:
-    x, padding = ev.secrets(ev.saturated(x), ev.saturated(padding))
+    x, padding = ev.cases(x, padding)
     value = x.value.map(lambda w, p: lax.pad_p.bind(w, p, **params), padding.value)
-    return Secret(value, x.dtype)
+    return Secret(value, x.dtype, encoding=x.encoding)
 
 
-@rule(P.device_put_p, cost="local", modular=Modular())
+@rule(P.device_put_p, cost="local", modular=Modular(), scaled=True)
 def _device_put(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     """Shares stay where they are."""
     return list(operands)
 
 
-@rule(lax.reduce_precision_p, P.stop_gradient_p, compat.checkpoint_name_p, cost="local")
+@rule(
+    lax.reduce_precision_p, P.stop_gradient_p, compat.checkpoint_name_p, cost="local", scaled=True
+)
 def _same(ev: Evaluator, x: Secret, **_: Any) -> Secret:
     return x

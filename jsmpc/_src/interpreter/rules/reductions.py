@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,27 +39,27 @@ def _extreme(ev: Evaluator, x: Secret, find: Callable[[Secret], Secret]) -> Secr
     return x.map(lambda w: w.reshape(w.shape[1:]))
 
 
-@rule(lax.reduce_max_p, cost="comparison")
+@rule(lax.reduce_max_p, cost="comparison", scaled=True)
 def _reduce_max(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
     def largest(v: Secret) -> Secret:
         if v.dtype == BOOL:
             return _folded(v, lambda a, b: ev.smpc.or_bb(ev.ctx, a, b))
-        return Secret(comparison.largest(ev.smpc, ev.ctx, v.value), v.dtype)
+        return dataclasses.replace(v, value=comparison.largest(ev.smpc, ev.ctx, v.value))
 
     return _extreme(ev, leading(x, axes), largest)
 
 
-@rule(lax.reduce_min_p, cost="comparison")
+@rule(lax.reduce_min_p, cost="comparison", scaled=True)
 def _reduce_min(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -> Secret:
     def least(v: Secret) -> Secret:
         if v.dtype == BOOL:
             return _folded(v, lambda a, b: ev.smpc.and_bb(ev.ctx, a, b))
-        return Secret(-comparison.largest(ev.smpc, ev.ctx, -v.value), v.dtype)
+        return dataclasses.replace(v, value=-comparison.largest(ev.smpc, ev.ctx, -v.value))
 
     return _extreme(ev, leading(x, axes), least)
 
 
-@rule(lax.argmax_p, cost="comparison")
+@rule(lax.argmax_p, cost="comparison", scaled=True)
 def _argmax(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any) -> Secret:
     def place(v: Secret) -> Secret:
         _, index = comparison.argument_of_largest(ev.smpc, ev.ctx, v.value)
@@ -67,14 +68,14 @@ def _argmax(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any
     return _extreme(ev, leading(as_number(ev, x), axes), place)
 
 
-@rule(lax.argmin_p, cost="comparison")
+@rule(lax.argmin_p, cost="comparison", scaled=True)
 def _argmin(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any) -> Secret:
     x = as_number(ev, x)
     return _argmax(ev, Secret(-x.value, x.dtype), axes=axes, index_dtype=index_dtype)
 
 
 def _folded(x: Secret, combine: Callable[[Any, Any], Any]) -> Secret:
-    return Secret(comparison.fold(x.value, combine), x.dtype)
+    return dataclasses.replace(x, value=comparison.fold(x.value, combine))
 
 
 def _boolean(ev: Evaluator, x: Secret) -> Secret:

@@ -17,7 +17,7 @@ from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.guards import guarded_sqrt_p
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule, unary
-from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number, is_known, power
+from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number, is_known, power, square
 from jsmpc._src.interpreter.rules.division import reciprocal
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.protocols.base import Shared
@@ -35,10 +35,14 @@ _POWER = Bound(
     cost="product",
     error=A_PRODUCT,
     modular=Modular(ranges.integer_power),
+    scaled=True,
 )
 def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
     if y == 0:
         return jnp.ones(x.shape, x.dtype)
+    if y == 2:
+        return square(ev, x)
+    ev, x = ev.unplanned(), ev.recoded(x)
     if y > 0:
         return power(ev, x, y)
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -46,26 +50,32 @@ def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
     return power(ev, reciprocal(ev, x), -y)
 
 
-@unary(lax.sqrt_p, error=_ROOT)
+@unary(lax.sqrt_p, error=_ROOT, scaled=True)
 def _sqrt(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(roots.square_root(ev.smpc, ev.ctx, x.value, ev.scale), x.dtype)
+    return _root(ev, x)
 
 
-@rule(guarded_sqrt_p, cost="function", error=_ROOT)
+def _root(ev: Evaluator, x: Secret, positive: bool = False) -> Secret:
+    factor = ev.wanted.scale**2 / ev.scale_of(x)
+    value = roots.square_root(ev.smpc, ev.ctx, x.value, factor, positive=positive)
+    return ev.number(value, x.dtype, ev.wanted)
+
+
+@rule(guarded_sqrt_p, cost="function", error=_ROOT, scaled=True)
 def _guarded_sqrt(ev: Evaluator, x: Secret, *, guard: float) -> Secret:
     """√x of a divisor √x + guard: below the guard's resolution, x <= 0 counts as one ulp.
 
     An x that has underflowed is anything below one ulp, and its root anything below √ulp: so much
     is kept of a guard that is smaller, and a quotient is off by less than 1/√ulp of its numerator.
     """
-    least = guard < ev.scale**-0.5
-    value = roots.square_root(ev.smpc, ev.ctx, x.value, ev.scale, positive=least)
-    return Secret(value, x.dtype)
+    return _root(ev, x, positive=guard < ev.scale_of(x) ** -0.5)
 
 
-@unary(lax.rsqrt_p, error=_ROOT)
+@unary(lax.rsqrt_p, error=_ROOT, scaled=True)
 def _rsqrt(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(roots.inverse_square_root(ev.smpc, ev.ctx, x.value, ev.scale**1.5), x.dtype)
+    factor = ev.wanted.scale * ev.scale_of(x) ** 0.5
+    value = roots.inverse_square_root(ev.smpc, ev.ctx, x.value, factor)
+    return ev.number(value, x.dtype, ev.wanted)
 
 
 @unary(lax.cbrt_p, error=ONE_ULP)

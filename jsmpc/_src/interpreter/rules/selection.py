@@ -23,21 +23,20 @@ def select(ev: Evaluator, predicate: Any, x: Any, y: Any) -> Any:
     if not is_secret(predicate):
         if not is_secret(x) and not is_secret(y):
             return lax.select_n(predicate, y, x)
-        x, y = ev.secrets(ev.saturated(x), ev.saturated(y))
+        x, y = ev.cases(x, y)
         value = x.value.map(lambda a, b: lax.select_n(predicate, b, a), y.value)
-        return Secret(value, x.dtype)
-    dtype = x.dtype if is_secret(x) else jnp.result_type(x)
-    like = Secret(predicate.value, np.dtype(dtype))
-    x, y = (v if is_secret(v) else ev.secret(ev.saturated(v), like) for v in (x, y))
+        return Secret(value, x.dtype, encoding=x.encoding)
+    x, y = ev.cases(x, y)
     bit = predicate.value
     if bit.shape != x.shape:
         bit = bit.map(lambda a: jnp.broadcast_to(a, x.shape))
     if x.dtype == BOOL:
         return Secret(y.value ^ ev.smpc.and_bb(ev.ctx, bit, x.value ^ y.value), BOOL)
-    return Secret(comparison.select(ev.smpc, ev.ctx, bit, x.value, y.value), x.dtype)
+    value = comparison.select(ev.smpc, ev.ctx, bit, x.value, y.value)
+    return Secret(value, x.dtype, encoding=x.encoding)
 
 
-@rule(lax.select_n_p, cost="product", modular=Modular(ranges.chosen, slice(1, None)))
+@rule(lax.select_n_p, cost="product", modular=Modular(ranges.chosen, slice(1, None)), scaled=True)
 def _select_n(ev: Evaluator, predicate: Any, *cases: Any) -> Any:
     """Public cases may hold ±inf: see `Evaluator.saturated`. One never chosen may hold anything."""
     if not is_secret(predicate):
@@ -45,9 +44,9 @@ def _select_n(ev: Evaluator, predicate: Any, *cases: Any) -> Any:
             chosen = np.asarray(predicate).flat[0]
             if (np.asarray(predicate) == chosen).all():
                 return cases[int(chosen)]
-        first, *others = ev.secrets(*(ev.saturated(c) for c in cases))
+        first, *others = ev.cases(*cases)
         value = first.value.map(lambda *w: lax.select_n(predicate, *w), *(o.value for o in others))
-        return Secret(value, first.dtype)
+        return Secret(value, first.dtype, encoding=first.encoding)
     if len(cases) == 1:
         return cases[0]
     return choose(ev, predicate, cases)
@@ -63,8 +62,8 @@ def choose(ev: Evaluator, index: Secret, cases: Sequence[Any]) -> Any:
         bit = index.value if index.dtype == BOOL else indexing.low_bit(index.value)
         return select(ev, Secret(bit, BOOL), cases[1], cases[0])
     smpc, ctx = ev.smpc, ev.ctx
-    dtype = np.dtype(cases[0].dtype)
-    secrets = [ev.secret(ev.saturated(c), Secret(index.value, dtype)) for c in cases]
+    secrets = ev.cases(*cases)
+    dtype, encoding = secrets[0].dtype, secrets[0].encoding
     first, *others = (c.value for c in secrets)
     stacked = first.map(lambda *w: jnp.stack(w), *others)
     hot = indexing.decode(smpc, ctx, index.value, len(cases))
@@ -74,4 +73,4 @@ def choose(ev: Evaluator, index: Secret, cases: Sequence[Any]) -> Any:
         chosen = smpc.and_bb(ctx, hot, stacked)
         return Secret(chosen.map(lambda c: lax.reduce_xor(c, (0,))), dtype)
     chosen = smpc.mul_aa(ctx, smpc.b2a(ctx, hot), stacked)
-    return Secret(chosen.map(lambda c: c.sum(0, dtype=c.dtype)), dtype)
+    return Secret(chosen.map(lambda c: c.sum(0, dtype=c.dtype)), dtype, encoding=encoding)

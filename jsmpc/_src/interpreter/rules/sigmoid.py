@@ -21,17 +21,17 @@ from jsmpc._src.interpreter.secret import Secret
 
 
 def _sigmoid(ev: Evaluator, x: Secret, rate: float, low: float, high: float) -> Secret:
-    rate = rate * LOG2_E / ev.scale
-    value = sigmoid.logistic(ev.smpc, ev.ctx, x.value, rate, ev.scale, low, high)
-    return Secret(value, x.dtype)
+    rate = rate * LOG2_E / ev.scale_of(x)
+    value = sigmoid.logistic(ev.smpc, ev.ctx, x.value, rate, ev.wanted.scale, low, high)
+    return ev.number(value, x.dtype, ev.wanted)
 
 
-@unary(lax.logistic_p, error=ONE_ULP)
+@unary(lax.logistic_p, error=ONE_ULP, scaled=True)
 def _logistic(ev: Evaluator, x: Secret) -> Secret:
     return _sigmoid(ev, x, 1.0, 0.0, 1.0)
 
 
-@unary(lax.tanh_p, error=ONE_ULP)
+@unary(lax.tanh_p, error=ONE_ULP, scaled=True)
 def _tanh(ev: Evaluator, x: Secret) -> Secret:
     return _sigmoid(ev, x, 2.0, -1.0, 1.0)
 
