@@ -1,0 +1,240 @@
+"""From the magnitudes of a program's numbers to how each is kept: a plan of encodings.
+
+Numbers that are added, compared or chosen from have one encoding, so that nothing is truncated for
+it: they are one group. What a product makes, a root or another function, may have any. Of each
+number as many digits are kept as leave room for a public factor beside it; of two that are
+multiplied with each other, as many as leave room for their product, both alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import Literal
+
+from jsmpc._src.interpreter import scales
+from jsmpc._src.interpreter.evaluator import restated
+from jsmpc._src.interpreter.registry import RULES
+from jsmpc._src.interpreter.scales import Kept, Path, Plan
+from jsmpc._src.jaxprs import compat, structure, walk
+from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While
+from jsmpc._src.protocols.base import Protocol
+
+_COMPARISONS = (lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.eq_p, lax.ne_p)
+_PRODUCTS = (lax.mul_p, lax.square_p, lax.dot_general_p, lax.conv_general_dilated_p)
+_FUNCTIONS = (
+    *(lax.div_p, lax.sqrt_p, lax.rsqrt_p, lax.exp_p, lax.exp2_p, lax.log_p),
+    *(lax.logistic_p, lax.tanh_p, lax.sign_p, lax.integer_pow_p),
+)
+
+
+@dataclasses.dataclass(eq=False)
+class Group:
+    """Numbers of one encoding.
+
+    Attributes:
+      digits: the most that they may have behind the point.
+      fixed: whether these are given, as of inputs.
+      seen: whether any was other than zero, so that it is known how large they are.
+      joined: the group of which it has become a part.
+    """
+
+    digits: int
+    fixed: bool = False
+    seen: bool = True
+    joined: Group | None = None
+
+    def find(self) -> Group:
+        return self if self.joined is None else self.joined.find()
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A value of the program that may be secret; `top` as of `scales.Kept`."""
+
+    group: Group
+    top: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Product:
+    x: Number
+    y: Number
+    top: int
+
+
+class Assignment:
+    """Goes through a program once; then `plan` tells what was found.
+
+    Args:
+      protocol: its ring, and its encoding for what is given and what no rule keeps otherwise.
+      magnitudes: by equation, of each result the largest, and whether there are unbounded ones.
+      headroom: the digits by which numbers may become larger.
+    """
+
+    def __init__(
+        self, protocol: Protocol, magnitudes: Mapping[Path, np.ndarray], headroom: float
+    ) -> None:
+        self._base, self._magnitudes, self._headroom = protocol.encoding.base, magnitudes, headroom
+        self._room = scales.room(self._base, protocol.ring)
+        self._default = scales.digits_of(protocol.encoding)
+        self._budget = self._room - self._default - math.ceil(math.log(16, self._base))
+        self._kept: dict[Path, list[Number | None]] = {}
+        self._products: list[_Product] = []
+
+    def plan(self) -> Plan:
+        """How each result is kept, for all that was gone through."""
+        while any([self._reduced(p) for p in self._products]):
+            pass
+        return {path: tuple(map(self._as_kept, numbers)) for path, numbers in self._kept.items()}
+
+    def _as_kept(self, number: Number | None) -> Kept | None:
+        return None if number is None else Kept(number.group.find().digits, number.top)
+
+    def _reduced(self, product: _Product) -> bool:
+        """Takes digits off two factors until their product has room; whether any were taken."""
+        x, y = product.x.group.find(), product.y.group.find()
+        limit = max(self._room - product.top, 0)
+        before = x.digits, y.digits
+        if sum(before) <= limit:
+            return False
+        if x is y:
+            x.digits = x.digits if x.fixed else limit // 2
+        else:
+            half = (limit + product.x.top + product.y.top) // 2 - product.x.top
+            if not x.fixed:
+                x.digits = max(min(x.digits, max(half, limit - y.digits)), 0)
+            if not y.fixed:
+                y.digits = max(min(y.digits, limit - x.digits), 0)
+        return (x.digits, y.digits) != before
+
+    # The walk: a value is a `Number`, or None if it is public or no number.
+
+    def given(self, aval: Any) -> Number | None:
+        """An input: secret for all that is known, in the protocol's encoding."""
+        if not jnp.issubdtype(aval.dtype, jnp.floating):
+            return None
+        return Number(Group(self._default, fixed=True), self._room - self._default)
+
+    def run(self, jaxpr: Any, args: Sequence[Number | None], path: Path = ()) -> list[Any]:
+        opened, _ = compat.open_jaxpr(jaxpr)
+        program = restated(opened)
+        numbers = {id(eqn): i for i, eqn in enumerate(program.eqns)}
+
+        def apply(eqn: Any, operands: list[Any]) -> list[Any]:
+            here = (*path, numbers[id(eqn)])
+            form = structure.structure(eqn)
+            if form is None:
+                return self._equation(eqn, operands, here)
+            runs: dict[Any, Any] = {
+                Call: self._call,
+                Scan: self._scan,
+                While: self._while,
+                Branches: self._branches,
+            }
+            return list(runs[type(form)](form, operands, here))
+
+        consts = [None] * len(program.constvars)
+        return walk.evaluate(program, args, apply, lambda _: None, consts)
+
+    def _new(self, path: Path, i: int, fixed: bool = False) -> Number:
+        """A result in a group of its own."""
+        largest, unbounded = map(float, self._magnitudes[path][i])
+        if fixed or unbounded or not largest:
+            group = Group(self._default, bool(fixed or unbounded), seen=False)
+            return Number(group, self._room - self._default if fixed or unbounded else 0)
+        top = math.ceil(math.log(largest, self._base) + self._headroom)
+        most = self._room - math.ceil(math.log(16, self._base))
+        return Number(Group(min(max(self._budget - top, 0), most)), top)
+
+    def _join(self, *numbers: Number | None) -> None:
+        """One encoding for all that may have it; inputs are brought into it where they meet it."""
+        groups = list(dict.fromkeys(n.group.find() for n in numbers if n is not None))
+        free = [g for g in groups if not g.fixed]
+        for g in free[1:]:
+            known = [h.digits for h in (free[0], g) if h.seen]
+            free[0].digits, free[0].seen = min(known, default=self._default), bool(known)
+            g.joined = free[0]
+
+    def _equation(self, eqn: Any, operands: list[Any], path: Path) -> list[Any]:
+        numbers = [x for x in operands if x is not None]
+        floats = [jnp.issubdtype(v.aval.dtype, jnp.floating) for v in eqn.outvars]
+        if eqn.primitive in _COMPARISONS:
+            if numbers:
+                self._join(*numbers)
+                free = [n for n in numbers if not n.group.find().fixed] or numbers
+                self._kept[path] = [Number(free[0].group, max(n.top for n in numbers))]
+            return [None]
+        if not any(floats):
+            return [None] * len(floats)
+        rule = RULES.get(eqn.primitive)
+        if rule is None or not rule.scaled:
+            return [self._new(path, i, fixed=True) if f else None for i, f in enumerate(floats)]
+        results = [self._new(path, i) if f else None for i, f in enumerate(floats)]
+        if eqn.primitive in _PRODUCTS and not _by_whole(eqn):
+            if len(numbers) == 2 or eqn.primitive is lax.square_p:
+                assert results[0] is not None
+                self._products.append(_Product(numbers[0], numbers[-1], results[0].top))
+        elif eqn.primitive is lax.integer_pow_p and eqn.params["y"] == 2:
+            assert results[0] is not None
+            self._products += [_Product(n, n, results[0].top) for n in numbers]
+        elif eqn.primitive not in (*_FUNCTIONS, lax.convert_element_type_p):
+            self._join(*numbers, *results)
+        elif eqn.primitive is lax.convert_element_type_p:
+            self._join(*numbers, *results)
+        self._kept[path] = results
+        return results
+
+    def _call(self, form: Call, operands: list[Any], path: Path) -> list[Any]:
+        return self.run(form.body, operands, (*path, 0))
+
+    def _carried(self, avals: Sequence[Any], path: Path) -> list[Number | None]:
+        floats = [jnp.issubdtype(a.dtype, jnp.floating) for a in avals]
+        return [self._new(path, i) if f else None for i, f in enumerate(floats)]
+
+    def _scan(self, form: Scan, operands: list[Any], path: Path) -> list[Any]:
+        consts, init, xs = form.split(operands)
+        opened, _ = compat.open_jaxpr(form.body)
+        avals = [v.aval for v in opened.invars[form.consts : form.consts + form.carried]]
+        carry = self._carried(avals, path)
+        out = self.run(form.body, [*consts, *carry, *xs], (*path, 0))
+        self._meet(carry, init, out)
+        self._kept[path] = [*carry, *[None] * (len(out) - form.carried)]
+        return [*carry, *out[form.carried :]]
+
+    def _while(self, form: While, operands: list[Any], path: Path) -> list[Any]:
+        test, consts, init = form.split(operands)
+        opened, _ = compat.open_jaxpr(form.body)
+        carry = self._carried([v.aval for v in opened.invars[form.consts :]], path)
+        self.run(form.condition, [*test, *carry], (*path, 0))
+        self._meet(carry, init, self.run(form.body, [*consts, *carry], (*path, 1)))
+        self._kept[path] = carry
+        return list(carry)
+
+    def _meet(self, carry: Sequence[Any], init: Sequence[Any], out: Sequence[Any]) -> None:
+        for x, first, last in zip(carry, init, out, strict=False):
+            if x is not None:
+                self._join(x, first, last)
+
+    def _branches(self, form: Branches, operands: list[Any], path: Path) -> list[Any]:
+        values = operands[1:]
+        outs = [self.run(b, values, (*path, i)) for i, b in enumerate(form.branches)]
+        opened, _ = compat.open_jaxpr(form.branches[0])
+        results = self._carried([v.aval for v in opened.outvars], path)
+        for x, *cases in zip(results, *outs, strict=True):
+            if x is not None:
+                self._join(x, *cases)
+        self._kept[path] = results
+        return list(results)
+
+
+def _by_whole(eqn: Any) -> bool:
+    """Whether a product is by a known whole number, which takes no digits off."""
+    known = [v.val for v in eqn.invars if isinstance(v, Literal)]
+    return eqn.primitive is lax.mul_p and any(float(x) == round(float(x)) for x in known)
