@@ -313,7 +313,13 @@ class SecureFunction(Generic[P, R]):
             value = x.value & np.uint8(1) if x.dtype == BOOL else x.value
             return Words(protocol.pack(network, value), protocol, x.dtype)
 
-        evaluator = Evaluator(protocol, ctx, findings=Findings(self._check), caller=caller, plan=getattr(self, "_plan", None))
+        evaluator = Evaluator(
+            protocol,
+            ctx,
+            findings=Findings(self._check),
+            caller=caller,
+            plan=getattr(self, "_plan", None),
+        )
         out = evaluator.evaluate(jaxpr, [load(x) for x in leaves])
         whole = [store(evaluator.wrapped(x)) for x in out]
         results = jax.tree.unflatten(jax.tree.structure(out_shape), whole)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+import jax.numpy as jnp
+import numpy as np
+
 from jsmpc._src.functions.floating import assemble, normalize
 from jsmpc._src.functions.polynomial import fraction_bits, public, rescale
 from jsmpc._src.protocols.base import Protocol, Shared
@@ -60,19 +63,25 @@ def reciprocal(smpc: Protocol, ctx: Context, x: Shared, factor: float) -> Shared
 def divide(smpc: Protocol, ctx: Context, x: Shared, y: Shared, factor: float) -> Shared:
     """[x·factor / y] for a public factor: with the scale, the quotient of numbers.
 
-    Both are normalized, so that a quotient of two large numbers is as precise as of small ones.
+    Both are normalized, so that a quotient of two large numbers is as precise as of small ones;
+    operands are spread to one shape after that.
     Relative error below 2^-22, or one unit in the last place. A quotient out of range is the
     largest number with its sign. A divisor 0 counts as the smallest positive number; 0/0 is 0.
 
     Cost: 36 rounds, 794 bytes a party and element.
     """
     above, below = (normalize(smpc, ctx, v) for v in (x, y))
+    shape = np.broadcast_shapes(x.shape, y.shape)
+
+    def spread(v: Shared) -> Shared:
+        return v if v.shape == shape else v.map(lambda w: jnp.broadcast_to(w, shape))
+
     one = 1 << fraction_bits(smpc.ring)
-    slightly_less = public(smpc, ctx, 4, x)  # so that q < 2
+    slightly_less = public(smpc, ctx, 4, y)  # so that q < 2
     inverse = reciprocal_of_mantissa(smpc, ctx, below.divisor) - slightly_less
-    q = smpc.mul_aa(ctx, above.mantissa, inverse, one)
+    q = smpc.mul_aa(ctx, spread(above.mantissa), spread(inverse), one)
     phi, g = (1.0, math.log2(factor)) if _is_power_of_two(factor) else binary(factor, 0.5)
     q = rescale(smpc, ctx, q, phi, 2 * one)
-    exponent = above.exponent(smpc, ctx) - below.exponent(smpc, ctx)
-    sign = smpc.mul_aa(ctx, above.sign, below.sign)
-    return assemble(smpc, ctx, q, exponent + public(smpc, ctx, g, x), sign)
+    exponent = spread(above.exponent(smpc, ctx)) - spread(below.exponent(smpc, ctx))
+    sign = smpc.mul_aa(ctx, spread(above.sign), spread(below.sign))
+    return assemble(smpc, ctx, q, exponent + public(smpc, ctx, g, q), sign)

@@ -21,7 +21,7 @@ from jax import lax
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
 from jsmpc._src.functions import integers, overflow
-from jsmpc._src.interpreter import folding, guards, patterns, ranges, scales
+from jsmpc._src.interpreter import folding, guards, parts, patterns, ranges, scales
 from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
@@ -41,7 +41,7 @@ E = TypeVar("E", bound="Evaluator")
 
 def restated(jaxpr: Any) -> Any:
     """A program as it is evaluated: functions of several equations that have rules found in it."""
-    return guards.guarded(patterns.recognize(jaxpr))
+    return parts.found(guards.guarded(patterns.recognize(jaxpr)))
 
 
 _SUMS = (lax.reduce_sum_p, lax.cumsum_p, lax.reduce_window_sum_p)

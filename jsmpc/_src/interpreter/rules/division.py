@@ -12,10 +12,12 @@ from jsmpc._src.functions import division
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import Bound
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.parts import part_p
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules import integers
 from jsmpc._src.interpreter.rules.arithmetic import aligned, fine_enough, is_known, times_public
+from jsmpc._src.interpreter.scales import digits_of, room
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.ring.division import Divisors
 
@@ -44,11 +46,22 @@ def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
     if is_known(x) and np.size(x) and (x == np.asarray(x).flat[0]).all():
         ev.check_constant(np.asarray(x), ev.wanted)
         return reciprocal(ev, y, float(np.asarray(x).flat[0]))
-    x, y = aligned(x, y)
     x = x if is_secret(x) else ev.secret(x, Secret(y.value, y.dtype))
     factor = ev.wanted.scale * ev.scale_of(y) / ev.scale_of(x)
     value = division.divide(ev.smpc, ev.ctx, x.value, y.value, factor)
     return ev.number(value, y.dtype, ev.wanted)
+
+
+@rule(part_p, cost="function", error=Bound(ulps=1, relative=2**-22), scaled=True)
+def _part(ev: Evaluator, x: Secret, whole: Secret) -> Secret:
+    """x / whole for 0 <= x <= 1 <= whole: x·(R / whole) / R with the largest R that has room."""
+    base, given = ev.smpc.encoding.base, ev.scale_of(x)
+    spare = room(base, ev.smpc.ring) - digits_of(ev.encoding_of(x)) - 1
+    fine = base**spare
+    inverse = division.reciprocal(ev.smpc, ev.ctx, whole.value, fine * ev.scale_of(whole))
+    inverse = inverse.map(lambda w: jnp.broadcast_to(w, x.shape))
+    value = ev.smpc.mul_aa(ev.ctx, x.value, inverse, fine * given // ev.wanted.scale)
+    return ev.number(value, x.dtype, ev.wanted)
 
 
 def divided_by_public(ev: Evaluator, x: Secret, y: Any) -> Secret:

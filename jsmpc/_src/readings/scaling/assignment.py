@@ -20,6 +20,7 @@ from jax.extend.core import Literal
 
 from jsmpc._src.interpreter import scales
 from jsmpc._src.interpreter.evaluator import restated
+from jsmpc._src.interpreter.parts import part_p
 from jsmpc._src.interpreter.registry import RULES
 from jsmpc._src.interpreter.scales import Kept, Path, Plan
 from jsmpc._src.jaxprs import compat, structure, walk
@@ -30,7 +31,7 @@ _COMPARISONS = (lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.eq_p, lax.ne_p)
 _PRODUCTS = (lax.mul_p, lax.square_p, lax.dot_general_p, lax.conv_general_dilated_p)
 _FUNCTIONS = (
     *(lax.div_p, lax.sqrt_p, lax.rsqrt_p, lax.exp_p, lax.exp2_p, lax.log_p),
-    *(lax.logistic_p, lax.tanh_p, lax.sign_p, lax.integer_pow_p),
+    *(lax.logistic_p, lax.tanh_p, lax.sign_p, lax.integer_pow_p, part_p),
 )
 
 
@@ -90,7 +91,7 @@ class Assignment:
 
     def plan(self) -> Plan:
         """How each result is kept, for all that was gone through."""
-        while any([self._reduced(p) for p in self._products]):
+        while sum(self._reduced(p) for p in self._products):
             pass
         return {path: tuple(map(self._as_kept, numbers)) for path, numbers in self._kept.items()}
 
@@ -184,9 +185,7 @@ class Assignment:
         elif eqn.primitive is lax.integer_pow_p and eqn.params["y"] == 2:
             assert results[0] is not None
             self._products += [_Product(n, n, results[0].top) for n in numbers]
-        elif eqn.primitive not in (*_FUNCTIONS, lax.convert_element_type_p):
-            self._join(*numbers, *results)
-        elif eqn.primitive is lax.convert_element_type_p:
+        elif eqn.primitive not in _FUNCTIONS:
             self._join(*numbers, *results)
         self._kept[path] = results
         return results
