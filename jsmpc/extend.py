@@ -11,6 +11,7 @@ from jsmpc._src.interpreter.secret import Secret
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local, PerParty, Replica
 from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.protocols.registry import (
     PROTOCOLS,
     make_protocol,
@@ -31,6 +32,7 @@ __all__ = [
     "MULTIPLY",
     "PROTOCOLS",
     "Bilinear",
+    "Bits",
     "Context",
     "Correlation",
     "Evaluator",
@@ -53,4 +55,5 @@ __all__ = [
     "rule",
     "rule_from",
     "unary",
+    "words_of",
 ]

@@ -272,12 +272,12 @@ class Evaluator:
                     stacklevel=2,
                 )
 
-    def secret(self, x: Any, like: Secret | None = None) -> Secret:
-        """A secret as it is; a public operand as shares that hide nothing."""
+    def secret(self, x: Any, dtype: Any = None) -> Secret:
+        """A secret as it is; a public operand, in a dtype, as shares that hide nothing."""
         if is_secret(x):
             return x
-        dtype = np.dtype(jnp.result_type(x)) if like is None else like.dtype
-        return Secret(self.smpc.constant(self.ctx, self.words(x, dtype)), dtype)
+        dtype = np.dtype(jnp.result_type(x) if dtype is None else dtype)
+        return Secret.of(self.smpc.constant(self.ctx, self.words(x, dtype)), dtype)
 
     def settled(self, x: Any) -> Secret:
         """A secret of which nothing but its dtype is known, as loops and branches pass it on."""
@@ -285,8 +285,8 @@ class Evaluator:
 
     def secrets(self, *operands: Any) -> list[Secret]:
         """All operands as secrets of one dtype."""
-        example = next(x for x in operands if is_secret(x))
-        return [self.secret(x, example) for x in operands]
+        dtype = next(x for x in operands if is_secret(x)).dtype
+        return [self.secret(x, dtype) for x in operands]
 
     def divisor(self, dtype: Any) -> int | None:
         """By what the product of two encoded values of a dtype is to be divided."""

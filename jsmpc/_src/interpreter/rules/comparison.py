@@ -50,7 +50,7 @@ def _compare(ev: Evaluator, f: Callable[..., Any], g: Any, x: Any, y: Any) -> An
             return known
         where = np.where
     x, y = (v if is_secret(v) else where(beyond, np.zeros((), v.dtype), v) for v in (x, y))
-    bit = f(ev, *ev.secrets(x, y)).value
+    bit = f(ev, *ev.secrets(x, y)).bits
     keep, fixed = (~beyond).astype(np.uint8), (known & beyond).astype(np.uint8)
     return Secret(ev.smpc.xor_bp(ev.ctx, bit & keep, fixed), BOOL)
 
@@ -65,7 +65,7 @@ def _not_less(ev: Evaluator, x: Any, y: Any) -> Any:
 
 def _less_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
     if x.dtype == BOOL:
-        return Secret(ev.smpc.and_bb(ev.ctx, ev.smpc.not_b(ev.ctx, x.value), y.value), BOOL)
+        return Secret(ev.smpc.and_bb(ev.ctx, ev.smpc.not_b(ev.ctx, x.bits), y.bits), BOOL)
     return Secret(ev.smpc.less(ev.ctx, x.value, y.value), BOOL)
 
 
@@ -106,7 +106,7 @@ def _eq(ev: Evaluator, x: Any, y: Any) -> Any:
 
 def _equal_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
     if x.dtype == BOOL:
-        return invert(ev, Secret(x.value ^ y.value, BOOL))
+        return invert(ev, Secret(x.bits ^ y.bits, BOOL))
     return Secret(ev.smpc.equal(ev.ctx, x.value, y.value), BOOL)
 
 
@@ -129,7 +129,7 @@ def maximum(ev: Evaluator, x: Any, y: Any) -> Any:
             return other
     x, y = ev.secrets(*aligned(x, y))
     if x.dtype == BOOL:
-        return Secret(ev.smpc.or_bb(ev.ctx, x.value, y.value), BOOL)
+        return Secret(ev.smpc.or_bb(ev.ctx, x.bits, y.bits), BOOL)
     return Secret(comparison.maximum(ev.smpc, ev.ctx, x.value, y.value), x.dtype)
 
 
@@ -142,7 +142,7 @@ def minimum(ev: Evaluator, x: Any, y: Any) -> Any:
             return other
     x, y = ev.secrets(*aligned(x, y))
     if x.dtype == BOOL:
-        return Secret(ev.smpc.and_bb(ev.ctx, x.value, y.value), BOOL)
+        return Secret(ev.smpc.and_bb(ev.ctx, x.bits, y.bits), BOOL)
     return Secret(comparison.minimum(ev.smpc, ev.ctx, x.value, y.value), x.dtype)
 
 

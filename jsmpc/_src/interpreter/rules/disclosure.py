@@ -14,4 +14,4 @@ from jsmpc._src.jaxprs.reveal import reveal_p
 
 @rule(reveal_p, cost="opening", modular=Modular())
 def _reveal(ev: Evaluator, x: Secret) -> Any:
-    return disclosure.reveal(ev.smpc, ev.ctx, x.value, x.dtype)
+    return disclosure.reveal(ev.smpc, ev.ctx, x.shares, x.dtype)

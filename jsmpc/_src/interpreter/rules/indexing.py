@@ -53,8 +53,8 @@ def _one_hots(ev: Evaluator, layout: Layout, indices: Any) -> list[Any]:
     return hots
 
 
-def _restored(x: Secret, dtype: Any) -> Secret:
-    return Secret(indexing.low_bit(x.value), BOOL) if dtype == BOOL else x
+def _restored(ev: Evaluator, x: Secret, dtype: Any) -> Secret:
+    return Secret(ev.smpc.lsb(ev.ctx, x.value), BOOL) if dtype == BOOL else x
 
 
 def _read(ev: Evaluator, layout: Layout, x: Any, indices: Any) -> Secret:
@@ -68,7 +68,7 @@ def _read(ev: Evaluator, layout: Layout, x: Any, indices: Any) -> Secret:
     value = indexing.read(ev.smpc, ev.ctx, table, hots, layout.batched)
     if isinstance(value, jax.Array):  # of one place, whatever the position is
         value = ev.smpc.constant(ev.ctx, value)
-    return _restored(Secret(value.map(layout.from_canonical_windows), np.dtype(x.dtype)), dtype)
+    return _restored(ev, Secret(value.map(layout.from_canonical_windows), np.dtype(x.dtype)), dtype)
 
 
 # Reading.
@@ -100,8 +100,7 @@ def _starting_at(
     if not axes:
         return public, layout, None
     first, *others = (starts[d] for d in axes)
-    value = first.value.map(lambda *w: jnp.stack(w), *(s.value for s in others))
-    return public, layout, Secret(value, first.dtype)
+    return public, layout, first.map(lambda *w: jnp.stack(w), *others)
 
 
 @rule(lax.gather_p, cost="order", modular=Modular(ranges.read, slice(1)))
@@ -144,7 +143,7 @@ def _fill(ev: Evaluator, dtype: Any, value: Any) -> Any:
 def _shifted(ev: Evaluator, x: Secret, by: Any, subtract: bool) -> Secret:
     words = jnp.broadcast_to(ev.words(by, x.dtype), x.shape)
     if x.dtype == BOOL:
-        return Secret(ev.smpc.xor_bp(ev.ctx, x.value, words), BOOL)
+        return Secret(ev.smpc.xor_bp(ev.ctx, x.bits, words), BOOL)
     return Secret(ev.smpc.add_ap(ev.ctx, x.value, -words if subtract else words), x.dtype)
 
 
@@ -160,15 +159,14 @@ def _dynamic_update_slice(ev: Evaluator, x: Any, update: Any, *starts: Any, **_:
         part = x.map(lambda w: lax.dynamic_slice_p.bind(w, *public, slice_sizes=size))
         update = _write(ev, layout, part, indices, update, _set)
     x, update = ev.secrets(x, update)
-    value = x.value.map(lambda w, u: lax.dynamic_update_slice_p.bind(w, u, *public), update.value)
-    return Secret(value, x.dtype)
+    return x.map(lambda w, u: lax.dynamic_update_slice_p.bind(w, u, *public), update)
 
 
 Combine = Callable[[Evaluator, Secret, Any], Secret]
 
 
 def _set(ev: Evaluator, old: Secret, new: Any) -> Secret:
-    return ev.secret(new, old)
+    return ev.secret(new, old.dtype)
 
 
 _TABLES = slice(None, None, 2)  # all but the positions
@@ -191,16 +189,15 @@ def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -
     if kind == "sub":
         kind = "add"
         updates = neg(ev, updates) if is_secret(updates) else -updates
-    x = ev.secret(ev.saturated(x), updates if is_secret(updates) else None)
+    x = ev.secret(ev.saturated(x), updates.dtype if is_secret(updates) else None)
     if kind in ("set", "add") and not is_secret(indices):
-        updates = ev.secret(updates, x)
+        updates = ev.secret(updates, x.dtype)
         kept = {
             k: params[k]
             for k in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
         }
         f = lax.scatter_add if kind == "add" else lax.scatter
-        value = x.value.map(lambda w, u: f(w, indices, u, **kept), updates.value)
-        return Secret(value, x.dtype)
+        return x.map(lambda w, u: f(w, indices, u, **kept), updates)
     if not indices.shape[-1]:
         row = x.map(lambda w: w[None])
         place = jnp.zeros((*indices.shape[:-1], 1), indices.dtype)
@@ -276,7 +273,7 @@ def _write(
     x, updates = as_number(ev, x), as_number(ev, updates)
     hots = _one_hots(ev, layout, indices)
     one_by_one = not unique and hots[0].shape[lead] > 1
-    windows = _windows(ev, layout, ev.secret(updates, x) if one_by_one else updates)
+    windows = _windows(ev, layout, ev.secret(updates, x.dtype) if one_by_one else updates)
     table = x.value.map(layout.canonical_table)
 
     def written(inner: Evaluator, table: Any, hots: Any, new: Any) -> Any:
@@ -295,7 +292,7 @@ def _write(
     changed = x.value.map(
         lambda w, r: w.at[layout.region].set(layout.from_canonical_table(r)), result
     )
-    return _restored(Secret(changed, x.dtype), dtype)
+    return _restored(ev, Secret(changed, x.dtype), dtype)
 
 
 def _apart(tree: Any, axis: int) -> Any:

@@ -74,7 +74,7 @@ def _argmin(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any
 
 
 def _folded(x: Secret, combine: Callable[[Any, Any], Any]) -> Secret:
-    return Secret(comparison.fold(x.value, combine), x.dtype)
+    return Secret(comparison.fold(x.shares, combine), x.dtype)
 
 
 def _boolean(ev: Evaluator, x: Secret) -> Secret:
