@@ -205,7 +205,8 @@ class Protocol(Generic[V]):
 
     def not_b(self, ctx: Context, x: Bits[V]) -> Bits[V]:
         """[~x]: the complement of all bits."""
-        ones = np.asarray((1 << x.width) - 1, words_of(x).dtype)
+        dtype = words_of(x).dtype
+        ones = np.asarray((1 << x.width) - 1, dtype)
         return self.xor_bp(ctx, x, jnp.broadcast_to(ones, x.shape))
 
     # Products.

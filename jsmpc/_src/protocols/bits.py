@@ -129,7 +129,7 @@ class Bits(Generic[V]):
         __jax_array__ = __neg__ = __add__ = __sub__ = __mul__ = __radd__ = __rsub__ = __rmul__ = (
             _refused
         )
-        values = property(_refused)
+        values = dtype = example = property(_refused)
 
     def tree_flatten(self) -> tuple[tuple[V], int]:
         return (self._words,), self.width
@@ -152,7 +152,8 @@ def words_of(x: Bits[V], width: int | None = None) -> V:
     """
     if not isinstance(x, Bits):
         raise TypeError(
-            f"{type(x).__name__} where Boolean shares are needed: a2b makes them of numbers"
+            f"{type(x).__name__} where Boolean shares are needed, or with some, which do not mix: "
+            "a2b makes these of numbers, b2a makes numbers of bits"
         )
     if width is not None and x.width != width:
         raise TypeError(f"{x} where words of {width} bits are needed")
