@@ -1,7 +1,8 @@
 """What a protocol, or a rule for a primitive, is written with outside of this package.
 
 A protocol is a frozen dataclass that derives from `Protocol[Local]` or `Protocol[Replica]`, defines
-the operations that have no fallback, and is made known by `register_protocol`. A rule is a function
+the operations that have no fallback, and is made known by `register_protocol`. Bits, and words of
+them, are shared by xor as `Bits`, whose machine words are `words_of(bits)`. A rule is a function
 f(evaluator, *operands, **parameters) of `Secret` and public operands, made known by `rule`.
 """
 

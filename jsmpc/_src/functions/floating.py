@@ -1,4 +1,4 @@
-"""V numbers as mantissa and exponent, and back: what range reduction needs.
+"""Shared numbers as mantissa and exponent, and back: what range reduction needs.
 
 Words here are integers of the ring; which number they stand for is their users' matter.
 """

@@ -298,7 +298,7 @@ class Protocol(Generic[V]):
         return self.mul_ba(ctx, self.not_b(ctx, self.msb(ctx, x)), x)
 
     def lsb(self, ctx: Context, x: V) -> Bits[V]:
-        """[x mod 2]. Local: a sum is odd if the xor of its summands is."""
+        """[x mod 2]. Local where shares are summands: their sum is odd if the xor of them is."""
         return Bits(x.astype(np.uint8)).low(1)
 
     def a2b(self, ctx: Context, x: V) -> Bits[V]:
