@@ -1,7 +1,8 @@
 """What a protocol, or a rule for a primitive, is written with outside of this package.
 
 A protocol is a frozen dataclass that derives from `Protocol[Local]` or `Protocol[Replica]`, defines
-the operations that have no fallback, and is made known by `register_protocol`. A rule is a function
+the operations that have no fallback, and is made known by `register_protocol`. Bits, and words of
+them, are shared by xor as `Bits`, whose machine words are `words_of(bits)`. A rule is a function
 f(evaluator, *operands, **parameters) of `Secret` and public operands, made known by `rule`.
 """
 
@@ -11,6 +12,7 @@ from jsmpc._src.interpreter.secret import Secret
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local, PerParty, Replica
 from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.protocols.registry import (
     PROTOCOLS,
     make_protocol,
@@ -31,6 +33,7 @@ __all__ = [
     "MULTIPLY",
     "PROTOCOLS",
     "Bilinear",
+    "Bits",
     "Context",
     "Correlation",
     "Evaluator",
@@ -53,4 +56,5 @@ __all__ = [
     "rule",
     "rule_from",
     "unary",
+    "words_of",
 ]

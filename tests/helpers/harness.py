@@ -15,8 +15,8 @@ import jsmpc
 from jsmpc._src import kernels
 from jsmpc._src.api import ports
 from jsmpc._src.network.network import Network
-from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.protocols.registry import PROTOCOLS, make_protocol
 from jsmpc._src.readings.projection.projection import Port, Projection, project
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
@@ -71,6 +71,11 @@ class At:
     value: Any
 
 
+def machine_words(x: Any) -> Any:
+    """Shares of either kind as what their protocol computes with."""
+    return words_of(x) if isinstance(x, Bits) else x
+
+
 def group_of(x: Any) -> Group:
     return ARITHMETIC if isinstance(x, A) else BOOLEAN
 
@@ -88,10 +93,6 @@ def split(smpc: Protocol, seed: int, operands: Sequence[A | B]) -> list[np.ndarr
             )
             for i, x in enumerate(operands)
         ]
-
-
-def _is_result(x: Any) -> bool:
-    return isinstance(x, A | B | At | Local | Replica)
 
 
 Program = Callable[..., Any]
@@ -113,7 +114,7 @@ class Runner:
         self.kinds = {name: _kind(x) for name, x in results.items()}
         self.places = {n: x.rank if isinstance(x, At) else None for n, x in results.items()}
         return {
-            name: net.pack(x.value)
+            name: net.pack(machine_words(x.value))
             if isinstance(x, A | B)
             else (x.value.values[x.rank] if isinstance(x, At) else x,)
             for name, x in results.items()

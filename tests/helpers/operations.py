@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jsmpc
 from harness import A, B
 from jsmpc._src.functions import comparison, exponential
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import bilinear
 from jsmpc._src.runtime.context import Context
 
@@ -29,6 +30,10 @@ def _linear(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any) -> list[Any]:
     return [x + y, x - y, moved * smpc.ring.constant(3)]
 
 
+def _bits(*shares: Any) -> list[Any]:
+    return [Bits(x, 1) for x in shares]
+
+
 OPERATIONS: dict[str, tuple[tuple[type, ...], Callable[..., list[Any]]]] = {
     "linear": ((A, A), _linear),
     "mul_aa": ((A, A), lambda smpc, ctx, x, y: [smpc.mul_aa(ctx, x, y)]),
@@ -41,8 +46,8 @@ OPERATIONS: dict[str, tuple[tuple[type, ...], Callable[..., list[Any]]]] = {
     "matmul": ((A, A), _matmul),
     "truncate": ((A,), lambda smpc, ctx, x: [smpc.truncate(ctx, x, 1 << 18)]),
     "truncate decimal": ((A,), lambda smpc, ctx, x: [smpc.truncate(ctx, x, 1000)]),
-    "and_bb": ((B, B), lambda smpc, ctx, p, q: [smpc.and_bb(ctx, p, q)]),
-    "or_bb": ((B, B), lambda smpc, ctx, p, q: [smpc.or_bb(ctx, p, q)]),
+    "and_bb": ((B, B), lambda smpc, ctx, *pq: [smpc.and_bb(ctx, *_bits(*pq))]),
+    "or_bb": ((B, B), lambda smpc, ctx, *pq: [smpc.or_bb(ctx, *_bits(*pq))]),
     "msb": ((A,), lambda smpc, ctx, x: [smpc.msb(ctx, x)]),
     "signs": ((A,), lambda smpc, ctx, x: smpc.msbs(ctx, x, (0, 5, -7))),
     "exponential": ((A,), lambda smpc, ctx, x: [exponential.power(smpc, ctx, x)]),
@@ -50,6 +55,6 @@ OPERATIONS: dict[str, tuple[tuple[type, ...], Callable[..., list[Any]]]] = {
     "relu": ((A,), lambda smpc, ctx, x: [smpc.relu(ctx, x)]),
     "largest": ((A, A), _largest),
     "a2b": ((A,), lambda smpc, ctx, x: [smpc.a2b(ctx, x)]),
-    "b2a": ((B,), lambda smpc, ctx, p: [smpc.b2a(ctx, p)]),
-    "mul_ba": ((B, A), lambda smpc, ctx, p, x: [smpc.mul_ba(ctx, p, x)]),
+    "b2a": ((B,), lambda smpc, ctx, p: [smpc.b2a(ctx, *_bits(p))]),
+    "mul_ba": ((B, A), lambda smpc, ctx, p, x: [smpc.mul_ba(ctx, *_bits(p), x)]),
 }

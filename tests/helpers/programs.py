@@ -14,6 +14,7 @@ from jax import lax
 import jsmpc
 from harness import BITS, MAKERS, SECRET, A, At, B, Runner, mixed, protocol, signed, words
 from jsmpc._src.functions import circuits, comparison, rounding
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.groups import BOOLEAN
 from jsmpc._src.runtime.context import Context
@@ -61,7 +62,7 @@ def elementwise_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any, p: A
     """Arithmetic shares x, y; Boolean shares of bytes p and of ring words q."""
     three = smpc.ring.constant(-3)
     public = jnp.arange(COUNT, dtype=smpc.ring.dtype) * smpc.ring.constant(0x9E3779B97F4A7C15)
-    bit = p & np.uint8(1)
+    bytes_, words_, bit = Bits(p), Bits(q), Bits(p).low(1)
     pair = x.map(lambda a, b: jnp.stack([a, b]), y)
     sign = smpc.msb(ctx, pair)
     return {
@@ -75,12 +76,12 @@ def elementwise_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any, p: A
         "mul_aa": A(smpc.mul_aa(ctx, x, y)),
         "square": A(smpc.square(ctx, x)),
         "mul_own": A(smpc.mul_aa(ctx, x, x + y)),
-        "xor_bb": B(q ^ q.map(lambda w: w >> np.asarray(3, w.dtype))),
-        "and_bb": B(smpc.and_bb(ctx, q, q.map(lambda w: w >> np.asarray(1, w.dtype)))),
-        "or_bb": B(smpc.or_bb(ctx, p, p.map(lambda w: w >> np.uint8(1)))),
-        "and_bytes": B(smpc.and_bb(ctx, p, p.map(lambda w: w << np.uint8(1)))),
+        "xor_bb": B(words_ ^ (words_ >> 3)),
+        "and_bb": B(smpc.and_bb(ctx, words_, words_ >> 1)),
+        "or_bb": B(smpc.or_bb(ctx, bytes_, bytes_ >> 1)),
+        "and_bytes": B(smpc.and_bb(ctx, bytes_, bytes_ << 1)),
         "not_b": B(smpc.not_b(ctx, bit)),
-        "xor_bp": B(smpc.xor_bp(ctx, q, public)),
+        "xor_bp": B(smpc.xor_bp(ctx, words_, public)),
         "msb": B(sign),
         "b2a": A(smpc.b2a(ctx, bit)),
         "mul_ba": A(smpc.mul_ba(ctx, bit, x)),
@@ -113,7 +114,7 @@ def elementwise(name: str, bits: int) -> dict[str, np.ndarray]:
 
 
 def comparison_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any, p: Any) -> Any:
-    bit = p & np.uint8(1)
+    bit = Bits(p).low(1)
     below = smpc.msbs(ctx, x, OFFSETS)
     return {
         "signs": B(below[0].map(lambda *bits: jnp.stack(bits), *below[1:])),
@@ -141,7 +142,7 @@ def comparison_operands(bits: int) -> tuple[np.ndarray, ...]:
 
 
 def conversions_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, q: Any) -> Any:
-    return {"a2b": B(smpc.a2b(ctx, x)), "b2a_words": A(circuits.b2a_words(smpc, ctx, q))}
+    return {"a2b": B(smpc.a2b(ctx, x)), "b2a_words": A(circuits.b2a_words(smpc, ctx, Bits(q)))}
 
 
 def rounding_program(smpc: jsmpc.Protocol, ctx: Context, x: Any) -> Any:

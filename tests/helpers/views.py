@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from harness import A, B, key, split
+from harness import A, B, key, machine_words, split
 from jsmpc._src import kernels
 from jsmpc._src.network.network import Network
 from jsmpc._src.protocols.base import Protocol
@@ -70,7 +70,7 @@ class Observed:
         ctx = Context(net, self.smpc.unpack(net, (seeds,)))
         with known_seeds_draw_zero():
             out = self.f(ctx, *(self.smpc.unpack(net, (s,)) for s in stacked))
-        return [jnp.stack(net.pack(x)[0]) for x in out]
+        return [jnp.stack(net.pack(machine_words(x))[0]) for x in out]
 
     def _program(self, seeds: Any, *stacked: Any) -> Any:
         closed = jax.make_jaxpr(self._direct)(seeds, *stacked)

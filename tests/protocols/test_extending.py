@@ -72,10 +72,10 @@ class InsecureMasked(extend.Protocol[extend.Local]):
         """An operation that has a fallback, in a way of its own."""
         value = self.open(ctx, x)
         signs = (self.ring.top_bit(value + self.ring.constant(c)) for c in offsets)
-        return [self._worked(ctx, bit, extend.BOOLEAN) for bit in signs]
+        return [extend.Bits(self._worked(ctx, bit, extend.BOOLEAN), 1) for bit in signs]
 
     def b2a(self, ctx: Any, b: Any) -> Any:
-        bit = self.open(ctx, b, extend.BOOLEAN) & np.uint8(1)
+        bit = self.open(ctx, extend.words_of(b, 1), extend.BOOLEAN) & np.uint8(1)
         return self._worked(ctx, bit.astype(self.ring.dtype))
 
 

@@ -17,7 +17,7 @@ import pytest
 from jax import lax
 
 import jsmpc
-from harness import SECRET, A, key, protocol, split
+from harness import SECRET, A, key, machine_words, protocol, split
 from jsmpc._src import kernels
 from jsmpc._src.kernels import native, stream
 from jsmpc._src.kernels.fusion.stages import Fused
@@ -88,7 +88,7 @@ def operations(smpc: jsmpc.Protocol, names: list[str]) -> tuple[Callable[..., An
         for name in names:
             own, f = OPERATIONS[name]
             results += f(smpc, ctx, *(next(operands) for _ in own))
-        return [net.pack(x) for x in results]
+        return [net.pack(machine_words(x)) for x in results]
 
     return program, [jnp.asarray(key(3)), *split(smpc, 2, values)]
 

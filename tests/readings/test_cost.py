@@ -32,6 +32,7 @@ from jsmpc._src.jaxprs.structure import Scan, bodies, structure
 from jsmpc._src.network.messages import message_p
 from jsmpc._src.network.network import Network
 from jsmpc._src.protocols import circuits
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.readings.cost import measure
 from jsmpc._src.readings.projection.projection import Port, project
 from jsmpc._src.ring import bilinear
@@ -232,12 +233,12 @@ REPLICATED: dict[str, Any] = {
     "mul_aa with divisor": (lambda s, c, x, y: s.mul_aa(c, x, y, 1000), "ww", 2, (2, 2, 2)),
     "square": (lambda s, c, x: s.square(c, x), "w", 1, (1, 1, 1)),
     "truncate": (lambda s, c, x: s.truncate(c, x, 4), "w", 2, (2, 2, 2)),
-    "and_bb": (lambda s, c, x, y: s.and_bb(c, x, y), "ww", 1, (1, 1, 1)),
+    "and_bb": (lambda s, c, x, y: s.and_bb(c, Bits(x), Bits(y)), "ww", 1, (1, 1, 1)),
     "open": (lambda s, c, x: s.open(c, x), "w", 1, (1, 1, 1)),
     "open_to 1": (lambda s, c, x: s.open_to(c, x, 1), "w", 1, (1, 0, 0)),
     "open_to 0": (lambda s, c, x: s.open_to(c, x, 0), "w", 1, (0, 0, 1)),
-    "b2a": (lambda s, c, p: s.b2a(c, p), "b", 2, (1, 1, 1)),
-    "mul_ba": (lambda s, c, p, x: s.mul_ba(c, p, x), "bw", 2, (3, 1, 1)),
+    "b2a": (lambda s, c, p: s.b2a(c, Bits(p, 1)), "b", 2, (1, 1, 1)),
+    "mul_ba": (lambda s, c, p, x: s.mul_ba(c, Bits(p, 1), x), "bw", 2, (3, 1, 1)),
     "generate_propagate": (lambda s, c, x: s.generate_propagate(c, x), "w", 2, (2, 1, 1)),
     "generate_propagate_blocks": (
         lambda s, c, x: s.generate_propagate_blocks(c, x, (0,)),
@@ -255,8 +256,8 @@ ADDITIVE: dict[str, Any] = {
     "square": (lambda s, c, x: s.square(c, x), "w", 1, 1, 1),
     "truncate": (lambda s, c, x: s.truncate(c, x, 4), "w", 1, 1, 2),
     "open": (lambda s, c, x: s.open(c, x), "w", 1, 1, 0),
-    "b2a": (lambda s, c, p: s.b2a(c, p), "b", 1, "b", 1),
-    "mul_ba": (lambda s, c, p, x: s.mul_ba(c, p, x), "bw", 1, "1 + b", 2),
+    "b2a": (lambda s, c, p: s.b2a(c, Bits(p, 1)), "b", 1, "b", 1),
+    "mul_ba": (lambda s, c, p, x: s.mul_ba(c, Bits(p, 1), x), "bw", 1, "1 + b", 2),
     "generate_propagate_blocks": (
         lambda s, c, x: s.generate_propagate_blocks(c, x, (0,)),
         "w",
@@ -335,7 +336,7 @@ def test_the_words_of_the_carry_tree_shrink(bits: int) -> None:
     """Each level sends both halves of a pair of words of half the width, the last a byte."""
 
     def carry(s: Any, c: Any, gp: Any) -> Any:
-        return circuits.carry_out(functools.partial(s.and_bb, c), gp, bits // 4)
+        return circuits.carry_out(functools.partial(s.and_bb, c), Bits(gp))
 
     _, tree, _ = measured("replicated3", bits, carry, f"uint{bits // 2}")
     assert [w * bits / 8 for w in tree] == [{32: 1 + 1 + 1, 64: 2 + 1 + 1 + 1}[bits]] * 3

@@ -13,6 +13,7 @@ from jsmpc._src.api.held import Elsewhere, Held
 from jsmpc._src.api.session import Purpose, Reveal
 from jsmpc._src.api.words import Words
 from jsmpc._src.functions import disclosure
+from jsmpc._src.interpreter.secret import Secret
 from jsmpc._src.jaxprs import compat, lines
 from jsmpc._src.network.network import Network
 from jsmpc._src.protocols.base import Protocol
@@ -26,7 +27,7 @@ def opened(protocol: Protocol, dtype: Any, rank: int | None, components: tuple[A
     """The value of a share, for all parties or for one: a program of all of them."""
     network = Network(protocol.size)
     ctx = Context(network, None, state=protocol.state)
-    secret = protocol.unpack(network, components)
+    secret = Secret.of(protocol.unpack(network, components), dtype).shares
     if rank is None:
         return disclosure.reveal(protocol, ctx, secret, dtype)
     return disclosure.reveal_to(protocol, ctx, secret, dtype, rank)

@@ -33,7 +33,7 @@ from jsmpc._src.errors import JsmpcError, MaterialError, SecretError
 from jsmpc._src.interpreter import rules  # noqa: F401 (registers the rules)
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.findings import Findings
-from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
+from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat, lines
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
@@ -304,14 +304,13 @@ class SecureFunction(Generic[P, R]):
         protocol, network = call.protocol, ctx.network
 
         def load(x: Any) -> Any:
-            return Secret(protocol.unpack(network, x.components), x.dtype) if is_words(x) else x
+            return Secret.of(protocol.unpack(network, x.components), x.dtype) if is_words(x) else x
 
         def store(x: Any) -> Any:
             if not is_secret(x):
                 return x
             x = evaluator.recoded(x)
-            value = x.value & np.uint8(1) if x.dtype == BOOL else x.value
-            return Words(protocol.pack(network, value), protocol, x.dtype)
+            return Words(protocol.pack(network, x.words), protocol, x.dtype)
 
         evaluator = Evaluator(
             protocol,

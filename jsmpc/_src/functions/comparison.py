@@ -10,36 +10,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Protocol, V
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.runtime.context import Context
 
 
-def select(smpc: Protocol, ctx: Context, b: Shared, x: Shared, y: Shared) -> Shared:
+def select(smpc: Protocol[V], ctx: Context, b: Bits[V], x: V, y: V) -> V:
     """[x] where the bit b is 1, [y] where it is 0."""
     return y + smpc.mul_ba(ctx, b, x - y)
 
 
-def maximum(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
+def maximum(smpc: Protocol[V], ctx: Context, x: V, y: V) -> V:
     """[max(x, y)]."""
     return y + smpc.relu(ctx, x - y)
 
 
-def minimum(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
+def minimum(smpc: Protocol[V], ctx: Context, x: V, y: V) -> V:
     """[min(x, y)]."""
     return x - smpc.relu(ctx, x - y)
 
 
-def absolute(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
+def absolute(smpc: Protocol[V], ctx: Context, x: V) -> V:
     """[|x|]."""
     return x - _twice(smpc.mul_ba(ctx, smpc.msb(ctx, x), x))
 
 
-def copy_sign(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
+def copy_sign(smpc: Protocol[V], ctx: Context, x: V, y: V) -> V:
     """[x] where y >= 0, [-x] where y < 0."""
     return x - _twice(smpc.mul_ba(ctx, smpc.msb(ctx, y), x))
 
 
-def _twice(x: Shared) -> Shared:
+def _twice(x: V) -> V:
     return x + x
 
 
@@ -62,12 +63,12 @@ def fold(x: Any, match: Callable[[Any, Any], Any]) -> Any:
     return jax.tree.map(lambda a: a[0], x)
 
 
-def largest(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
+def largest(smpc: Protocol[V], ctx: Context, x: V) -> V:
     """[max] along the leading axis, by a tournament of ceil(log2 n) matches."""
     return fold(x, functools.partial(maximum, smpc, ctx))
 
 
-def argument_of_largest(smpc: Protocol, ctx: Context, x: Shared) -> tuple[Shared, Shared]:
+def argument_of_largest(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
     """[max] and the index [argmax], the first of equals, along the leading axis.
 
     A tournament of ceil(log2 n) matches of neighbours; value and index of each winner are
@@ -78,7 +79,7 @@ def argument_of_largest(smpc: Protocol, ctx: Context, x: Shared) -> tuple[Shared
     index = smpc.constant(ctx, jnp.broadcast_to(jnp.asarray(numbers), x.shape))
     both = x.map(lambda a, b: jnp.stack([a, b], 1), index)
 
-    def match(left: Shared, right: Shared) -> Shared:
+    def match(left: V, right: V) -> V:
         bit = smpc.less(ctx, left.map(lambda a: a[:, 0]), right.map(lambda a: a[:, 0]))
         bits = bit.map(lambda a: jnp.broadcast_to(a[:, None], left.shape))
         return select(smpc, ctx, bits, right, left)

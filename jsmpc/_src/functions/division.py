@@ -9,11 +9,11 @@ import numpy as np
 
 from jsmpc._src.functions.floating import assemble, normalize
 from jsmpc._src.functions.polynomial import fraction_bits, public, rescale
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.runtime.context import Context
 
 
-def reciprocal_of_mantissa(smpc: Protocol, ctx: Context, m: Shared) -> Shared:
+def reciprocal_of_mantissa(smpc: Protocol[V], ctx: Context, m: V) -> V:
     """[1/m] for 1 <= m <= 2; operand and result have F fractional bits.
 
     1. y = (545 - 374·m + 83·m²) / 256, which m turns into 1 - e with |e| < 2^-6.4.
@@ -44,7 +44,7 @@ def _is_power_of_two(x: float) -> bool:
     return math.frexp(x)[0] == 0.5
 
 
-def reciprocal(smpc: Protocol, ctx: Context, x: Shared, factor: float) -> Shared:
+def reciprocal(smpc: Protocol[V], ctx: Context, x: V, factor: float) -> V:
     """[factor / x] for a public factor: with the square of the scale, 1/x of numbers.
 
     Relative error below 2^-23, or one unit in the last place. 1/0 is what the smallest positive
@@ -60,7 +60,7 @@ def reciprocal(smpc: Protocol, ctx: Context, x: Shared, factor: float) -> Shared
     return assemble(smpc, ctx, q, exponent, number.sign)
 
 
-def divide(smpc: Protocol, ctx: Context, x: Shared, y: Shared, factor: float) -> Shared:
+def divide(smpc: Protocol[V], ctx: Context, x: V, y: V, factor: float) -> V:
     """[x·factor / y] for a public factor: with the scale, the quotient of numbers.
 
     Both are normalized, so that a quotient of two large numbers is as precise as of small ones;
@@ -73,7 +73,7 @@ def divide(smpc: Protocol, ctx: Context, x: Shared, y: Shared, factor: float) ->
     above, below = (normalize(smpc, ctx, v) for v in (x, y))
     shape = np.broadcast_shapes(x.shape, y.shape)
 
-    def spread(v: Shared) -> Shared:
+    def spread(v: V) -> V:
         return v if v.shape == shape else v.map(lambda w: jnp.broadcast_to(w, shape))
 
     one = 1 << fraction_bits(smpc.ring)

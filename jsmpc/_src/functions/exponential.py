@@ -10,18 +10,18 @@ from jsmpc._src.functions import comparison
 from jsmpc._src.functions.floating import (
     Floating,
     assemble,
-    bit_of,
     normalize,
     normalize_positive,
     power_of_two,
 )
 from jsmpc._src.functions.polynomial import evaluate, fit, fraction_bits, public, rescale
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Protocol, V
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring.ring import Ring
 from jsmpc._src.runtime.context import Context
 
 
-def _power_of_fraction(smpc: Protocol, ctx: Context, t: Shared) -> tuple[Shared, Shared]:
+def _power_of_fraction(smpc: Protocol[V], ctx: Context, t: V) -> tuple[V, V]:
     """[i] and [2^(t-i)] for t with F fractional bits, i an integer next to t.
 
     1. i = t truncated, which may be the integer above t as well as that below.
@@ -34,13 +34,13 @@ def _power_of_fraction(smpc: Protocol, ctx: Context, t: Shared) -> tuple[Shared,
 
 
 def power(
-    smpc: Protocol,
+    smpc: Protocol[V],
     ctx: Context,
-    t: Shared,
-    over: Shared | None = None,
-    under: Shared | None = None,
-    sign: Shared | None = None,
-) -> Shared:
+    t: V,
+    over: Bits[V] | None = None,
+    under: Bits[V] | None = None,
+    sign: V | None = None,
+) -> V:
     """[±2^t] for t with F fractional bits, |t| < 2^7 - 2 except where `over` or `under` is set.
 
     Relative error below 2^-20 and that of t, or one unit in the last place.
@@ -49,7 +49,7 @@ def power(
     return assemble(smpc, ctx, q, exponent, sign, over, under)
 
 
-def exponential(smpc: Protocol, ctx: Context, x: Shared, rate: float, scale: float) -> Shared:
+def exponential(smpc: Protocol[V], ctx: Context, x: V, rate: float, scale: float) -> V:
     """[scale·2^(rate·x)] for public rate > 0 and scale; numbers and results are ring elements.
 
     With rate = log2(e) / scale it is e^x of numbers. Results above the range are its largest
@@ -73,10 +73,10 @@ def exponential(smpc: Protocol, ctx: Context, x: Shared, rate: float, scale: flo
     return power(smpc, ctx, t + public(smpc, ctx, offset * one, x), over, under)
 
 
-def decay(smpc: Protocol, ctx: Context, x: Shared, rate: float) -> tuple[Shared, Shared]:
+def decay(smpc: Protocol[V], ctx: Context, x: V, rate: float) -> tuple[V, Bits[V]]:
     """[2^(-rate·x)] with F fractional bits, for x >= 0 and a public rate > 0.
 
-    And the Boolean share of whether x is so small that this is not 0.
+    And the bit of whether x is so small that this is not 0.
 
     As `exponential`, but as no result is above 1, the exponent has log2(k/2) bits and one end.
     Off by less than two units 2^-F.
@@ -91,12 +91,12 @@ def decay(smpc: Protocol, ctx: Context, x: Shared, rate: float) -> tuple[Shared,
     negative, q = _power_of_fraction(smpc, ctx, -t)
     exponent = negative + public(smpc, ctx, half - 1, x)
     e = smpc.a2b(ctx, exponent.astype(np.uint8))
-    bits = [smpc.b2a(ctx, bit_of(e, j)) for j in range(half.bit_length() - 1)]
+    bits = [smpc.b2a(ctx, e.bit(j)) for j in range(half.bit_length() - 1)]
     scaled = smpc.mul_aa(ctx, q, power_of_two(smpc, ctx, bits), 1 << (half - 1))
     return smpc.mul_ba(ctx, near, scaled), near
 
 
-def _binary_logarithm(smpc: Protocol, ctx: Context, x: Floating) -> Shared:
+def _binary_logarithm(smpc: Protocol[V], ctx: Context, x: Floating[V]) -> V:
     """[log2|x|] of ring elements with F fractional bits; 0 counts as 1.
 
     log2(m) by a polynomial of degree 9 in 2m - 3, and n added.
@@ -111,7 +111,7 @@ def _log2_of_mantissa(w: np.ndarray) -> np.ndarray:
     return np.log2((w + 3) / 2)
 
 
-def logarithm(smpc: Protocol, ctx: Context, x: Shared, unit: float, scale: float) -> Shared:
+def logarithm(smpc: Protocol[V], ctx: Context, x: V, unit: float, scale: float) -> V:
     """[scale·log2(x / unit)] for public unit and scale > 0.
 
     With unit and scale/log2(e) the encoding's scale it is log(x) of numbers. Every x <= 0 counts
@@ -126,8 +126,8 @@ def logarithm(smpc: Protocol, ctx: Context, x: Shared, unit: float, scale: float
 
 
 def _representable(
-    smpc: Protocol, ctx: Context, t: Shared, offset: float
-) -> tuple[Shared, Shared, Shared]:
+    smpc: Protocol[V], ctx: Context, t: V, offset: float
+) -> tuple[V, Bits[V], Bits[V]]:
     """[t + offset] with F fractional bits; whether 2^that is over or under the range."""
     one = 1 << fraction_bits(smpc.ring)
     t = t + public(smpc, ctx, offset * one, t)
@@ -140,7 +140,7 @@ def largest_exponent(ring: Ring) -> int:
     return 1 << (ring.bits // 2 - 3 - fraction_bits(ring) // 2)
 
 
-def public_power(smpc: Protocol, ctx: Context, x: Shared, y: float, scale: int) -> Shared:
+def public_power(smpc: Protocol[V], ctx: Context, x: V, y: float, scale: int) -> V:
     """[x^y] of numbers for a public y with |y| <= `largest_exponent`, as 2^(y·log2(x)).
 
     Every x < 0 counts as 0; 0^y is 0 for y > 0, and otherwise what the smallest positive number
@@ -157,7 +157,7 @@ def public_power(smpc: Protocol, ctx: Context, x: Shared, y: float, scale: int) 
     return power(smpc, ctx, t, over, vanishes)
 
 
-def power_of(smpc: Protocol, ctx: Context, x: Shared, y: Shared, scale: int) -> Shared:
+def power_of(smpc: Protocol[V], ctx: Context, x: V, y: V, scale: int) -> V:
     """[x^y] of numbers of one scale; see `public_power`.
 
     |y| is clamped so that y·log2(x) fits: to 2^12 for 18 fractional bits in the 64-bit ring.
@@ -175,7 +175,7 @@ def power_of(smpc: Protocol, ctx: Context, x: Shared, y: Shared, scale: int) -> 
     return power(smpc, ctx, t, over, smpc.or_bb(ctx, under, vanishes))
 
 
-def cube_root(smpc: Protocol, ctx: Context, x: Shared, scale: int) -> Shared:
+def cube_root(smpc: Protocol[V], ctx: Context, x: V, scale: int) -> V:
     """[∛x] of numbers, as ±2^(log2|x| / 3).
 
     Relative error below 2^-20, or one unit in the last place.

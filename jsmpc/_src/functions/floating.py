@@ -7,40 +7,42 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Generic
 
+import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.functions import circuits
 from jsmpc._src.functions.polynomial import fraction_bits, public
-from jsmpc._src.protocols.base import Protocol, Shared
-from jsmpc._src.ring import blocks
+from jsmpc._src.protocols.base import Protocol, V
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.runtime.context import Context
 
 
 @dataclasses.dataclass(frozen=True)
-class Floating:
+class Floating(Generic[V]):
     """|x| = m·2^n for a shared x, with n = 0 for x = 0.
 
     Attributes:
       mantissa: [m] with F fractional bits, 1 <= m <= 2, or 0 for x = 0.
       divisor: [m], or [1] for x = 0: there 0 counts as one unit in the last place.
-      exponent_bits: [bits of n + 2], lowest first, shared by addition.
+      exponent_bits: [bits of n + 2]^A, lowest first.
       sign: [±1], [1] for x = 0.
-      zero: [x = 0], a Boolean share.
+      zero: [x = 0]^B.
     """
 
-    mantissa: Shared
-    divisor: Shared
-    exponent_bits: tuple[Shared, ...]
-    sign: Shared
-    zero: Shared
+    mantissa: V
+    divisor: V
+    exponent_bits: tuple[V, ...]
+    sign: V
+    zero: Bits[V]
 
-    def exponent(self, smpc: Protocol, ctx: Context) -> Shared:
+    def exponent(self, smpc: Protocol[V], ctx: Context) -> V:
         """[n]."""
         return weighted(self.exponent_bits) - public(smpc, ctx, 2, self.mantissa)
 
 
-def weighted(bits: Sequence[Shared]) -> Shared:
+def weighted(bits: Sequence[V]) -> V:
     """[Σ 2^j·b_j] of arithmetic bits."""
     total = bits[0]
     for j, b in enumerate(bits[1:], 1):
@@ -48,17 +50,17 @@ def weighted(bits: Sequence[Shared]) -> Shared:
     return total
 
 
-def power_of_two(smpc: Protocol, ctx: Context, bits: Sequence[Shared]) -> Shared:
+def power_of_two(smpc: Protocol[V], ctx: Context, bits: Sequence[V]) -> V:
     """[2^e] from the arithmetic bits of e: the product of 1 + e_j·(2^(2^j) - 1), as a tree."""
     return product_of(smpc, ctx, _powers(smpc, ctx, bits))
 
 
-def _powers(smpc: Protocol, ctx: Context, bits: Sequence[Shared]) -> list[Shared]:
+def _powers(smpc: Protocol[V], ctx: Context, bits: Sequence[V]) -> list[V]:
     one = public(smpc, ctx, 1, bits[0])
     return [b * smpc.ring.constant((1 << (1 << j)) - 1) + one for j, b in enumerate(bits)]
 
 
-def product_of(smpc: Protocol, ctx: Context, factors: Sequence[Shared]) -> Shared:
+def product_of(smpc: Protocol[V], ctx: Context, factors: Sequence[V]) -> V:
     """[Π x_i] of integers, in ceil(log2 n) rounds."""
     while len(factors) > 1:
         pairs = zip(factors[::2], factors[1::2], strict=False)
@@ -67,38 +69,26 @@ def product_of(smpc: Protocol, ctx: Context, factors: Sequence[Shared]) -> Share
     return factors[0]
 
 
-def bit_of(x: Shared, j: int) -> Shared:
-    """Bit j of Boolean shares of words, as a byte."""
-    return (x >> j).astype(np.uint8) & np.uint8(1)
+def _parity(x: Bits[V]) -> Bits[V]:
+    """The parity of each word's bits; local."""
+    while x.width > 1:
+        half = x.width // 2
+        x = (x ^ (x >> half)).low(half)
+    return x
 
 
-def _parity(x: Shared) -> Shared:
-    """The parity of each word's bits, as a byte."""
-    width = 8 * x.dtype.itemsize
-    while width > 8:
-        width //= 2
-        x = (x ^ (x >> width)).astype(f"uint{width}")
-    for shift in (4, 2, 1):
-        x = x ^ (x >> shift)
-    return x & np.uint8(1)
-
-
-def _index_bits(one_hot: Shared) -> list[Shared]:
+def _index_bits(one_hot: Bits[V]) -> list[Bits[V]]:
     """The bits of the position of the one set bit of each word, lowest first; local."""
-    width = 8 * one_hot.dtype.itemsize
     result = []
-    while width > 1:
-        width //= 2
-        low = np.asarray((1 << width) - 1, one_hot.dtype)
-        high = one_hot >> width
+    while one_hot.width > 1:
+        half = one_hot.width // 2
+        low, high = one_hot.low(half), one_hot.high(half)
         result.append(_parity(high))
-        one_hot = (one_hot & low) ^ high
-        if width >= 8:
-            one_hot = one_hot.astype(blocks.word_type(width))
+        one_hot = low ^ high
     return result[::-1]
 
 
-def normalize(smpc: Protocol, ctx: Context, x: Shared) -> Floating:
+def normalize(smpc: Protocol[V], ctx: Context, x: V) -> Floating[V]:
     """[x] as sign, mantissa and exponent, for |x| <= 2^(k-2).
 
     1. The bits of x - 1, inverted where it is negative: those of |x| - [x > 0], whose top bit is
@@ -108,50 +98,49 @@ def normalize(smpc: Protocol, ctx: Context, x: Shared) -> Floating:
     Cost: 21 rounds, 275 bytes a party and element.
     """
     bits, not_positive = _bits_below(smpc, ctx, x)
-    below = circuits.below_first(smpc, ctx, bits ^ circuits.spread(not_positive, bits.dtype))
-    zero = smpc.and_bb(ctx, not_positive, smpc.not_b(ctx, bit_of(below, 0)))
+    below = circuits.below_first(smpc, ctx, bits ^ not_positive.spread(bits.width))
+    zero = smpc.and_bb(ctx, not_positive, smpc.not_b(ctx, below.bit(0)))
     sign = public(smpc, ctx, 1, x) - (smpc.b2a(ctx, not_positive ^ zero) << 1)
     return _normalized(smpc, ctx, below, zero, sign, [sign, x])
 
 
-def normalize_positive(smpc: Protocol, ctx: Context, x: Shared) -> Floating:
+def normalize_positive(smpc: Protocol[V], ctx: Context, x: V) -> Floating[V]:
     """Like `normalize`, but every x < 0 counts as 0.
 
     Cost: 21 rounds, 277 bytes a party and element.
     """
     bits, zero = _bits_below(smpc, ctx, x)
     positive = smpc.not_b(ctx, zero)
-    below = circuits.below_first(
-        smpc, ctx, smpc.and_bb(ctx, bits, circuits.spread(positive, bits.dtype))
-    )
+    below = circuits.below_first(smpc, ctx, smpc.and_bb(ctx, bits, positive.spread(bits.width)))
     sign = public(smpc, ctx, 1, x)
     return _normalized(smpc, ctx, below, zero, sign, [smpc.mul_ba(ctx, positive, x)])
 
 
-def _bits_below(smpc: Protocol, ctx: Context, x: Shared) -> tuple[Shared, Shared]:
+def _bits_below(smpc: Protocol[V], ctx: Context, x: V) -> tuple[Bits[V], Bits[V]]:
     """The bits of x - 1, and its sign bit [x <= 0]."""
     bits = smpc.a2b(ctx, x - public(smpc, ctx, 1, x))
-    return bits, bit_of(bits, smpc.bits - 1)
+    return bits, bits.bit(smpc.bits - 1)
 
 
 def _normalized(
-    smpc: Protocol,
+    smpc: Protocol[V],
     ctx: Context,
-    below: Shared,
-    zero: Shared,
-    sign: Shared,
-    factors: list[Shared],
-) -> Floating:
+    below: Bits[V],
+    zero: Bits[V],
+    sign: V,
+    factors: list[V],
+) -> Floating[V]:
     """From all bits up to n set, and factors whose product is |x|.
 
-    1. The edge of the set bits is moved up by two; the bits of n + 2 are parities of its position,
-       and become arithmetic shares.
+    1. The edge of the set bits is moved up by two, with n = 0 where none is set; the bits of n + 2
+       are parities of its position, and become arithmetic shares.
     2. |x|·2^(k-3-n) is the product of the factors and of 2^(2^j) for each bit of n + 2 that is 0.
     3. Truncate it to F fractional bits.
     """
     ring, f = smpc.ring, fraction_bits(smpc.ring)
-    one = public(smpc, ctx, 1, below)
-    moved = ((below << 2) & ring.constant(-8)) ^ public(smpc, ctx, 7, below)
+    one = public(smpc, ctx, 1, factors[0])
+    seven = jnp.broadcast_to(ring.constant(7), below.shape)
+    moved = smpc.xor_bp(ctx, (below << 2) & ring.constant(-8), seven)
     positions = _index_bits(moved ^ (moved >> 1))
     *exponent, none = (smpc.b2a(ctx, b) for b in [*positions, zero])
     scale = _powers(smpc, ctx, [one - e for e in exponent])
@@ -161,14 +150,14 @@ def _normalized(
 
 
 def assemble(
-    smpc: Protocol,
+    smpc: Protocol[V],
     ctx: Context,
-    q: Shared,
-    exponent: Shared,
-    sign: Shared | None = None,
-    over: Shared | None = None,
-    under: Shared | None = None,
-) -> Shared:
+    q: V,
+    exponent: V,
+    sign: V | None = None,
+    over: Bits[V] | None = None,
+    under: Bits[V] | None = None,
+) -> V:
     """[±q·2^e], rounded, for 0 <= q < 2 with F fractional bits; -129 <= e <= 126.
 
     1. The bits of e + 1 as a signed byte, the lowest log2(k/2) of them as arithmetic shares.
@@ -178,7 +167,7 @@ def assemble(
     4. Where e + 1 is less, it is 0; where it is more, the largest number.
 
     Args:
-      sign: [±1]; over, under: Boolean shares of bits that force the largest number or 0; |e| may
+      sign: [±1]; over, under: bits that force the largest number or 0; |e| may
         then be anything.
 
     Off by less than one unit in the last place, or by q's error. Results from 2^(k-2), where the
@@ -190,7 +179,7 @@ def assemble(
     half = ring.bits // 2
     low = half.bit_length() - 1
     e = smpc.a2b(ctx, (exponent + public(smpc, ctx, 1, exponent)).astype(np.uint8))
-    bit = [bit_of(e, j) for j in range(8)]
+    bit = [e.bit(j) for j in range(8)]
 
     high = bit[low + 1]
     for b in bit[low + 2 : 7]:

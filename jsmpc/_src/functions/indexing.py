@@ -20,21 +20,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.network.values import PerParty
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Protocol, V
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import bilinear, blocks
 from jsmpc._src.ring.bilinear import MULTIPLY, Bilinear
 from jsmpc._src.runtime.context import Context
 
 
-def low_bit(x: Shared) -> Shared:
-    """[x mod 2], a Boolean share: no message, as a sum of shares is odd if their xor is."""
-    return x.astype(np.uint8) & np.uint8(1)
-
-
 def decode(
-    smpc: Protocol, ctx: Context, x: Shared, count: int, enable: Shared | None = None
-) -> Shared:
-    """Boolean shares of [x = j] for j < count on a new last axis, for 0 <= x < count.
+    smpc: Protocol[V], ctx: Context, x: V, count: int, enable: Bits[V] | None = None
+) -> Bits[V]:
+    """[x = j]^B for j < count on a new last axis, for 0 <= x < count.
 
     1. The low bits of x, by the adder of a narrow word.
     2. A decoder: the outer product of the one-hot vectors of the upper and the lower half of the
@@ -44,32 +40,36 @@ def decode(
     """
     width = max(count - 1, 1).bit_length()
     if width == 1:
-        planes = [low_bit(x)]
+        planes = [smpc.lsb(ctx, x)]
     else:
         word = smpc.a2b(ctx, x.astype(blocks.word_type(width)))
-        planes = [low_bit(word >> i) for i in range(width)]
+        planes = [word.bit(i) for i in range(width)]
     return _decoder(smpc, ctx, planes, count, enable)
 
 
 def _decoder(
-    smpc: Protocol, ctx: Context, planes: list[Shared], count: int, enable: Shared | None
-) -> Shared:
+    smpc: Protocol[V],
+    ctx: Context,
+    planes: list[Bits[V]],
+    count: int,
+    enable: Bits[V] | None,
+) -> Bits[V]:
     if len(planes) == 1:
         both = planes[0].map(lambda b, c: jnp.stack([c, b], -1), smpc.not_b(ctx, planes[0]))
         both = both.map(lambda b: b[..., :count])
-        return both if enable is None else smpc.and_bb(ctx, both, _spread(enable, -1))
+        return both if enable is None else smpc.and_bb(ctx, both, _expanded(enable, -1))
     half = len(planes) // 2
     low = _decoder(smpc, ctx, planes[:half], 1 << half, None)
     high = _decoder(smpc, ctx, planes[half:], -(-count >> half), enable)
-    hot = smpc.and_bb(ctx, _spread(high, -1), _spread(low, -2))
+    hot = smpc.and_bb(ctx, _expanded(high, -1), _expanded(low, -2))
     return hot.map(lambda h: h.reshape(*h.shape[:-2], math.prod(h.shape[-2:]))[..., :count])
 
 
-def _spread(x: Shared, axis: int) -> Shared:
+def _expanded(x: Bits[V], axis: int) -> Bits[V]:
     return x.map(lambda w: jnp.expand_dims(w, axis))
 
 
-def one_hot(smpc: Protocol, ctx: Context, x: Shared, count: int, clip: bool) -> Shared:
+def one_hot(smpc: Protocol[V], ctx: Context, x: V, count: int, clip: bool) -> V:
     """[x = j] for j < count on a new last axis, 0 or 1 as ring elements, for any x.
 
     Args:
@@ -93,21 +93,22 @@ def one_hot(smpc: Protocol, ctx: Context, x: Shared, count: int, clip: bool) -> 
     return smpc.b2a(ctx, hot)
 
 
-def public_one_hot(smpc: Protocol, x: Any, count: int, clip: bool) -> Any:
+def public_one_hot(smpc: Protocol[V], x: Any, count: int, clip: bool) -> Any:
     """`one_hot` of public positions."""
     x = jnp.clip(x, 0, count - 1) if clip else x
     return (x[..., None] == jnp.arange(count)).astype(smpc.ring.dtype)
 
 
-def _product(smpc: Protocol, ctx: Context, f: Bilinear, x: Any, y: Any) -> Any:
+def _product(smpc: Protocol[V], ctx: Context, f: Bilinear, x: Any, y: Any) -> Any:
     """f(x, y), where each may be shared or public."""
-    if not isinstance(x, PerParty):
-        if not isinstance(y, PerParty):
-            return f((x, y))
-        return y.map(lambda w: f((x, w)))
-    if not isinstance(y, PerParty):
-        return x.map(lambda w: f((w, y)))
-    return smpc.product(ctx, f, x, y)
+    match isinstance(x, PerParty), isinstance(y, PerParty):
+        case True, True:
+            return smpc.product(ctx, f, x, y)
+        case True, False:
+            return x.map(lambda w: f((w, y)))
+        case False, True:
+            return y.map(lambda w: f((x, w)))
+    return f((x, y))
 
 
 def _local(x: Any, f: Any) -> Any:
@@ -138,7 +139,7 @@ def _overlap(x: Any, axis: int) -> Any:
     return _local(x, total)
 
 
-def read(smpc: Protocol, ctx: Context, table: Any, hots: Sequence[Any], batched: bool) -> Any:
+def read(smpc: Protocol[V], ctx: Context, table: Any, hots: Sequence[Any], batched: bool) -> Any:
     """[windows] of [table] at the positions with one-hot vectors `hots`, exact.
 
     Axis by axis, a matrix product with the one-hot vectors: the first reduces the table to a row
@@ -164,7 +165,7 @@ def _contraction(hot: Any, axis: int, batch: Sequence[int]) -> Bilinear:
     return bilinear.dot_general((((len(hot.shape) - 1,), (axis,)), (batch, batch)))
 
 
-def add(smpc: Protocol, ctx: Context, windows: Any, hots: Sequence[Any], batched: bool) -> Any:
+def add(smpc: Protocol[V], ctx: Context, windows: Any, hots: Sequence[Any], batched: bool) -> Any:
     """[table] that is the sum of the [windows] at their positions and zero elsewhere.
 
     The transpose of `read`: outer products with the one-hot vectors, axis by axis from the last,

@@ -2,7 +2,7 @@
 
 A secret integer is a ring element. The bits of its dtype's own width w are the lowest w of it, a
 local cast of the shares, so that sums and products that went beyond w bits wrap here as they do in
-two's complement. Words of bits are Boolean shares of `uint{w}`.
+two's complement.
 """
 
 from __future__ import annotations
@@ -11,49 +11,44 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jsmpc._src.functions import circuits
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Protocol, V
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import blocks
 from jsmpc._src.runtime.context import Context
 
 
-def word(smpc: Protocol, ctx: Context, x: Shared, width: int) -> Shared:
-    """[the lowest `width` bits of x], a word shared by xor; width 8, 16, 32 or 64.
+def word(smpc: Protocol[V], ctx: Context, x: V, width: int) -> Bits[V]:
+    """[the lowest `width` bits of x]^B; width 8, 16, 32 or 64.
 
     Cost: 2 + log2(width) rounds.
     """
     return smpc.a2b(ctx, x.astype(blocks.word_type(min(width, smpc.bits))))
 
 
-def wrapped(smpc: Protocol, ctx: Context, x: Shared, width: int, signed: bool) -> Shared:
+def wrapped(smpc: Protocol[V], ctx: Context, x: V, width: int, signed: bool) -> V:
     """[the number that the lowest `width` bits of x are], for width < k.
 
     Cost: that of `word` and of `circuits.b2a_words`.
     """
     full = 8 * blocks.word_type(width).itemsize
-    return circuits.b2a_words(smpc, ctx, word(smpc, ctx, x, full), width, signed)
+    return circuits.b2a_words(smpc, ctx, word(smpc, ctx, x, full).low(width), signed)
 
 
-def count_ones(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
-    """[the number of set bits] of a word shared by xor; see `circuits.b2a_words`."""
-    return smpc.b2a(ctx, x.map(blocks.to_planes)).map(lambda p: p.sum(-1, dtype=p.dtype))
+def count_ones(smpc: Protocol[V], ctx: Context, x: Bits[V]) -> V:
+    """[the number of set bits]^A of a word; see `circuits.b2a_words`."""
+    return smpc.b2a(ctx, x.planes()).map(lambda p: p.sum(-1, dtype=p.dtype))
 
 
-def shift_word(x: Any, amount: Any, kind: str) -> Any:
+def shifted(x: Bits[V], amount: Any, kind: str) -> Bits[V]:
     """A word shifted `left`, `logical` or `arithmetic` by public amounts below its width."""
-    amount = jnp.asarray(amount).astype(x.dtype)
     if kind == "left":
         return x << amount
-    if kind == "logical":
-        return x >> amount
-    signed = jnp.dtype(f"int{8 * x.dtype.itemsize}")
-    shifted = lax.shift_right_arithmetic(x.astype(signed), amount.astype(signed))
-    return shifted.astype(x.dtype)
+    return x.arithmetic_right(amount) if kind == "arithmetic" else x >> amount
 
 
-def shift(smpc: Protocol, ctx: Context, x: Shared, amount: Shared, kind: str) -> Shared:
+def shift(smpc: Protocol[V], ctx: Context, x: Bits[V], amount: V, kind: str) -> Bits[V]:
     """[a word shifted by a secret amount]; negative ones and those beyond its width shift all out.
 
     1. [amount outside of 0 … width - 1], and the bits of the amount.
@@ -63,22 +58,20 @@ def shift(smpc: Protocol, ctx: Context, x: Shared, amount: Shared, kind: str) ->
 
     Cost: 2 + log2(k) + log2(width) rounds.
     """
-    width = 8 * x.dtype.itemsize
-    last = jnp.broadcast_to(smpc.ring.constant(width - 1), amount.shape)
+    last = jnp.broadcast_to(smpc.ring.constant(x.width - 1), amount.shape)
     sides = amount.map(lambda w, v: jnp.stack([w, v]), smpc.add_ap(ctx, -amount, last))
     below, above = smpc.msb(ctx, sides).maps(lambda b: (b[0], b[1]))
     outside = below ^ above
     binary = smpc.a2b(ctx, amount.astype(np.uint8))
-    for i in range(width.bit_length() - 1):
-        bit = smpc.or_bb(ctx, (binary >> i) & np.uint8(1), outside)
-        shifted = x.map(lambda w, i=i: shift_word(w, 1 << i, kind))
-        x = x ^ smpc.and_bb(ctx, circuits.spread(bit, x.dtype), x ^ shifted)
+    for i in range(x.width.bit_length() - 1):
+        bit = smpc.or_bb(ctx, binary.bit(i), outside)
+        x = circuits.choose(smpc, ctx, bit, shifted(x, 1 << i, kind), x)
     if kind != "arithmetic":
-        x = smpc.and_bb(ctx, circuits.spread(smpc.not_b(ctx, outside), x.dtype), x)
+        x = smpc.and_bb(ctx, smpc.not_b(ctx, outside).spread(x.width), x)
     return x
 
 
-def divide(smpc: Protocol, ctx: Context, x: Shared, y: Shared, width: int) -> tuple[Shared, Shared]:
+def divide(smpc: Protocol[V], ctx: Context, x: V, y: V, width: int) -> tuple[V, V]:
     """[quotient] and [remainder] of 0 <= x < 2^width by 0 <= y, exact; width <= k - 2.
 
     Restoring division, a bit a step from the highest: the remainder so far, doubled, with the
@@ -86,11 +79,10 @@ def divide(smpc: Protocol, ctx: Context, x: Shared, y: Shared, width: int) -> tu
 
     Cost: `width` times a comparison and a product: 8 rounds each in replicated sharing.
     """
-    binary = smpc.a2b(ctx, x.astype(blocks.word_type(width)))
-    planes = smpc.b2a(ctx, binary.map(lambda w: blocks.to_planes(w)[..., :width]))
-    rows = planes.map(lambda p: jnp.moveaxis(p, -1, 0))
+    binary = smpc.a2b(ctx, x.astype(blocks.word_type(width))).low(width)
+    rows = smpc.b2a(ctx, binary.planes()).map(lambda p: jnp.moveaxis(p, -1, 0))
 
-    def step(ctx: Context, rest: Shared, row: Shared) -> tuple[Shared, Shared]:
+    def step(ctx: Context, rest: V, row: V) -> tuple[V, Bits[V]]:
         rest = rest + rest + row
         bit = smpc.not_b(ctx, smpc.msb(ctx, rest - y))
         return rest - smpc.mul_ba(ctx, bit, y), bit
@@ -102,9 +94,7 @@ def divide(smpc: Protocol, ctx: Context, x: Shared, y: Shared, width: int) -> tu
     return digits.map(lambda q: jnp.tensordot(weights, q, 1)), rest
 
 
-def truncated(
-    smpc: Protocol, ctx: Context, x: Shared, y: Shared, width: int
-) -> tuple[Shared, Shared, Shared]:
+def truncated(smpc: Protocol[V], ctx: Context, x: V, y: V, width: int) -> tuple[V, V, Bits[V]]:
     """[quotient] rounded toward zero, [remainder] with the sign of x, and [y = 0].
 
     1. Signs and magnitudes of x and y, together.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Protocol, V
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.runtime.context import Context
 
 _LOW_BITS = {32: 8, 64: 22}
 
 
-def outside(smpc: Protocol, ctx: Context, x: Shared, bound: int) -> Shared:
-    """[|x| >= bound], a Boolean share, for every word x and bound <= 2^(k-2).
+def outside(smpc: Protocol[V], ctx: Context, x: V, bound: int) -> Bits[V]:
+    """[|x| >= bound]^B for every word x and bound <= 2^(k-2).
 
     Where x ± bound wraps, one of the two signs is still right.
 
@@ -23,8 +24,8 @@ def outside(smpc: Protocol, ctx: Context, x: Shared, bound: int) -> Shared:
 
 
 def of_product(
-    smpc: Protocol, ctx: Context, f: Bilinear, x: Shared, y: Shared
-) -> tuple[Shared, Shared, Shared]:
+    smpc: Protocol[V], ctx: Context, f: Bilinear, x: V, y: V
+) -> tuple[Bits[V], Bits[V], Bits[V]]:
     """Bits of the result and of both operands: if f(x, y) leaves ±2^(k-2), one of them is set.
 
     1. Truncate by 2^s: x = x_h·2^s + x_l with |x_l| < 2^s, exactly, and y likewise.
@@ -53,7 +54,7 @@ def of_product(
     )
 
 
-def _terms(f: Bilinear, x: Shared, y: Shared) -> int:
+def _terms(f: Bilinear, x: V, y: V) -> int:
     """How many products a result of f is the sum of, at most and at least 1."""
     if f.name == "dot_general":
         (contracted, _), _ = f.parameters[0]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.ring.ring import Ring
 from jsmpc._src.runtime.context import Context
 
@@ -42,13 +42,13 @@ def fit_odd(f: Callable[[np.ndarray], np.ndarray], degree: int) -> tuple[float, 
     return fit(quotient, degree)
 
 
-def public(smpc: Protocol, ctx: Context, value: float, like: Shared) -> Shared:
+def public(smpc: Protocol[V], ctx: Context, value: float, like: V) -> V:
     """Shares of a public number, rounded to a ring element, in the shape of others."""
     word = smpc.ring.constant(round(value))
     return smpc.constant(ctx, jnp.broadcast_to(word, like.shape))
 
 
-def rescale(smpc: Protocol, ctx: Context, x: Shared, factor: float, largest: float) -> Shared:
+def rescale(smpc: Protocol[V], ctx: Context, x: V, factor: float, largest: float) -> V:
     """[x·factor] for a public factor and |x| <= largest.
 
     1. [x·c] for the integer c nearest to factor·2^j, with the largest j that leaves room.
@@ -66,7 +66,7 @@ def rescale(smpc: Protocol, ctx: Context, x: Shared, factor: float, largest: flo
     return smpc.truncate(ctx, x * smpc.ring.constant(round(factor * divisor)), divisor)
 
 
-def evaluate(smpc: Protocol, ctx: Context, coefficients: Sequence[float], w: Shared) -> Shared:
+def evaluate(smpc: Protocol[V], ctx: Context, coefficients: Sequence[float], w: V) -> V:
     """[Σ c_k·T_k(w)] for w in [-1, 1]; operand and result have F fractional bits.
 
     1. T_2, T_3 and, from degree 7, T_4, T_8, … by T_{2n} = 2·T_n² - 1 and
@@ -82,7 +82,7 @@ def evaluate(smpc: Protocol, ctx: Context, coefficients: Sequence[float], w: Sha
     one = 1 << f
     unit = public(smpc, ctx, one, w)
 
-    def double(x: Shared) -> Shared:
+    def double(x: V) -> V:
         return smpc.square(ctx, x, one // 2) - unit
 
     powers = {1: w}
@@ -95,7 +95,7 @@ def evaluate(smpc: Protocol, ctx: Context, coefficients: Sequence[float], w: Sha
         powers[m] = double(powers[m // 2])
         m *= 2
 
-    def reduce(c: Any, divisor: int | None) -> Shared:
+    def reduce(c: Any, divisor: int | None) -> V:
         """Σ c_k·T_k with F fractional bits, or with 2F if it is not divided."""
         if len(c) <= _BABY_STEPS:
             total = public(smpc, ctx, c[0] * one * one, w)

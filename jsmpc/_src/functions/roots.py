@@ -7,11 +7,11 @@ import math
 from jsmpc._src.functions.division import binary
 from jsmpc._src.functions.floating import Floating, assemble, normalize_positive, weighted
 from jsmpc._src.functions.polynomial import fraction_bits, public
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.runtime.context import Context
 
 
-def rsqrt_of_mantissa(smpc: Protocol, ctx: Context, m: Shared) -> Shared:
+def rsqrt_of_mantissa(smpc: Protocol[V], ctx: Context, m: V) -> V:
     """[1/√m] with F + 8 fractional bits, for 1 <= m <= 2 with F.
 
     1. y = (401 - 182·m + 36·m²) / 256, for which m·y² = 1 - e with |e| < 2^-6.9.
@@ -32,8 +32,8 @@ def rsqrt_of_mantissa(smpc: Protocol, ctx: Context, m: Shared) -> Shared:
 
 
 def _halved(
-    smpc: Protocol, ctx: Context, number: Floating, even: float, odd: float
-) -> tuple[Shared, Shared]:
+    smpc: Protocol[V], ctx: Context, number: Floating[V], even: float, odd: float
+) -> tuple[V, V]:
     """[floor(n / 2)], and [even] or [odd] with F fractional bits, by the parity of n."""
     parity, *rest = number.exponent_bits
     half = weighted(rest) - public(smpc, ctx, 1, parity)
@@ -42,9 +42,7 @@ def _halved(
     return half, choice + public(smpc, ctx, even * one, parity)
 
 
-def square_root(
-    smpc: Protocol, ctx: Context, x: Shared, factor: float, positive: bool = False
-) -> Shared:
+def square_root(smpc: Protocol[V], ctx: Context, x: V, factor: float, positive: bool = False) -> V:
     """[√(x·factor)] for a public factor: with the scale, √x of numbers.
 
     0 for x <= 0; if the root is to be positive, that of the smallest positive number.
@@ -65,7 +63,7 @@ def square_root(
     return assemble(smpc, ctx, q, half + public(smpc, ctx, g, half))
 
 
-def inverse_square_root(smpc: Protocol, ctx: Context, x: Shared, factor: float) -> Shared:
+def inverse_square_root(smpc: Protocol[V], ctx: Context, x: V, factor: float) -> V:
     """[factor / √x] for a public factor: with scale^1.5, 1/√x of numbers.
 
     Relative error below 2^-21, or one unit in the last place. Every x <= 0 counts as the

@@ -6,13 +6,15 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Callable
+from typing import Generic
 
 import numpy as np
 
 from jsmpc._src.functions.division import reciprocal_of_mantissa
 from jsmpc._src.functions.exponential import decay, logarithm
 from jsmpc._src.functions.polynomial import evaluate, fit, fit_odd, fraction_bits, public, rescale
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Protocol, V
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.runtime.context import Context
 
 _ERF_END = 4.0  # 1 - erf(4) < 2^-25
@@ -22,15 +24,15 @@ _LOG2_E = math.log2(math.e)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Logistic:
+class _Logistic(Generic[V]):
     """1 / (1 + e^-x) with F fractional bits; [x < 0]; whether |x| is small enough to matter."""
 
-    value: Shared
-    negative: Shared
-    near: Shared
+    value: V
+    negative: Bits[V]
+    near: Bits[V]
 
 
-def _logistic(smpc: Protocol, ctx: Context, x: Shared, rate: float) -> _Logistic:
+def _logistic(smpc: Protocol[V], ctx: Context, x: V, rate: float) -> _Logistic[V]:
     one = 1 << fraction_bits(smpc.ring)
     negative = smpc.msb(ctx, x)
     magnitude = x - (smpc.mul_ba(ctx, negative, x) << 1)
@@ -42,8 +44,8 @@ def _logistic(smpc: Protocol, ctx: Context, x: Shared, rate: float) -> _Logistic
 
 
 def logistic(
-    smpc: Protocol, ctx: Context, x: Shared, rate: float, scale: float, low: float, high: float
-) -> Shared:
+    smpc: Protocol[V], ctx: Context, x: V, rate: float, scale: float, low: float, high: float
+) -> V:
     """[scale·y] with y = low + (high - low) / (1 + 2^(-rate·x)), for public rate > 0.
 
     1. [s] = [x < 0], [|x|]; t = 2^(-rate·|x|), and 1 + t is a mantissa.
@@ -59,7 +61,7 @@ def logistic(
     return span + public(smpc, ctx, low * scale, x)
 
 
-def logistic_gate(smpc: Protocol, ctx: Context, x: Shared, unit: float) -> Shared:
+def logistic_gate(smpc: Protocol[V], ctx: Context, x: V, unit: float) -> V:
     """[x / (1 + e^(-x/unit))], which is x or 0 where |x| is large.
 
     Off by less than one unit in the last place and 2^-19.
@@ -74,12 +76,12 @@ def logistic_gate(smpc: Protocol, ctx: Context, x: Shared, unit: float) -> Share
 
 
 def normal_gate(
-    smpc: Protocol,
+    smpc: Protocol[V],
     ctx: Context,
-    x: Shared,
+    x: V,
     unit: float,
     gate: Callable[[np.ndarray], np.ndarray],
-) -> Shared:
+) -> V:
     """[x·Φ(x / unit)] for a gate t -> Φ(5.2·t) - 1/2, odd and ±1/2 at the ends of [-1, 1].
 
     1. [x > 5.2] and [x < -5.2], where the result is x and 0.
@@ -109,13 +111,13 @@ def gelu_tanh_gate(t: np.ndarray) -> np.ndarray:
     return np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)) / 2
 
 
-def _beyond(smpc: Protocol, ctx: Context, x: Shared, end: float) -> tuple[Shared, Shared]:
+def _beyond(smpc: Protocol[V], ctx: Context, x: V, end: float) -> tuple[Bits[V], Bits[V]]:
     """[x >= end], [x < -end]."""
     less, below = smpc.msbs(ctx, x, (round(-end), round(end)))
     return smpc.not_b(ctx, less), below
 
 
-def error_function(smpc: Protocol, ctx: Context, x: Shared, unit: float, scale: float) -> Shared:
+def error_function(smpc: Protocol[V], ctx: Context, x: V, unit: float, scale: float) -> V:
     """[scale·erf(x / unit)].
 
     1. [x > 4] and [x < -4], where the result is 1 and -1.
@@ -139,7 +141,7 @@ def _erf_to_end(t: np.ndarray) -> np.ndarray:
     return np.vectorize(math.erf)(_ERF_END * t)
 
 
-def inverse_error_function(smpc: Protocol, ctx: Context, x: Shared, scale: float) -> Shared:
+def inverse_error_function(smpc: Protocol[V], ctx: Context, x: V, scale: float) -> V:
     """[scale·erf⁻¹(x / scale)] for |x| < scale.
 
     x·p(w) with w = -log(1 - x²) and a polynomial p of degree 18 (M. Giles, Approximating the
@@ -164,9 +166,7 @@ def _erf_inv_by_logarithm(u: np.ndarray) -> np.ndarray:
     return -normal(tail) / np.sqrt(2) / x
 
 
-def odd_polynomial(
-    smpc: Protocol, ctx: Context, coefficients: tuple[float, ...], t: Shared
-) -> Shared:
+def odd_polynomial(smpc: Protocol[V], ctx: Context, coefficients: tuple[float, ...], t: V) -> V:
     """[t·Σ c_k·T_k(2t² - 1)] for t in [-1, 1]; operand and result have F fractional bits."""
     one = 1 << fraction_bits(smpc.ring)
     w = smpc.square(ctx, t, one // 2) - public(smpc, ctx, one, t)

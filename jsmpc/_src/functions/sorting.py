@@ -6,16 +6,20 @@ Which elements are compared depends on the number of elements alone, so nothing 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import indexing
-from jsmpc._src.protocols.base import Array, Protocol, Shared
+from jsmpc._src.network.values import PerParty
+from jsmpc._src.protocols.base import Array, Protocol, V
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring.bilinear import dot_general
 from jsmpc._src.runtime.context import Context
 
+Shares = TypeVar("Shares", PerParty, Bits[Any])
 BY_RANKS = 32  # up to how many elements are sorted by ranks
 
 
@@ -56,8 +60,8 @@ def _routes(layers: list[np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray]:
     return pairs, sources
 
 
-def precedes(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
-    """[x < y] in lexicographic order of the columns on axis 1, a Boolean share.
+def precedes(smpc: Protocol[V], ctx: Context, x: V, y: V) -> Bits[V]:
+    """[x < y]^B in lexicographic order of the columns on axis 1.
 
     1. Compare all columns at once, all but the last in both directions.
     2. From the last column on: [x < y] = [x_i < y_i] ^ [x_i = y_i]·[the rest of x < that of y].
@@ -76,12 +80,12 @@ def precedes(smpc: Protocol, ctx: Context, x: Shared, y: Shared) -> Shared:
 
 
 def sort(
-    smpc: Protocol,
+    smpc: Protocol[V],
     ctx: Context,
-    keys: Sequence[Shared],
-    others: Sequence[Shared] = (),
+    keys: Sequence[V],
+    others: Sequence[V] = (),
     stable: bool = True,
-) -> list[Shared]:
+) -> list[V]:
     """[keys] and [others] in lexicographic order of the keys along the leading axis.
 
     A few elements are sorted by ranks, in far fewer rounds; more by a network, which compares
@@ -98,17 +102,15 @@ def sort(
     return table[:count] + table[count + 1 :]
 
 
-def _stack(columns: Sequence[Shared]) -> Shared:
+def _stack(columns: Sequence[V]) -> V:
     return columns[0].map(lambda *c: jnp.stack(c, 1), *columns[1:])
 
 
-def _unstack(x: Shared) -> list[Shared]:
+def _unstack(x: V) -> list[V]:
     return [x.map(lambda a, i=i: a[:, i]) for i in range(x.shape[1])]
 
 
-def by_ranks(
-    smpc: Protocol, ctx: Context, x: Shared, keys: int, wanted: int | None = None
-) -> Shared:
+def by_ranks(smpc: Protocol[V], ctx: Context, x: V, keys: int, wanted: int | None = None) -> V:
     """[x] with its rows in stable ascending order of the first `keys` columns.
 
     Args:
@@ -141,7 +143,7 @@ def by_ranks(
     return result.map(lambda a: jnp.moveaxis(a, (-2, -1), (0, 1)))
 
 
-def by_network(smpc: Protocol, ctx: Context, x: Shared, keys: int) -> Shared:
+def by_network(smpc: Protocol[V], ctx: Context, x: V, keys: int) -> V:
     """[x] with its rows in ascending order of the first `keys` columns, not stable.
 
     Args:
@@ -157,7 +159,7 @@ def by_network(smpc: Protocol, ctx: Context, x: Shared, keys: int) -> Shared:
     if layers:
         pairs, sources = _routes(layers, x.shape[0])
 
-        def layer(ctx: Context, x: Shared, route: tuple[Array, Array]) -> tuple[Shared, None]:
+        def layer(ctx: Context, x: V, route: tuple[Array, Array]) -> tuple[V, None]:
             (low, high), source = route
             first, second = _rows(x, low), _rows(x, high)
             swap = precedes(smpc, ctx, *(v.map(lambda a: a[:, :keys]) for v in (second, first)))
@@ -172,16 +174,16 @@ def by_network(smpc: Protocol, ctx: Context, x: Shared, keys: int) -> Shared:
     return x
 
 
-def _rows(x: Shared, index: Array) -> Shared:
+def _rows(x: V, index: Array) -> V:
     return x.map(lambda a: a.at[index].get(mode="promise_in_bounds"))
 
 
-def numbers(smpc: Protocol, ctx: Context, shape: tuple[int, ...]) -> Shared:
+def numbers(smpc: Protocol[V], ctx: Context, shape: tuple[int, ...]) -> V:
     """[0], [1], … along the leading axis."""
     return smpc.constant(ctx, lax.broadcasted_iota(smpc.ring.dtype, shape, 0))
 
 
-def top_k(smpc: Protocol, ctx: Context, x: Shared, k: int) -> tuple[Shared, Shared]:
+def top_k(smpc: Protocol[V], ctx: Context, x: V, k: int) -> tuple[V, V]:
     """[the k largest] along the leading axis in descending order, and their indices.
 
     The lower index comes first among equals.
@@ -202,7 +204,7 @@ def top_k(smpc: Protocol, ctx: Context, x: Shared, k: int) -> tuple[Shared, Shar
     return table.map(lambda a: -a[:k, 0]), table.map(lambda a: a[:k, 1])
 
 
-def _blocks(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
+def _blocks(smpc: Protocol[V], ctx: Context, x: V) -> V:
     """Rows in blocks of one size, up to BY_RANKS, on axis 2; filled with the largest value."""
     n = x.shape[0]
     count = -(-n // BY_RANKS)
@@ -217,7 +219,7 @@ def _blocks(smpc: Protocol, ctx: Context, x: Shared) -> Shared:
     return x.map(cut, largest)
 
 
-def _joined(x: Shared) -> Shared:
+def _joined(x: V) -> V:
     """Blocks on axis 2 one after another again."""
 
     def join(a: Array) -> Array:
@@ -228,15 +230,15 @@ def _joined(x: Shared) -> Shared:
 
 
 def cumulative(
-    combine: Callable[[Shared, Shared], Shared], x: Shared, axis: int, reverse: bool
-) -> Shared:
+    combine: Callable[[Shares, Shares], Shares], x: Shares, axis: int, reverse: bool
+) -> Shares:
     """[x_0 ∘ … ∘ x_i] for each i along an axis, from the end if `reverse`; ∘ is associative.
 
     The spans double in each of ceil(log2 n) rounds, of less than n operations each (W. Hillis,
     G. Steele, Data parallel algorithms, CACM 1986).
     """
 
-    def part(start: int, stop: int) -> Shared:
+    def part(start: int, stop: int) -> Shares:
         return x.map(lambda a: lax.slice_in_dim(a, start, stop, 1, axis))
 
     n, span = x.shape[axis], 1

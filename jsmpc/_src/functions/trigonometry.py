@@ -9,13 +9,11 @@ import numpy as np
 from jsmpc._src.functions.division import divide
 from jsmpc._src.functions.polynomial import fit_odd, fraction_bits, public, rescale
 from jsmpc._src.functions.sigmoid import odd_polynomial
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.runtime.context import Context
 
 
-def sine(
-    smpc: Protocol, ctx: Context, x: Shared, unit: float, scale: float, turns: float = 0.0
-) -> Shared:
+def sine(smpc: Protocol[V], ctx: Context, x: V, unit: float, scale: float, turns: float = 0.0) -> V:
     """[scale·sin(x / unit + 2π·turns)].
 
     1. The angle as a fraction of a turn is a whole word: x·c modulo 2^k, with c = 2^k / (2π·unit)
@@ -43,7 +41,7 @@ def _sine_of_quarter(t: np.ndarray) -> np.ndarray:
     return np.sin(np.pi / 2 * t)
 
 
-def arc_tangent(smpc: Protocol, ctx: Context, y: Shared, x: Shared, scale: float) -> Shared:
+def arc_tangent(smpc: Protocol[V], ctx: Context, y: V, x: V, scale: float) -> V:
     """[scale·atan2(y, x)] of two ring elements of one scale.
 
     1. The signs and the magnitudes of both, and which is the smaller.

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import comparison
-from jsmpc._src.protocols.base import Array, Protocol, Shared
+from jsmpc._src.protocols.base import Array, Protocol, V
 from jsmpc._src.runtime.context import Context
 
 Values = TypeVar("Values")  # shares, or a pytree of shares of one shape
@@ -113,12 +113,12 @@ def reduce(x: Any, windows: Windows, match: Match[Any]) -> Any:
     return x
 
 
-def _least(smpc: Protocol, ctx: Context) -> Shared:
+def _least(smpc: Protocol[V], ctx: Context) -> V:
     """[-2^(k-2) + 1]: smaller than other values, and no difference to them overflows."""
     return smpc.constant(ctx, smpc.ring.constant(1 - smpc.ring.bound))
 
 
-def largest(smpc: Protocol, ctx: Context, x: Shared, windows: Windows) -> Shared:
+def largest(smpc: Protocol[V], ctx: Context, x: V, windows: Windows) -> V:
     """[max] of each window; padding never wins.
 
     Long windows that overlap share their matches: the largest of 2i neighbours is that of two
@@ -126,7 +126,7 @@ def largest(smpc: Protocol, ctx: Context, x: Shared, windows: Windows) -> Shared
     Cost: along an axis ceil(log2 w) rounds of `maximum`, together w - 1 a window or fewer.
     """
 
-    def match(left: Shared, right: Shared) -> Shared:
+    def match(left: V, right: V) -> V:
         return comparison.maximum(smpc, ctx, left, right)
 
     x = x.map(windows.padded, _least(smpc, ctx))
@@ -145,7 +145,7 @@ def largest(smpc: Protocol, ctx: Context, x: Shared, windows: Windows) -> Shared
     return x
 
 
-def _shifted(x: Shared, axis: int, shift: int) -> tuple[Shared, Shared]:
+def _shifted(x: V, axis: int, shift: int) -> tuple[V, V]:
     end = x.shape[axis] - shift
     return (
         x.map(lambda a: lax.slice_in_dim(a, 0, end, 1, axis)),
@@ -153,14 +153,14 @@ def _shifted(x: Shared, axis: int, shift: int) -> tuple[Shared, Shared]:
     )
 
 
-def at_largest(smpc: Protocol, ctx: Context, x: Shared, y: Shared, windows: Windows) -> Shared:
+def at_largest(smpc: Protocol[V], ctx: Context, x: V, y: V, windows: Windows) -> V:
     """[y] at the place of the first of the largest [x] of each window.
 
     Cost: as `largest`, with a `select` of two values instead of one.
     """
     x, y = x.map(windows.padded, _least(smpc, ctx)), y.map(lambda a: windows.padded(a, _zero(a)))
 
-    def match(left: Shared, right: Shared) -> Shared:
+    def match(left: V, right: V) -> V:
         larger = smpc.less(ctx, *(v.map(lambda a: a[:, 0]) for v in (left, right)))
         bits = larger.map(lambda b: jnp.broadcast_to(b[:, None], left.shape))
         return comparison.select(smpc, ctx, bits, right, left)
@@ -172,7 +172,7 @@ def _zero(a: Array) -> Any:
     return np.zeros((), a.dtype)
 
 
-def to_largest(smpc: Protocol, ctx: Context, x: Shared, source: Shared, windows: Windows) -> Shared:
+def to_largest(smpc: Protocol[V], ctx: Context, x: V, source: V, windows: Windows) -> V:
     """[sum of the sources of all windows that have their first largest element here].
 
     1. Play the tournaments of `largest`; keep the bits [left < right] of all matches.
@@ -207,7 +207,7 @@ def to_largest(smpc: Protocol, ctx: Context, x: Shared, source: Shared, windows:
     return _transposed(lambda a: [windows.padded(a, _zero(a))], x.shape, [source])
 
 
-def _transposed(f: Callable[[Array], list[Array]], shape: Any, parts: list[Shared]) -> Shared:
+def _transposed(f: Callable[[Array], list[Array]], shape: Any, parts: list[V]) -> V:
     """Each element of `parts` added to the one that `f`, a choice of elements, took it from."""
     example = jax.ShapeDtypeStruct(shape, parts[0].dtype)
     transpose = jax.linear_transpose(f, example)

@@ -382,36 +382,46 @@ class Evaluator:
                     stacklevel=2,
                 )
 
-    def secret(self, x: Any, like: Secret | None = None) -> Secret:
-        """A secret as it is; a public operand as shares that hide nothing."""
+    def secret(self, x: Any, dtype: Any = None, encoding: FixedPoint | None = None) -> Secret:
+        """A secret as it is; a public operand, in a dtype and, if it is a number, in an encoding,
+        as shares that hide nothing."""
         if is_secret(x):
             return x
-        dtype = np.dtype(jnp.result_type(x)) if like is None else like.dtype
-        encoding = self.smpc.encoding if like is None else self.encoding_of(like)
-        words = self.words(x, dtype, encoding)
-        return self.number(self.smpc.constant(self.ctx, words), dtype, encoding)
+        dtype = np.dtype(jnp.result_type(x) if dtype is None else dtype)
+        encoding = encoding or self.smpc.encoding
+        words = self.smpc.constant(self.ctx, self.words(x, dtype, encoding))
+        found = Secret.of(words, dtype)
+        if encoding == self.smpc.encoding or not jnp.issubdtype(dtype, jnp.floating):
+            return found
+        return dataclasses.replace(found, encoding=encoding)
 
     def settled(self, x: Any, encoding: FixedPoint | None = None) -> Secret:
         """A secret of which nothing but dtype and encoding is known, as loops and branches pass it
         on."""
         encoding = encoding or self.smpc.encoding
-        if not is_secret(x):
-            words = self.words(x, x.dtype, encoding)
-            x = self.number(self.smpc.constant(self.ctx, words), x.dtype, encoding)
-        return dataclasses.replace(self.wrapped(self.recoded(x, encoding)), bounds=None)
+        x = self.recoded(self.secret(x, encoding=encoding), encoding)
+        return dataclasses.replace(self.wrapped(x), bounds=None)
 
     def secrets(self, *operands: Any) -> list[Secret]:
         """All operands as secrets of one dtype and one encoding."""
-        coded = self.of_one_encoding(*operands)
-        example = next(x for x in coded if is_secret(x))
-        return [self.secret(x, example) for x in coded]
+        coded, dtype, encoding = self._alike(operands)
+        return [self.secret(x, dtype, encoding) for x in coded]
 
     def cases(self, *operands: Any) -> list[Secret]:
         """Operands to choose from, as `secrets`; public ones may hold ±inf, see `saturated`."""
+        coded, dtype, encoding = self._alike(operands)
+        return [self.secret(self.saturated(x, encoding), dtype, encoding) for x in coded]
+
+    def _alike(self, operands: Sequence[Any]) -> tuple[list[Any], Any, FixedPoint]:
+        """Operands of one encoding, as far as they are secret; the dtype and the encoding of all.
+
+        Without a secret among them, that of the first and the one wanted.
+        """
         coded = self.of_one_encoding(*operands)
         example = next((x for x in coded if is_secret(x)), None)
-        encoding = None if example is None else self.encoding_of(example)
-        return [self.secret(self.saturated(x, encoding), example) for x in coded]
+        if example is None:
+            return coded, jnp.result_type(coded[0]), self.wanted
+        return coded, example.dtype, self.encoding_of(example)
 
     def divisor(self, dtype: Any) -> int | None:
         """By what the product of two encoded values of a dtype is to be divided."""

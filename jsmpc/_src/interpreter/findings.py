@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,12 +14,13 @@ import numpy as np
 
 from jsmpc._src.errors import EncodingWarning
 from jsmpc._src.functions import comparison
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.ring.groups import BOOLEAN
 from jsmpc._src.runtime.context import Context
 
 Array = jax.Array
-Settled = tuple["OrderedDict[str, Array]", "OrderedDict[str, Shared]"]
+Settled = tuple["OrderedDict[str, Array]", "OrderedDict[str, Bits]"]
 Verdict = tuple["OrderedDict[str, Array]", "OrderedDict[str, Array]"]
 NOTHING: Settled = (OrderedDict(), OrderedDict())
 
@@ -28,12 +30,12 @@ class Findings:
 
     Attributes:
       faults: whether a public operand known only when the program runs did not fit the encoding.
-      overflows: bits, shared by xor, of whether a number left the range; None unless asked for.
+      overflows: secret bits of whether a number left the range; None unless asked for.
     """
 
     def __init__(self, overflows: bool = False):
         self.faults: OrderedDict[str, Array] = OrderedDict()
-        self.overflows: OrderedDict[str, list[Shared]] | None = OrderedDict() if overflows else None
+        self.overflows: OrderedDict[str, list[Bits]] | None = OrderedDict() if overflows else None
 
     def fresh(self) -> Findings:
         """None yet, of the same kinds."""
@@ -42,7 +44,7 @@ class Findings:
     def fault(self, place: str, found: Array) -> None:
         self.faults[place] = self.faults[place] | found if place in self.faults else found
 
-    def overflow(self, place: str, bits: Shared) -> None:
+    def overflow(self, place: str, bits: Bits) -> None:
         assert self.overflows is not None
         self.overflows.setdefault(place, []).append(bits.map(jnp.ravel))
 
@@ -58,7 +60,7 @@ class Findings:
         return self.faults, OrderedDict((p, comparison.fold(b, either)) for p, b in bits.items())
 
     @staticmethod
-    def _joined(found: list[Shared]) -> Shared:
+    def _joined(found: list[Bits]) -> Bits:
         first, *others = found
         return first.map(lambda *b: jnp.concatenate(b), *others)
 
@@ -75,10 +77,10 @@ class Findings:
         bits = self.settled(smpc, ctx)[1]
         if not bits:
             return OrderedDict()
-        first, *others = (b.map(lambda w: w & np.uint8(1)) for b in bits.values())
+        first, *others = bits.values()
         any_until, span = first.map(lambda *b: jnp.stack(b), *others), 1
 
-        def shifted(x: Shared, by: int) -> Shared:
+        def shifted(x: Bits, by: int) -> Bits:
             return x.map(lambda w: jnp.concatenate([jnp.zeros_like(w[:by]), w[:-by]]))
 
         while span < len(bits):
@@ -86,8 +88,8 @@ class Findings:
             span *= 2
         at_first = any_until ^ shifted(any_until, 1) if len(bits) > 1 else any_until
         numbers = np.arange(1, len(bits) + 1, dtype=np.uint32)
-        words = at_first.map(lambda w: jax.lax.reduce_xor(w.astype(np.uint32) * numbers, (0,)))
-        number = smpc.open(ctx, words, BOOLEAN)
+        first_number = (at_first.spread(32) & numbers).map(lambda w: jax.lax.reduce_xor(w, (0,)))
+        number = smpc.open(ctx, words_of(first_number), BOOLEAN)
         return OrderedDict((place, number == i) for i, place in enumerate(bits, 1))
 
     def verdict(self, smpc: Protocol, ctx: Context) -> Verdict:
@@ -100,7 +102,7 @@ class Findings:
         for place, found in faults.items():
             self.fault(place, found.any())
         for place, bits in overflows.items():
-            if bits.example.size:
+            if math.prod(bits.shape):
                 self.overflow(place, bits)
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.ranges import Range
 from jsmpc._src.protocols.base import Shared
+from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.ring.fixedpoint import FixedPoint
-from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 
-Array = jax.Array
+BOOL = np.dtype(bool)
 
 
 @jax.tree_util.register_pytree_node_class
@@ -23,24 +23,56 @@ Array = jax.Array
 class Secret:
     """A secret array while it is computed on: a protocol's shares and the plain dtype.
 
-    Floating-point numbers are in the protocol's encoding, integers are ring elements, booleans
-    are Boolean shares of bytes.
+    Floating-point numbers are in the protocol's encoding, integers are ring elements: arithmetic
+    shares, `value`. Booleans are Boolean shares, `bits`.
 
     Attributes:
-      value: the shares.
+      shares: either of them.
       dtype: that of the plain array.
       bounds: of an integer, between which numbers it lies; by default those of its dtype.
       encoding: of a number, if it is not the protocol's.
     """
 
-    value: Shared
+    shares: Shared | Bits[Any]
     dtype: np.dtype[Any]
     bounds: Range | None = None
     encoding: FixedPoint | None = None
 
+    @classmethod
+    def of(cls, words: Shared, dtype: np.dtype[Any]) -> Secret:
+        """From a protocol's machine words, under addition or, for booleans, under xor."""
+        return cls(Bits(words, 1) if dtype == BOOL else words, dtype)
+
+    @property
+    def words(self) -> Shared:
+        """The machine words, as `of` takes them."""
+        return words_of(self.bits.low(1)) if self.dtype == BOOL else self.value
+
+    @property
+    def value(self) -> Shared:
+        """The arithmetic shares of numbers.
+
+        Raises:
+          TypeError: of booleans.
+        """
+        if isinstance(self.shares, Bits):
+            raise TypeError("booleans where numbers are needed: b2a, or `convert`, makes these")
+        return self.shares
+
+    @property
+    def bits(self) -> Bits[Any]:
+        """The Boolean shares of booleans.
+
+        Raises:
+          TypeError: of numbers.
+        """
+        if not isinstance(self.shares, Bits):
+            raise TypeError(f"{self.dtype} where booleans are needed: lsb and is_zero make bits")
+        return self.shares
+
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.value.shape
+        return self.shares.shape
 
     @property
     def ndim(self) -> int:
@@ -51,17 +83,16 @@ class Secret:
         """Between which numbers an integer or a boolean lies."""
         return ranges.of_dtype(self.dtype) if self.bounds is None else self.bounds
 
-    @property
-    def group(self) -> Group:
-        return BOOLEAN if self.dtype == bool else ARITHMETIC
-
-    def map(self, f: Callable[[Array], Array], dtype: Any = None) -> Secret:
-        """The same, with a function that moves elements applied to every share."""
+    def map(self, f: Callable[..., Any], *others: Secret, dtype: Any = None) -> Secret:
+        """The same, with a function that moves elements, of several secrets of a kind, applied to
+        every share."""
+        shares: Any = self.shares
+        moved = shares.map(f, *(o.shares for o in others))
         dtype = self.dtype if dtype is None else np.dtype(dtype)
-        return dataclasses.replace(self, value=self.value.map(f), dtype=dtype)
+        return dataclasses.replace(self, shares=moved, dtype=dtype)
 
-    def tree_flatten(self) -> tuple[tuple[Shared], Any]:
-        return (self.value,), (self.dtype, self.bounds, self.encoding)
+    def tree_flatten(self) -> tuple[tuple[Shared | Bits[Any]], Any]:
+        return (self.shares,), (self.dtype, self.bounds, self.encoding)
 
     @classmethod
     def tree_unflatten(cls, static: Any, children: Any) -> Secret:
@@ -70,6 +101,3 @@ class Secret:
 
 def is_secret(x: Any) -> bool:
     return isinstance(x, Secret)
-
-
-BOOL = np.dtype(bool)

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax import lax
 
 from jsmpc._src.ring import words
 
-V = TypeVar("V", bound="PerParty")
+V = TypeVar("V", bound="PerParty")  # a protocol's own kind of per-party value
+
+Public = jax.Array | np.ndarray | np.generic
 
 
 class PerParty:
@@ -53,32 +56,26 @@ class PerParty:
     def dtype(self) -> Any:
         return self.example.dtype
 
-    def __add__(self: V, other: Any) -> V:
+    def __add__(self: V, other: V | Public) -> V:
         return self.map(words.add, other)
 
-    def __sub__(self: V, other: Any) -> V:
+    def __sub__(self: V, other: V | Public) -> V:
         return self.map(words.subtract, other)
 
-    def __mul__(self: V, other: Any) -> V:
+    def __mul__(self: V, other: V | Public) -> V:
         return self.map(words.multiply, other)
 
     def __neg__(self: V) -> V:
         return self.map(lax.neg)
 
-    def __xor__(self: V, other: Any) -> V:
+    def __xor__(self: V, other: V | Public) -> V:
         return self.map(words.xor, other)
 
-    def __and__(self: V, other: Any) -> V:
+    def __and__(self: V, other: V | Public) -> V:
         return self.map(words.conjunction, other)
-
-    def __or__(self: V, other: Any) -> V:
-        return self.map(words.disjunction, other)
 
     def __lshift__(self: V, n: int) -> V:
         return self.map(words.left, n)
-
-    def __rshift__(self: V, n: int) -> V:
-        return self.map(words.right, n)
 
     def astype(self: V, dtype: Any) -> V:
         return self.map(words.cast, dtype)

@@ -17,6 +17,7 @@ from jsmpc._src.errors import ProtocolError
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local
 from jsmpc._src.protocols.base import Array, Protocol
+from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.division import Divisor, public_quotient
@@ -181,7 +182,7 @@ class Additive(Protocol[Local]):
 
     def generate_propagate_blocks(
         self, ctx: Context, x: Local, offsets: Sequence[int]
-    ) -> list[tuple[Local, Local]]:
+    ) -> list[tuple[Bits[Local], Bits[Local]]]:
         """x = u + v by a masked opening.
 
         1. The dealer hands out [u] and Boolean shares of the thresholds of 2u and u's top bit.
@@ -192,13 +193,13 @@ class Additive(Protocol[Local]):
         """
         v, table, top = self._split(ctx, x, shift=1)
 
-        def leaves(w: Local) -> tuple[Local, Local]:
+        def leaves(w: Local) -> tuple[Bits[Local], Bits[Local]]:
             bit = ctx.network.at(0, top ^ w.map(self.ring.top_bit), top)
-            return self._select(ctx, table, w << 1), bit
+            return self._select(ctx, table, w << 1), Bits(bit, 1)
 
         return [leaves(v + self.ring.constant(c)) for c in offsets]
 
-    def propagate_blocks(self, ctx: Context, x: Local) -> Local:
+    def propagate_blocks(self, ctx: Context, x: Local) -> Bits[Local]:
         """Like `generate_propagate_blocks`: u = -v in a block where u + ~(-v) = 15."""
         v, table, _ = self._split(ctx, x, shift=0)
         return self._select(ctx, table, v - self.ring.constant(1))
@@ -207,20 +208,20 @@ class Additive(Protocol[Local]):
         u, *table, top = ctx.deal(ThresholdMask(x.shape, x.dtype, shift))
         return self._open(ctx, x - u), table, top
 
-    def _select(self, ctx: Context, table: list[Local], v: Local) -> Local:
+    def _select(self, ctx: Context, table: list[Local], v: Local) -> Bits[Local]:
         leaves, constant = v.maps(lambda w, *t: blocks.select(t, w), *table)
-        return ctx.network.at(0, leaves ^ constant, leaves)
+        return Bits(ctx.network.at(0, leaves ^ constant, leaves))
 
-    def generate_propagate(self, ctx: Context, x: Local) -> tuple[Local, Local]:
+    def generate_propagate(self, ctx: Context, x: Local) -> tuple[Bits[Local], Bits[Local]]:
         """x = u + v with u's bits dealt and v = x - u opened. 1 round, n-1 words a party."""
         u, u_bits = ctx.deal(BitMask(x.shape, x.dtype))
         v = self._open(ctx, x - u)
-        return u_bits & v, ctx.network.at(0, u_bits ^ v, u_bits)
+        return Bits(u_bits & v), Bits(ctx.network.at(0, u_bits ^ v, u_bits))
 
-    def b2a(self, ctx: Context, b: Local) -> Local:
+    def b2a(self, ctx: Context, b: Bits[Local]) -> Local:
         """[b] = c + (1 - 2c)·[ρ] with c = b ^ ρ opened for a dabit ρ. 1 round, n-1 bytes."""
         rho, rho_a = ctx.deal(Dabit(b.shape, self.ring.dtype))
-        c = self._open_bit(ctx, b ^ rho)
+        c = self._open_bit(ctx, words_of(b, 1) ^ rho)
         return self._flip(ctx, c, rho_a)
 
     def _open_bit(self, ctx: Context, masked: Local) -> Local:
@@ -231,7 +232,7 @@ class Additive(Protocol[Local]):
         signed = rho - (c + c) * rho
         return ctx.network.at(0, signed + c, signed)
 
-    def mul_ba(self, ctx: Context, b: Local, x: Local) -> Local:
+    def mul_ba(self, ctx: Context, b: Bits[Local], x: Local) -> Local:
         """[b·x] with a dabit and a triple at once.
 
         1. The dealer hands out a dabit [ρ], a uniform [a], and [ρ·a].
@@ -241,7 +242,7 @@ class Additive(Protocol[Local]):
         Cost: 1 round, n-1 words and bytes a party. The dealer sends 2 words.
         """
         rho, a, rho_a, product = ctx.deal(DabitProduct(x.shape, x.dtype))
-        c = self._open_bit(ctx, b ^ rho)
+        c = self._open_bit(ctx, words_of(b, 1) ^ rho)
         d = self._open(ctx, x - a)
         masked = d * rho_a + product
         return c * x + masked - (c + c) * masked

@@ -2,7 +2,7 @@
 
 A protocol is a frozen description (ring, encoding, names of the parties) whose methods are the
 operations. Each takes a `Context` first, which holds the network and the randomness of the run.
-Operand kinds are part of the names: `a` arithmetic shares, `b` Boolean shares, `p` public.
+Operand kinds are part of the names: `a` arithmetic shares, `b` Boolean ones (`Bits`), `p` public.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,9 @@ import numpy as np
 
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.network.network import Network
-from jsmpc._src.network.values import Local, PerParty
+from jsmpc._src.network.values import Local, PerParty, V
 from jsmpc._src.protocols import circuits
+from jsmpc._src.protocols.bits import Bits, together, words_of
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import AND, MULTIPLY, Bilinear
 from jsmpc._src.ring.division import Divisor
@@ -31,8 +32,6 @@ from jsmpc._src.runtime.context import Context
 
 Array = jax.Array
 Shared = PerParty  # of functions that do not care which
-
-V = TypeVar("V", bound=PerParty)  # a protocol's own kind of per-party value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,12 +203,14 @@ class Protocol(Generic[V]):
     def add_ap(self, ctx: Context, x: V, words: Any) -> V:
         return x + self.constant(ctx, words)
 
-    def xor_bp(self, ctx: Context, x: V, words: Any) -> V:
-        return x ^ self.constant(ctx, words)
+    def xor_bp(self, ctx: Context, x: Bits[V], words: Any) -> Bits[V]:
+        return Bits(words_of(x) ^ self.constant(ctx, words), x.width)
 
-    def not_b(self, ctx: Context, x: V) -> V:
-        """The complement of a shared bit."""
-        return self.xor_bp(ctx, x, jnp.ones(x.shape, x.dtype))
+    def not_b(self, ctx: Context, x: Bits[V]) -> Bits[V]:
+        """[~x]: the complement of all bits."""
+        dtype = words_of(x).dtype
+        ones = np.asarray((1 << x.width) - 1, dtype)
+        return self.xor_bp(ctx, x, jnp.broadcast_to(ones, x.shape))
 
     # Products.
 
@@ -248,12 +249,12 @@ class Protocol(Generic[V]):
         """[x²], elementwise; see `product`."""
         return self.product(ctx, MULTIPLY, x, x, divisor)
 
-    def and_bb(self, ctx: Context, x: V, y: V) -> V:
-        """[x & y] of Boolean shares; see `product`."""
-        return self.product(ctx, AND, x, y)
+    def and_bb(self, ctx: Context, x: Bits[V], y: Bits[V]) -> Bits[V]:
+        """[x & y]; see `product`."""
+        return together(functools.partial(self.product, ctx, AND), x, y)
 
-    def or_bb(self, ctx: Context, x: V, y: V) -> V:
-        """[x | y] of Boolean shares, as x ^ y ^ (x & y)."""
+    def or_bb(self, ctx: Context, x: Bits[V], y: Bits[V]) -> Bits[V]:
+        """[x | y] as x ^ y ^ (x & y)."""
         return x ^ y ^ self.and_bb(ctx, x, y)
 
     def truncate(self, ctx: Context, x: V, divisor: Divisor) -> V:
@@ -266,8 +267,8 @@ class Protocol(Generic[V]):
     # Comparison and conversion. A protocol may compute any of these in a way of its own; here they
     # are circuits over `and_bb`, whose first words a protocol makes from its shares.
 
-    def msbs(self, ctx: Context, x: V, offsets: Sequence[int]) -> list[V]:
-        """[sign bit of x + c] in `uint8`, for each public offset c.
+    def msbs(self, ctx: Context, x: V, offsets: Sequence[int]) -> list[Bits[V]]:
+        """[sign bit of x + c], for each public offset c.
 
         The sign of u + v is the top bits of u and v, xored with the carry into the top position,
         which is the carry out of 2u + 2v.
@@ -276,31 +277,35 @@ class Protocol(Generic[V]):
         """
         carry = functools.partial(circuits.carry_out, functools.partial(self.and_bb, ctx))
         pairs = self.generate_propagate_blocks(ctx, x, offsets)
-        return [top ^ carry(gp, blocks.count(self.bits)) for gp, top in pairs]
+        return [top ^ carry(gp) for gp, top in pairs]
 
-    def msb(self, ctx: Context, x: V) -> V:
-        """[sign bit of x] in `uint8`; see `msbs`."""
+    def msb(self, ctx: Context, x: V) -> Bits[V]:
+        """[sign bit of x]; see `msbs`."""
         return self.msbs(ctx, x, (0,))[0]
 
-    def less(self, ctx: Context, x: V, y: V) -> V:
-        """[x < y] in `uint8`, for |x - y| < 2^(k-1)."""
+    def less(self, ctx: Context, x: V, y: V) -> Bits[V]:
+        """[x < y], for |x - y| < 2^(k-1)."""
         return self.msb(ctx, x - y)
 
-    def is_zero(self, ctx: Context, x: V) -> V:
-        """[x = 0] in `uint8`: every block of u + (v - 1) propagates, for x = u + v."""
-        both = functools.partial(self.and_bb, ctx)
-        return circuits.all_set(both, self.propagate_blocks(ctx, x), blocks.count(self.bits))
+    def is_zero(self, ctx: Context, x: V) -> Bits[V]:
+        """[x = 0]: every block of u + (v - 1) propagates, for x = u + v."""
+        propagate = self.propagate_blocks(ctx, x).low(blocks.count(self.bits))
+        return circuits.all_set(functools.partial(self.and_bb, ctx), propagate)
 
-    def equal(self, ctx: Context, x: V, y: V) -> V:
-        """[x = y] in `uint8`."""
+    def equal(self, ctx: Context, x: V, y: V) -> Bits[V]:
+        """[x = y]."""
         return self.is_zero(ctx, x - y)
 
     def relu(self, ctx: Context, x: V) -> V:
         """[max(x, 0)]."""
         return self.mul_ba(ctx, self.not_b(ctx, self.msb(ctx, x)), x)
 
-    def a2b(self, ctx: Context, x: V) -> V:
-        """[x] shared by xor, from x = u + v shared by addition, by a parallel-prefix adder.
+    def lsb(self, ctx: Context, x: V) -> Bits[V]:
+        """[x mod 2]. Local where shares are summands: their sum is odd if the xor of them is."""
+        return Bits(x.astype(np.uint8)).low(1)
+
+    def a2b(self, ctx: Context, x: V) -> Bits[V]:
+        """[x]^B from [x]^A, x = u + v, by a parallel-prefix adder.
 
         Words narrower than the ring's are the lowest bits of a value: cast the shares first.
 
@@ -311,8 +316,8 @@ class Protocol(Generic[V]):
 
     def generate_propagate_blocks(
         self, ctx: Context, x: V, offsets: Sequence[int]
-    ) -> list[tuple[V, V]]:
-        """Boolean shares of what the signs of x + c = u + v follow from, for public offsets c.
+    ) -> list[tuple[Bits[V], Bits[V]]]:
+        """What the signs of x + c = u + v follow from, for public offsets c.
 
         Returns, for each offset:
           [gp]: for each block of 2u + 2v, whether it generates (upper half of the word) and
@@ -321,21 +326,21 @@ class Protocol(Generic[V]):
         """
         raise NotImplementedError
 
-    def propagate_blocks(self, ctx: Context, x: V) -> V:
-        """Boolean shares of a word whose lower half tells for each block of u + (v - 1) whether it
-        propagates a carry, for x = u + v: whether u equals -v there."""
+    def propagate_blocks(self, ctx: Context, x: V) -> Bits[V]:
+        """A word whose lower half tells for each block of u + (v - 1) whether it propagates a
+        carry, for x = u + v: whether u equals -v there."""
         raise NotImplementedError
 
-    def generate_propagate(self, ctx: Context, x: V) -> tuple[V, V]:
-        """[g] = [u & v], [p] = [u ^ v] for x = u + v, Boolean shares of whole words."""
+    def generate_propagate(self, ctx: Context, x: V) -> tuple[Bits[V], Bits[V]]:
+        """[g] = [u & v], [p] = [u ^ v] for x = u + v."""
         raise NotImplementedError
 
-    def b2a(self, ctx: Context, b: V) -> V:
-        """[b] shared by addition, from a bit b shared by xor."""
+    def b2a(self, ctx: Context, b: Bits[V]) -> V:
+        """[b]^A of a bit [b]^B."""
         raise NotImplementedError
 
-    def mul_ba(self, ctx: Context, b: V, x: V) -> V:
-        """[b·x] for a bit b shared by xor and x shared by addition, of one shape."""
+    def mul_ba(self, ctx: Context, b: Bits[V], x: V) -> V:
+        """[b·x] of a bit and a ring element, of one shape."""
         return self.mul_aa(ctx, self.b2a(ctx, b), x)
 
     # Disclosure.

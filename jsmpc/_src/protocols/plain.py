@@ -11,6 +11,7 @@ import numpy as np
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local
 from jsmpc._src.protocols.base import Array, Protocol
+from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.division import Divisor, divide, integers
@@ -77,25 +78,25 @@ class InsecurePlain(Protocol[Local]):
 
     def generate_propagate_blocks(
         self, ctx: Context, x: Local, offsets: Sequence[int]
-    ) -> list[tuple[Local, Local]]:
+    ) -> list[tuple[Bits[Local], Bits[Local]]]:
         sums = [x + self.ring.constant(c) for c in offsets]
-        return [(self._select(s << 1, x ^ x), s.map(self.ring.top_bit)) for s in sums]
+        return [(self._select(s << 1, x ^ x), Bits(s.map(self.ring.top_bit), 1)) for s in sums]
 
-    def propagate_blocks(self, ctx: Context, x: Local) -> Local:
+    def propagate_blocks(self, ctx: Context, x: Local) -> Bits[Local]:
         return self._select(x, (x ^ x) - self.ring.constant(1))
 
-    def _select(self, u: Local, v: Local) -> Local:
+    def _select(self, u: Local, v: Local) -> Bits[Local]:
         table = u.maps(blocks.thresholds)
         leaves, constant = v.maps(lambda w, *t: blocks.select(t, w), *table)
-        return leaves ^ constant
+        return Bits(leaves ^ constant)
 
-    def generate_propagate(self, ctx: Context, x: Local) -> tuple[Local, Local]:
-        return x ^ x, x
+    def generate_propagate(self, ctx: Context, x: Local) -> tuple[Bits[Local], Bits[Local]]:
+        return Bits(x ^ x), Bits(x)
 
-    def b2a(self, ctx: Context, b: Local) -> Local:
-        return (b & np.uint8(1)).astype(self.ring.dtype)
+    def b2a(self, ctx: Context, b: Bits[Local]) -> Local:
+        return (words_of(b, 1) & np.uint8(1)).astype(self.ring.dtype)
 
-    def mul_ba(self, ctx: Context, b: Local, x: Local) -> Local:
+    def mul_ba(self, ctx: Context, b: Bits[Local], x: Local) -> Local:
         return self.b2a(ctx, b) * x
 
     def open(self, ctx: Context, x: Local, group: Group = ARITHMETIC) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Array, Protocol
+from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.division import Divisor, public_quotient, quotients
@@ -213,8 +214,8 @@ class Replicated3(Protocol[Replica]):
         u = net.own(x).map(group.add, net.next(x))
         return net.by_rank(u, None, None), net.by_rank(None, net.next(x), net.own(x))
 
-    def _bit_addends(self, ctx: Context, b: Replica) -> tuple[Local, Local]:
-        u, v = self._addends(ctx, b & np.uint8(1), BOOLEAN)
+    def _bit_addends(self, ctx: Context, b: Bits[Replica]) -> tuple[Local, Local]:
+        u, v = self._addends(ctx, words_of(b, 1) & np.uint8(1), BOOLEAN)
         return u.astype(self.ring.dtype), v.astype(self.ring.dtype)
 
     def _hide(self, ctx: Context, secret: Local, group: Group) -> Local:
@@ -229,7 +230,7 @@ class Replicated3(Protocol[Replica]):
 
     def generate_propagate_blocks(
         self, ctx: Context, x: Replica, offsets: Sequence[int]
-    ) -> list[tuple[Replica, Replica]]:
+    ) -> list[tuple[Bits[Replica], Bits[Replica]]]:
         """x = u + v with u known to party 0 and v known to parties 1 and 2.
 
         1. Party 0 hides the thresholds of 2u, and u's top bit, between parties 1 and 2.
@@ -244,15 +245,15 @@ class Replicated3(Protocol[Replica]):
         sums = [v + self.ring.constant(c) for c in offsets]
         tops = [w.map(self.ring.top_bit) for w in sums]
         leaves = [self._select(ctx, table, w << 1) for w in sums]
-        shared = [self._reshare_pair(ctx, w, first=1, group=BOOLEAN) for w in leaves]
-        signs = self._share_bits(ctx, u.map(self.ring.top_bit), *tops)
+        shared = [self._reshare_bits(ctx, w) for w in leaves]
+        signs = self._share_bits(ctx, u.map(self.ring.top_bit), *tops, width=1)
         return list(zip(shared, signs, strict=True))
 
-    def propagate_blocks(self, ctx: Context, x: Replica) -> Replica:
+    def propagate_blocks(self, ctx: Context, x: Replica) -> Bits[Replica]:
         """Like `generate_propagate_blocks`: u = -v in a block where u + ~(-v) = 15."""
         u, v = self._addends(ctx, x)
         leaves = self._select(ctx, self._thresholds(ctx, u), v - self.ring.constant(1))
-        return self._reshare_pair(ctx, leaves, first=1, group=BOOLEAN)
+        return self._reshare_bits(ctx, leaves)
 
     def _thresholds(self, ctx: Context, u: Local) -> list[Local]:
         return [self._hide(ctx, t, BOOLEAN) for t in u.maps(blocks.thresholds)]
@@ -261,7 +262,13 @@ class Replicated3(Protocol[Replica]):
         leaves, constant = v.maps(lambda w, *t: blocks.select(t, w), *table)
         return ctx.network.at(1, leaves ^ constant, leaves)
 
-    def _share_bits(self, ctx: Context, u: Local, *values: Local) -> list[Replica]:
+    def _reshare_bits(self, ctx: Context, z: Local) -> Bits[Replica]:
+        """[z]^B of summands of parties 1 and 2."""
+        return Bits(self._reshare_pair(ctx, z, first=1, group=BOOLEAN))
+
+    def _share_bits(
+        self, ctx: Context, u: Local, *values: Local, width: int | None = None
+    ) -> list[Bits[Replica]]:
         """[u ^ v] of party 0's u and of each v that parties 1 and 2 know.
 
         Component 2 is v, component 1 a mask, component 0 the masked u, sent to party 2.
@@ -271,14 +278,17 @@ class Replicated3(Protocol[Replica]):
         masked = u ^ net.next(mask)
         received = net.send(masked, {0: 2})
         return [
-            net.pair(
-                net.by_rank(masked, net.own(mask), v),
-                net.by_rank(net.next(mask), v, received),
+            Bits(
+                net.pair(
+                    net.by_rank(masked, net.own(mask), v),
+                    net.by_rank(net.next(mask), v, received),
+                ),
+                width,
             )
             for v in values
         ]
 
-    def generate_propagate(self, ctx: Context, x: Replica) -> tuple[Replica, Replica]:
+    def generate_propagate(self, ctx: Context, x: Replica) -> tuple[Bits[Replica], Bits[Replica]]:
         """[u ^ v] from a word of party 0, and [u & v] by parties 1 and 2 from their shares of u.
 
         Cost: 2 rounds; 2 words from party 0, a word from 1 and from 2.
@@ -286,9 +296,9 @@ class Replicated3(Protocol[Replica]):
         u, v = self._addends(ctx, x)
         both = self._hide(ctx, u, BOOLEAN) & v
         (different,) = self._share_bits(ctx, u, v)
-        return self._reshare_pair(ctx, both, first=1, group=BOOLEAN), different
+        return self._reshare_bits(ctx, both), different
 
-    def b2a(self, ctx: Context, b: Replica) -> Replica:
+    def b2a(self, ctx: Context, b: Bits[Replica]) -> Replica:
         """[b] with b = u ^ v, u known to party 0, v to parties 1 and 2.
 
         1. Party 0 hides u as summands w of parties 1 and 2.
@@ -302,7 +312,7 @@ class Replicated3(Protocol[Replica]):
         summand = w - (v + v) * w
         return self._reshare_pair(ctx, net.at(1, summand + v, summand), first=1)
 
-    def mul_ba(self, ctx: Context, b: Replica, x: Replica) -> Replica:
+    def mul_ba(self, ctx: Context, b: Bits[Replica], x: Replica) -> Replica:
         """[b·x] with b = u ^ v and x = X + x_2: party 0 knows u and X, parties 1 and 2 v and x_2.
 
         1. Party 0 hides u·X, (1 - 2u)·X and u as summands of parties 1 and 2.

@@ -47,16 +47,27 @@ conjunction = _directly(lax.bitwise_and, operator.and_)
 disjunction = _directly(lax.bitwise_or, operator.or_)
 _left = _directly(lax.shift_left, operator.lshift)
 _right = _directly(lax.shift_right_logical, operator.rshift)
+_arithmetic_right = _directly(lax.shift_right_arithmetic, operator.rshift)
 
 
-def left(x: Any, n: int) -> Any:
-    """The word shifted left by n bits."""
-    return _left(x, np.asarray(n, x.dtype))
+def left(x: Any, n: Any) -> Any:
+    """The word shifted left by n bits, a number or one an element."""
+    return _left(x, _amount(n, x.dtype))
 
 
-def right(x: Any, n: int) -> Any:
+def right(x: Any, n: Any) -> Any:
     """The word shifted right by n bits, zeros from the left."""
-    return _right(x, np.asarray(n, x.dtype))
+    return _right(x, _amount(n, x.dtype))
+
+
+def arithmetic_right(x: Any, n: Any) -> Any:
+    """The word shifted right by n bits, copies of its highest bit from the left."""
+    signed = np.dtype(f"int{8 * x.dtype.itemsize}")
+    return cast(_arithmetic_right(cast(x, signed), _amount(n, signed)), x.dtype)
+
+
+def _amount(n: Any, dtype: Any) -> Any:
+    return np.asarray(n, dtype) if isinstance(n, int) else n.astype(dtype)
 
 
 def cast(x: Any, dtype: Any) -> Any:

@@ -293,7 +293,7 @@ def as_number(ev: Evaluator, x: Any, dtype: Any = np.int32) -> Any:
     if not is_secret(x):
         return x.astype(dtype) if x.dtype == bool or floating else x
     if x.dtype == bool:
-        x = Secret(ev.smpc.b2a(ev.ctx, x.value), np.dtype(np.int32))
+        x = Secret(ev.smpc.b2a(ev.ctx, x.bits), np.dtype(np.int32))
     if floating and jnp.issubdtype(x.dtype, jnp.integer):
         x = ev.number(x.value, dtype, ev.coded(0))
     return x

@@ -52,7 +52,7 @@ def _compare(ev: Evaluator, f: Callable[..., Any], g: Any, x: Any, y: Any) -> An
             return known
         where = np.where
     x, y = (v if is_secret(v) else where(beyond, np.zeros((), v.dtype), v) for v in (x, y))
-    bit = f(ev, *ev.secrets(x, y)).value
+    bit = f(ev, *ev.secrets(x, y)).bits
     keep, fixed = (~beyond).astype(np.uint8), (known & beyond).astype(np.uint8)
     return Secret(ev.smpc.xor_bp(ev.ctx, bit & keep, fixed), BOOL)
 
@@ -67,7 +67,7 @@ def _not_less(ev: Evaluator, x: Any, y: Any) -> Any:
 
 def _less_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
     if x.dtype == BOOL:
-        return Secret(ev.smpc.and_bb(ev.ctx, ev.smpc.not_b(ev.ctx, x.value), y.value), BOOL)
+        return Secret(ev.smpc.and_bb(ev.ctx, ev.smpc.not_b(ev.ctx, x.bits), y.bits), BOOL)
     return Secret(ev.smpc.less(ev.ctx, x.value, y.value), BOOL)
 
 
@@ -108,7 +108,7 @@ def _eq(ev: Evaluator, x: Any, y: Any) -> Any:
 
 def _equal_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
     if x.dtype == BOOL:
-        return invert(ev, Secret(x.value ^ y.value, BOOL))
+        return invert(ev, Secret(x.bits ^ y.bits, BOOL))
     return Secret(ev.smpc.equal(ev.ctx, x.value, y.value), BOOL)
 
 
@@ -131,7 +131,7 @@ def maximum(ev: Evaluator, x: Any, y: Any) -> Any:
             return other
     x, y = ev.secrets(*(fine_enough(ev, v) for v in aligned(x, y)))
     if x.dtype == BOOL:
-        return Secret(ev.smpc.or_bb(ev.ctx, x.value, y.value), BOOL)
+        return Secret(ev.smpc.or_bb(ev.ctx, x.bits, y.bits), BOOL)
     value = comparison.maximum(ev.smpc, ev.ctx, x.value, y.value)
     return Secret(value, x.dtype, encoding=x.encoding)
 
@@ -145,7 +145,7 @@ def minimum(ev: Evaluator, x: Any, y: Any) -> Any:
             return other
     x, y = ev.secrets(*(fine_enough(ev, v) for v in aligned(x, y)))
     if x.dtype == BOOL:
-        return Secret(ev.smpc.and_bb(ev.ctx, x.value, y.value), BOOL)
+        return Secret(ev.smpc.and_bb(ev.ctx, x.bits, y.bits), BOOL)
     value = comparison.minimum(ev.smpc, ev.ctx, x.value, y.value)
     return Secret(value, x.dtype, encoding=x.encoding)
 

@@ -28,11 +28,11 @@ def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
     if kinds[1] == "complex":
         raise ev.unsupported(REFUSED[lax.complex_p])
     if kinds[0] == kinds[1]:
-        return Secret(x.value, dtype, x.range if kinds[0] == "int" else None, x.encoding)
+        return Secret(x.shares, dtype, x.range if kinds[0] == "int" else None, x.encoding)
     if kinds[1] == "bool":
         return Secret(smpc.not_b(ctx, smpc.is_zero(ctx, x.value)), dtype)
     if kinds[0] == "bool":
-        x = Secret(smpc.b2a(ctx, x.value), np.dtype(np.int32), x.range)
+        x = Secret(smpc.b2a(ctx, x.bits), np.dtype(np.int32), x.range)
     if kinds[1] == "int":
         if kinds[0] == "float":
             return Secret(rounding.toward_zero(smpc, ctx, x.value, ev.scale_of(x)), dtype)

@@ -14,4 +14,4 @@ from jsmpc._src.jaxprs.reveal import reveal_p
 
 @rule(reveal_p, cost="opening", modular=Modular(), scaled=True)
 def _reveal(ev: Evaluator, x: Secret) -> Any:
-    return disclosure.reveal(ev.smpc, ev.ctx, x.value, x.dtype, x.encoding)
+    return disclosure.reveal(ev.smpc, ev.ctx, x.shares, x.dtype, x.encoding)

@@ -46,7 +46,7 @@ def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
     if is_known(x) and np.size(x) and (x == np.asarray(x).flat[0]).all():
         ev.check_constant(np.asarray(x), ev.wanted)
         return reciprocal(ev, y, float(np.asarray(x).flat[0]))
-    x = x if is_secret(x) else ev.secret(x, Secret(y.value, y.dtype))
+    x = ev.secret(x, y.dtype, ev.wanted)
     factor = ev.wanted.scale * ev.scale_of(y) / ev.scale_of(x)
     value = division.divide(ev.smpc, ev.ctx, x.value, y.value, factor)
     return ev.number(value, y.dtype, ev.wanted)

@@ -53,8 +53,8 @@ def _one_hots(ev: Evaluator, layout: Layout, indices: Any) -> list[Any]:
     return hots
 
 
-def _restored(x: Secret, dtype: Any) -> Secret:
-    return Secret(indexing.low_bit(x.value), BOOL) if dtype == BOOL else x
+def _restored(ev: Evaluator, x: Secret, dtype: Any) -> Secret:
+    return Secret(ev.smpc.lsb(ev.ctx, x.value), BOOL) if dtype == BOOL else x
 
 
 def _read(ev: Evaluator, layout: Layout, x: Any, indices: Any) -> Secret:
@@ -69,7 +69,7 @@ def _read(ev: Evaluator, layout: Layout, x: Any, indices: Any) -> Secret:
     if isinstance(value, jax.Array):  # of one place, whatever the position is
         value = ev.smpc.constant(ev.ctx, value)
     windows, own = value.map(layout.from_canonical_windows), getattr(x, "encoding", None)
-    return _restored(Secret(windows, np.dtype(x.dtype), encoding=own), dtype)
+    return _restored(ev, Secret(windows, np.dtype(x.dtype), encoding=own), dtype)
 
 
 # Reading.
@@ -101,8 +101,7 @@ def _starting_at(
     if not axes:
         return public, layout, None
     first, *others = (starts[d] for d in axes)
-    value = first.value.map(lambda *w: jnp.stack(w), *(s.value for s in others))
-    return public, layout, Secret(value, first.dtype)
+    return public, layout, first.map(lambda *w: jnp.stack(w), *others)
 
 
 @rule(lax.gather_p, cost="order", modular=Modular(ranges.read, slice(1)), scaled=True)
@@ -145,7 +144,7 @@ def _fill(ev: Evaluator, dtype: Any, value: Any) -> Any:
 def _shifted(ev: Evaluator, x: Secret, by: Any, subtract: bool) -> Secret:
     words = jnp.broadcast_to(ev.words(by, x.dtype, ev.encoding_of(x)), x.shape)
     if x.dtype == BOOL:
-        return Secret(ev.smpc.xor_bp(ev.ctx, x.value, words), BOOL)
+        return Secret(ev.smpc.xor_bp(ev.ctx, x.bits, words), BOOL)
     value = ev.smpc.add_ap(ev.ctx, x.value, -words if subtract else words)
     return Secret(value, x.dtype, encoding=x.encoding)
 
@@ -168,15 +167,14 @@ def _dynamic_update_slice(ev: Evaluator, x: Any, update: Any, *starts: Any, **_:
         part = x.map(lambda w: lax.dynamic_slice_p.bind(w, *public, slice_sizes=size))
         update = _write(ev, layout, part, indices, update, _set)
     x, update = ev.secrets(x, update)
-    value = x.value.map(lambda w, u: lax.dynamic_update_slice_p.bind(w, u, *public), update.value)
-    return Secret(value, x.dtype, encoding=x.encoding)
+    return x.map(lambda w, u: lax.dynamic_update_slice_p.bind(w, u, *public), update)
 
 
 Combine = Callable[[Evaluator, Secret, Any], Secret]
 
 
 def _set(ev: Evaluator, old: Secret, new: Any) -> Secret:
-    return ev.secret(new, old)
+    return ev.secret(new, old.dtype, ev.encoding_of(old))
 
 
 _TABLES = slice(None, None, 2)  # all but the positions
@@ -203,14 +201,13 @@ def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -
     x, updates = ev.of_one_encoding(x, updates)
     x = ev.cases(x, updates)[0] if is_secret(updates) else ev.secret(x)
     if kind in ("set", "add") and not is_secret(indices):
-        updates = ev.secret(updates, x)
+        updates = ev.secret(updates, x.dtype, ev.encoding_of(x))
         kept = {
             k: params[k]
             for k in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
         }
         f = lax.scatter_add if kind == "add" else lax.scatter
-        value = x.value.map(lambda w, u: f(w, indices, u, **kept), updates.value)
-        return Secret(value, x.dtype, encoding=x.encoding)
+        return x.map(lambda w, u: f(w, indices, u, **kept), updates)
     if not indices.shape[-1]:
         row = x.map(lambda w: w[None])
         place = jnp.zeros((*indices.shape[:-1], 1), indices.dtype)
@@ -284,7 +281,9 @@ def _write(
     x, updates = as_number(ev, x), as_number(ev, updates)
     hots = _one_hots(ev, layout, indices)
     one_by_one = not unique and hots[0].shape[lead] > 1
-    windows = _windows(ev, layout, ev.secret(updates, x) if one_by_one else updates)
+    if one_by_one:
+        updates = ev.secret(updates, x.dtype, ev.encoding_of(x))
+    windows = _windows(ev, layout, updates)
     table = x.value.map(layout.canonical_table)
 
     def written(inner: Evaluator, table: Any, hots: Any, new: Any) -> Any:
@@ -303,7 +302,7 @@ def _write(
     changed = x.value.map(
         lambda w, r: w.at[layout.region].set(layout.from_canonical_table(r)), result
     )
-    return _restored(Secret(changed, x.dtype, encoding=x.encoding), dtype)
+    return _restored(ev, Secret(changed, x.dtype, encoding=x.encoding), dtype)
 
 
 def _apart(tree: Any, axis: int) -> Any:

@@ -24,6 +24,7 @@ from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import aligned, is_known, plus
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.protocols.base import Shared
+from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import blocks
 
 
@@ -46,15 +47,15 @@ def _width(ev: Evaluator, x: Any) -> int:
     return width
 
 
-def _word(ev: Evaluator, x: Any, width: int) -> Shared:
-    """The lowest bits as a word shared by xor, of a secret or a public operand."""
+def _word(ev: Evaluator, x: Any, width: int) -> Bits[Any]:
+    """The lowest bits as a word, of a secret or a public operand."""
     if is_secret(x):
         return integers.word(ev.smpc, ev.ctx, x.value, width)
-    return ev.smpc.constant(ev.ctx, jnp.asarray(x).astype(f"uint{width}"))
+    return Bits(ev.smpc.constant(ev.ctx, jnp.asarray(x).astype(f"uint{width}")))
 
 
-def _number(ev: Evaluator, word: Shared, like: Any, width: int, signed: bool) -> Secret:
-    value = circuits.b2a_words(ev.smpc, ev.ctx, word, width, signed)
+def _number(ev: Evaluator, word: Bits[Any], like: Any, signed: bool) -> Secret:
+    value = circuits.b2a_words(ev.smpc, ev.ctx, word, signed)
     return Secret(value, np.dtype(like.dtype))
 
 
@@ -76,12 +77,12 @@ def bitwise_and(ev: Evaluator, x: Any, y: Any) -> Secret:
     width = _width(ev, x)
     if is_secret(y):
         both = ev.smpc.and_bb(ev.ctx, _word(ev, x, width), _word(ev, y, width))
-        return _number(ev, both, x, width, _signed(x))
+        return _number(ev, both, x, _signed(x))
     used, signed = width, _signed(x)
     if is_known(y) and np.size(y) and np.min(y) >= 0:
         used, signed = max(int(np.max(y)).bit_length(), 1), False
     word = integers.word(ev.smpc, ev.ctx, x.value, 8 * blocks.word_type(used).itemsize)
-    return _number(ev, word & jnp.asarray(y).astype(word.dtype), x, used, signed)
+    return _number(ev, (word & jnp.asarray(y).astype(f"uint{word.width}")).low(used), x, signed)
 
 
 def bitwise_or(ev: Evaluator, x: Any, y: Any) -> Secret:
@@ -154,18 +155,16 @@ def _shift_right(ev: Evaluator, x: Any, amount: Any, kind: str) -> Secret:
     outside = (amount < 0) | (amount >= width)
     amount = jnp.where(outside, width - 1, amount)
 
-    def moved(w: Any) -> Any:
-        shifted = integers.shift_word(w, amount, kind)
-        return shifted if fills else jnp.where(outside, jnp.zeros_like(w), shifted)
-
-    word = _word(ev, x, width).map(moved)
-    return _number(ev, word, x, width - least, _signed(x) and (fills or not least))
+    word = integers.shifted(_word(ev, x, width), amount, kind)
+    if not fills:
+        word = word.map(lambda w: jnp.where(outside, jnp.zeros_like(w), w))
+    return _number(ev, word.low(width - least), x, _signed(x) and (fills or not least))
 
 
 def _shift_secretly(ev: Evaluator, x: Any, amount: Secret, kind: str) -> Secret:
     width = _width(ev, x)
     word = integers.shift(ev.smpc, ev.ctx, _word(ev, x, width), amount.value, kind)
-    return _number(ev, word, x, width, _signed(x))
+    return _number(ev, word, x, _signed(x))
 
 
 # Division.
@@ -209,7 +208,7 @@ def _quotient(ev: Evaluator, x: Secret, divisor: int) -> Secret:
     return Secret(value if divisor > 0 else -value, x.dtype)
 
 
-def _long_division(ev: Evaluator, x: Any, y: Any) -> tuple[Shared, Shared, Shared]:
+def _long_division(ev: Evaluator, x: Any, y: Any) -> tuple[Shared, Shared, Bits[Any]]:
     x, y = ev.secrets(x, y)
     width = min(8 * x.dtype.itemsize, ev.smpc.bits - 2)
     return integers.truncated(ev.smpc, ev.ctx, x.value, y.value, width)

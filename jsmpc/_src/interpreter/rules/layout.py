@@ -36,8 +36,8 @@ def _linear(ev: Evaluator, x: Any, *rest: Any, **params: Any) -> Any:
     bind = ev.eqn.primitive.bind
     if ev.eqn.primitive.multiple_results:
         if not rest:
-            parts = x.value.maps(lambda w: bind(w, **params))
-            return [dataclasses.replace(x, value=part) for part in parts]
+            parts = x.shares.maps(lambda w: bind(w, **params))
+            return [dataclasses.replace(x, shares=part) for part in parts]
         operands = [x, *rest]
         return [v.map(lambda w: bind(w, **params)[0]) if is_secret(v) else v for v in operands]
     if any(map(is_secret, rest)):
@@ -69,17 +69,13 @@ _UNION = Modular(ranges.union)
 @rule(lax.concatenate_p, *compat.primitives("stack"), cost="local", modular=_UNION, scaled=True)
 def _concatenate(ev: Evaluator, *operands: Any, **params: Any) -> Secret:
     first, *others = ev.cases(*operands)
-    value = first.value.map(
-        lambda *words: ev.eqn.primitive.bind(*words, **params), *(o.value for o in others)
-    )
-    return Secret(value, first.dtype, encoding=first.encoding)
+    return first.map(lambda *words: ev.eqn.primitive.bind(*words, **params), *others)
 
 
 @rule(lax.pad_p, cost="local", modular=_UNION, scaled=True)
 def _pad(ev: Evaluator, x: Any, padding: Any, **params: Any) -> Secret:
     x, padding = ev.cases(x, padding)
-    value = x.value.map(lambda w, p: lax.pad_p.bind(w, p, **params), padding.value)
-    return Secret(value, x.dtype, encoding=x.encoding)
+    return x.map(lambda w, p: lax.pad_p.bind(w, p, **params), padding)
 
 
 @rule(P.device_put_p, cost="local", modular=Modular(), scaled=True)

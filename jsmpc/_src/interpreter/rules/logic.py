@@ -18,7 +18,7 @@ from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 
 
 def invert(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(ev.smpc.not_b(ev.ctx, x.value), BOOL)
+    return Secret(ev.smpc.not_b(ev.ctx, x.bits), BOOL)
 
 
 @rule(lax.not_p, cost="local", modular=Modular(ranges.bitwise))
@@ -31,8 +31,8 @@ def _logic(ev: Evaluator, x: Any, y: Any, public: Callable[[Any, Any], Any], sec
     if not is_secret(x):
         x, y = y, x
     if is_secret(y):
-        return Secret(secret(ev.ctx, x.value, y.value), BOOL)
-    return Secret(public(x.value, ev.words(y, BOOL)), BOOL)
+        return Secret(secret(ev.ctx, x.bits, y.bits), BOOL)
+    return Secret(public(x.bits, ev.words(y, BOOL)), BOOL)
 
 
 @rule(lax.and_p, cost="product", modular=Modular())

@@ -44,7 +44,7 @@ def _reduce_max(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) ->
     def largest(v: Secret) -> Secret:
         if v.dtype == BOOL:
             return _folded(v, lambda a, b: ev.smpc.or_bb(ev.ctx, a, b))
-        return dataclasses.replace(v, value=comparison.largest(ev.smpc, ev.ctx, v.value))
+        return dataclasses.replace(v, shares=comparison.largest(ev.smpc, ev.ctx, v.value))
 
     return _extreme(ev, leading(x, axes), largest)
 
@@ -54,7 +54,7 @@ def _reduce_min(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) ->
     def least(v: Secret) -> Secret:
         if v.dtype == BOOL:
             return _folded(v, lambda a, b: ev.smpc.and_bb(ev.ctx, a, b))
-        return dataclasses.replace(v, value=-comparison.largest(ev.smpc, ev.ctx, -v.value))
+        return dataclasses.replace(v, shares=-comparison.largest(ev.smpc, ev.ctx, -v.value))
 
     return _extreme(ev, leading(x, axes), least)
 
@@ -75,7 +75,7 @@ def _argmin(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any
 
 
 def _folded(x: Secret, combine: Callable[[Any, Any], Any]) -> Secret:
-    return dataclasses.replace(x, value=comparison.fold(x.value, combine))
+    return dataclasses.replace(x, shares=comparison.fold(x.shares, combine))
 
 
 def _boolean(ev: Evaluator, x: Secret) -> Secret:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc._src.functions import comparison, exponential, indexing, roots, rounding
+from jsmpc._src.functions import comparison, exponential, roots, rounding
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import A_PRODUCT, ONE_ULP, Bound, Growth
 from jsmpc._src.interpreter.evaluator import Evaluator
@@ -21,6 +20,7 @@ from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number, is_known
 from jsmpc._src.interpreter.rules.division import reciprocal
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.protocols.base import Shared
+from jsmpc._src.protocols.bits import Bits
 
 _ROOT = Bound(ulps=1, relative=2**-22)
 _POWER = Bound(
@@ -106,7 +106,7 @@ def _pow(ev: Evaluator, x: Any, y: Any) -> Any:
         return _to_public_powers(ev, x, y.astype(dtype))
     if not jnp.issubdtype(ev.dtype, jnp.floating):
         raise ev.unsupported("a secret integer exponent: convert it with .astype(float) first")
-    base = ev.secret(x, Secret(y.value, dtype)).value
+    base = ev.secret(x, dtype).value
     if is_known(x) and (x >= 0).all():
         exponent = as_number(ev, y, dtype).value
         return Secret(exponential.power_of(ev.smpc, ev.ctx, base, exponent, ev.scale), dtype)
@@ -127,7 +127,7 @@ def _to_public_powers(ev: Evaluator, x: Secret, y: Any) -> Secret:
     """x^y for public y. Of negative numbers there are whole powers, others are those of 0."""
     whole = (y == jnp.round(y)).astype(np.uint8)
     odd = (y % 2 == 1).astype(np.uint8)
-    exponent = ev.secret(y, Secret(x.value, y.dtype)).value
+    exponent = ev.secret(y, y.dtype).value
     return Secret(_signed_power(ev, x.value, exponent, whole, odd), y.dtype)
 
 
@@ -140,7 +140,7 @@ def _to_secret_powers(ev: Evaluator, x: Shared, y: Secret, dtype: Any) -> Secret
     if jnp.issubdtype(y.dtype, jnp.floating):
         floor = rounding.floor(smpc, ctx, exponent, ev.scale)
         whole = smpc.is_zero(ctx, exponent - floor * smpc.ring.constant(ev.scale))
-    return Secret(_signed_power(ev, x, exponent, whole, indexing.low_bit(floor)), dtype)
+    return Secret(_signed_power(ev, x, exponent, whole, smpc.lsb(ctx, floor)), dtype)
 
 
 def _signed_power(ev: Evaluator, x: Shared, exponent: Shared, whole: Any, odd: Any) -> Shared:
@@ -151,9 +151,9 @@ def _signed_power(ev: Evaluator, x: Shared, exponent: Shared, whole: Any, odd: A
     smpc, ctx = ev.smpc, ev.ctx
     negative = smpc.msb(ctx, x)
 
-    def both(bit: Any) -> Shared:
-        public = isinstance(bit, np.ndarray | jax.Array)
-        return negative & bit if public else smpc.and_bb(ctx, negative, bit)
+    def both(bit: Any) -> Bits[Any]:
+        shared = isinstance(bit, Bits)
+        return smpc.and_bb(ctx, negative, bit) if shared else negative & bit
 
     base = comparison.select(smpc, ctx, both(whole), -x, x)
     value = exponential.power_of(smpc, ctx, base, exponent, ev.scale)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc._src.functions import comparison, indexing
+from jsmpc._src.functions import circuits, comparison, indexing
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
@@ -24,14 +24,13 @@ def select(ev: Evaluator, predicate: Any, x: Any, y: Any) -> Any:
         if not is_secret(x) and not is_secret(y):
             return lax.select_n(predicate, y, x)
         x, y = ev.cases(x, y)
-        value = x.value.map(lambda a, b: lax.select_n(predicate, b, a), y.value)
-        return Secret(value, x.dtype, encoding=x.encoding)
+        return x.map(lambda a, b: lax.select_n(predicate, b, a), y)
     x, y = ev.cases(x, y)
-    bit = predicate.value
+    bit = predicate.bits
     if bit.shape != x.shape:
         bit = bit.map(lambda a: jnp.broadcast_to(a, x.shape))
     if x.dtype == BOOL:
-        return Secret(y.value ^ ev.smpc.and_bb(ev.ctx, bit, x.value ^ y.value), BOOL)
+        return Secret(circuits.choose(ev.smpc, ev.ctx, bit, x.bits, y.bits), BOOL)
     value = comparison.select(ev.smpc, ev.ctx, bit, x.value, y.value)
     return Secret(value, x.dtype, encoding=x.encoding)
 
@@ -45,8 +44,7 @@ def _select_n(ev: Evaluator, predicate: Any, *cases: Any) -> Any:
             if (np.asarray(predicate) == chosen).all():
                 return cases[int(chosen)]
         first, *others = ev.cases(*cases)
-        value = first.value.map(lambda *w: lax.select_n(predicate, *w), *(o.value for o in others))
-        return Secret(value, first.dtype, encoding=first.encoding)
+        return first.map(lambda *w: lax.select_n(predicate, *w), *others)
     if len(cases) == 1:
         return cases[0]
     return choose(ev, predicate, cases)
@@ -59,18 +57,18 @@ def choose(ev: Evaluator, index: Secret, cases: Sequence[Any]) -> Any:
     its products with all of them.
     """
     if len(cases) == 2:
-        bit = index.value if index.dtype == BOOL else indexing.low_bit(index.value)
-        return select(ev, Secret(bit, BOOL), cases[1], cases[0])
+        bit = index if index.dtype == BOOL else Secret(ev.smpc.lsb(ev.ctx, index.value), BOOL)
+        return select(ev, bit, cases[1], cases[0])
     smpc, ctx = ev.smpc, ev.ctx
-    secrets = ev.cases(*cases)
-    dtype, encoding = secrets[0].dtype, secrets[0].encoding
-    first, *others = (c.value for c in secrets)
+    first, *others = ev.cases(*cases)
+    dtype = first.dtype
     stacked = first.map(lambda *w: jnp.stack(w), *others)
     hot = indexing.decode(smpc, ctx, index.value, len(cases))
-    shape = (len(cases), *[1] * (len(stacked.shape) - 1 - index.ndim), *index.shape)
+    shape = (len(cases), *[1] * (stacked.ndim - 1 - index.ndim), *index.shape)
     hot = hot.map(lambda h: jnp.moveaxis(h, -1, 0).reshape(shape))
     if dtype == BOOL:
-        chosen = smpc.and_bb(ctx, hot, stacked)
+        chosen = smpc.and_bb(ctx, hot, stacked.bits)
         return Secret(chosen.map(lambda c: lax.reduce_xor(c, (0,))), dtype)
-    chosen = smpc.mul_aa(ctx, smpc.b2a(ctx, hot), stacked)
-    return Secret(chosen.map(lambda c: c.sum(0, dtype=c.dtype)), dtype, encoding=encoding)
+    product = smpc.mul_aa(ctx, smpc.b2a(ctx, hot), stacked.value)
+    value = product.map(lambda c: c.sum(0, dtype=c.dtype))
+    return Secret(value, dtype, encoding=first.encoding)

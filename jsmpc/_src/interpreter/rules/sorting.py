@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc._src.functions import comparison, indexing, sorting
+from jsmpc._src.functions import comparison, sorting
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import A_PRODUCT, Bound
 from jsmpc._src.interpreter.evaluator import Evaluator
@@ -22,15 +22,15 @@ from jsmpc._src.protocols.base import Shared
 
 
 def _leading(ev: Evaluator, x: Secret, axis: int) -> Shared:
-    """Words shared by addition, with an axis in front; bits become 0 and 1."""
-    value = ev.smpc.b2a(ev.ctx, x.value) if x.dtype == BOOL else x.value
+    """Ring elements with an axis in front; bits become 0 and 1."""
+    value = ev.smpc.b2a(ev.ctx, x.bits) if x.dtype == BOOL else x.value
     return value.map(lambda w: jnp.moveaxis(w, axis, 0))
 
 
-def _restored(value: Shared, dtype: Any, axis: int) -> Secret:
+def _restored(ev: Evaluator, value: Shared, dtype: Any, axis: int) -> Secret:
     """The inverse of `_leading`."""
     value = value.map(lambda w: jnp.moveaxis(w, 0, axis))
-    return Secret(indexing.low_bit(value) if dtype == BOOL else value, dtype)
+    return Secret(ev.smpc.lsb(ev.ctx, value) if dtype == BOOL else value, dtype)
 
 
 @rule(lax.sort_p, cost="order")
@@ -44,7 +44,7 @@ def _sort(
     secrets = [ev.secret(x) for x in operands]
     columns = [_leading(ev, x, dimension) for x in secrets]
     ordered = sorting.sort(ev.smpc, ev.ctx, columns[:num_keys], columns[num_keys:], is_stable)
-    return [_restored(v, x.dtype, dimension) for v, x in zip(ordered, secrets, strict=True)]
+    return [_restored(ev, v, x.dtype, dimension) for v, x in zip(ordered, secrets, strict=True)]
 
 
 def _sort_by_public_keys(
@@ -64,7 +64,7 @@ def _top_k(ev: Evaluator, x: Secret, *, k: int, axis: int = -1, **_: Any) -> lis
     axis %= x.ndim
     results = sorting.top_k(ev.smpc, ev.ctx, _leading(ev, x, axis), k)
     dtypes = (x.dtype, np.dtype(np.int32))
-    return [_restored(v, d, axis) for v, d in zip(results, dtypes, strict=True)]
+    return [_restored(ev, v, d, axis) for v, d in zip(results, dtypes, strict=True)]
 
 
 @rule(lax.approx_top_k_p, cost="order")
@@ -80,7 +80,8 @@ def _approx_top_k(
     return [Secret(-values.value, x.dtype), indices]
 
 
-def largest_of_two(ev: Evaluator, dtype: Any) -> Callable[[Shared, Shared], Shared]:
+def largest_of_two(ev: Evaluator, dtype: Any) -> Callable[[Any, Any], Any]:
+    """Of two shares of a dtype."""
     if dtype == BOOL:
         return functools.partial(ev.smpc.or_bb, ev.ctx)
     return functools.partial(comparison.maximum, ev.smpc, ev.ctx)
@@ -88,13 +89,14 @@ def largest_of_two(ev: Evaluator, dtype: Any) -> Callable[[Shared, Shared], Shar
 
 def negated(ev: Evaluator, x: Secret) -> Secret:
     """In the reverse order."""
-    return Secret(ev.smpc.not_b(ev.ctx, x.value) if x.dtype == BOOL else -x.value, x.dtype)
+    return Secret(ev.smpc.not_b(ev.ctx, x.bits) if x.dtype == BOOL else -x.value, x.dtype)
 
 
 @rule(lax.cummax_p, cost="comparison")
 def _cummax(ev: Evaluator, x: Secret, *, axis: int, reverse: bool) -> Secret:
+    shares: Any = x.shares
     combine = largest_of_two(ev, x.dtype)
-    return Secret(sorting.cumulative(combine, x.value, axis, reverse), x.dtype)
+    return Secret(sorting.cumulative(combine, shares, axis, reverse), x.dtype)
 
 
 @rule(lax.cummin_p, cost="comparison")

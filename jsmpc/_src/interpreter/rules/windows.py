@@ -45,7 +45,7 @@ def _reduce_window_max(ev: Evaluator, x: Secret, **params: Any) -> Secret:
     over = _windows(ev, params, x)
     if x.dtype == BOOL:
         padded = x.map(lambda w: over.padded(w, np.uint8(0)))
-        return Secret(windows.reduce(padded.value, over, largest_of_two(ev, BOOL)), BOOL)
+        return Secret(windows.reduce(padded.bits, over, largest_of_two(ev, BOOL)), BOOL)
     return Secret(windows.largest(ev.smpc, ev.ctx, x.value, over), x.dtype)
 
 
@@ -89,9 +89,6 @@ def _reduce_window(
     xs, initial = [ev.secret(x) for x in operands[:count]], operands[count:]
     over = _windows(ev, params, xs[0], extreme=False)
     if over.pads:
-        around = [ev.secret(i, x) for i, x in zip(initial, xs, strict=True)]
-        xs = [
-            Secret(x.value.map(over.padded, i.value), x.dtype)
-            for x, i in zip(xs, around, strict=True)
-        ]
+        around = [ev.secret(i, x.dtype) for i, x in zip(initial, xs, strict=True)]
+        xs = [x.map(over.padded, i) for x, i in zip(xs, around, strict=True)]
     return f.from_initial(initial, windows.reduce(xs, over, f))

@@ -178,7 +178,7 @@ class Examiner(Evaluator):
             return value.fixed
         if not encodable(value.fixed.dtype):
             return value.exact
-        return self.smpc.decode(value.fixed.value.example, value.fixed.dtype)
+        return self.smpc.decode(value.fixed.words.example, value.fixed.dtype)
 
     def _bound(self, dtype: Any) -> float:
         """The magnitude below which values of a dtype can be encoded."""
@@ -194,14 +194,14 @@ class Examiner(Evaluator):
         if is_float(dtype):  # a quarter of the bound for infinity, as by `Evaluator.saturated`
             x = np.where(bounded(x), x, np.nan_to_num(np.sign(x)) * (bound / 4))
             x = np.clip(x, -bound, bound)
-        return Secret(self.smpc.constant(self.ctx, self.smpc.encode(x)), dtype)
+        return Secret.of(self.smpc.constant(self.ctx, self.smpc.encode(x)), dtype)
 
     def _decoded(self, x: Any) -> Any:
         if not is_secret(x):
             return wide(host(x))
         if not encodable(x.dtype):
             return x.value.example
-        words = np.asarray(x.value.example)
+        words = np.asarray(x.words.example)
         if x.dtype == np.dtype(bool):
             return (words & 1).astype(bool)
         signed = words.view(self.smpc.ring.signed)
@@ -373,9 +373,9 @@ class Examiner(Evaluator):
                 exact = np.stack([v.truth for v in column])
             return Value(jnp.stack([v.fixed for v in column]), exact)
         first, *others = (self._secret(v) for v in column)
-        words = first.fixed.value.map(lambda *w: np.stack(w), *(v.fixed.value for v in others))
+        fixed = first.fixed.map(lambda *w: np.stack(w), *(v.fixed for v in others))
         exact = np.stack([v.truth for v in (first, *others)])
-        return Value(Secret(words, first.fixed.dtype), exact)
+        return Value(fixed, exact)
 
     def _while(self, loop: While, values: list[Value]) -> list[Value]:
         test, constants, init = loop.split(values)
