@@ -17,6 +17,7 @@ from jax.extend.core import primitives as P  # noqa: N812
 
 import jsmpc
 from jsmpc._src.interpreter.guards import guarded_sqrt_p
+from jsmpc._src.interpreter.parts import part_p
 
 SCALE = 2**18
 UNIT = 1 / SCALE
@@ -86,6 +87,7 @@ AMOUNT = np.int32([0, 1, 2, 3, 5, 8, 13, 30, 31, 4, 2, 1])
 AT = np.int32([2, 0, 3])
 SPD = held(np.eye(3) * 4 + 0.5)
 LOWER = held(np.tril(X[:, :3]) / 3 + 2 * np.eye(3))
+PARTS = between(0, 1, shape=(3, 4))
 IMAGE = between(-1, 1, shape=(1, 5, 5, 2))
 KERNEL = between(-1, 1, shape=(2, 2, 2, 3))
 
@@ -263,7 +265,9 @@ CASES: dict[str, list[Case]] = {
         *one(lax.div, MODERATE, np.where(OTHER == 0, 1, OTHER)),
         *one(lambda x: 1 / x, np.where(ANY == 0, 1, ANY)),
         *one(lax.div, I32, J32, steps=6),  # a long division
+        *one(lax.div, X, held(np.abs(X[:, :1]) + UNIT)),  # of which a divisor is for several
     ],
+    "part_of_whole": one(part_p.bind, PARTS, held(PARTS.sum(1, keepdims=True) + 1)),
     "exp": one(lax.exp, between(-14, 30.4, 0, UNIT, -UNIT, -1e4)),
     "exp2": one(lax.exp2, between(-20, 43.9, 0, UNIT, -UNIT, -1e4)),
     "expm1": one(lax.expm1, between(-14, 30.4, 0, UNIT, -UNIT, -1e4)),
