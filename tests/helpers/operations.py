@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import jsmpc
 from harness import A, B
-from jsmpc._src.functions import comparison, exponential
+from jsmpc._src.functions import exponential, extremes
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import bilinear
 from jsmpc._src.runtime.context import Context
@@ -22,7 +22,7 @@ def _matmul(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any) -> list[Any]:
 
 def _largest(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any) -> list[Any]:
     both = x.map(lambda a, b: jnp.stack([a, b]), y)
-    return list(comparison.argument_of_largest(smpc, ctx, both))
+    return list(extremes.argument_of_largest(smpc, ctx, both))
 
 
 def _linear(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any) -> list[Any]:

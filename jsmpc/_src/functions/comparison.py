@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -63,26 +62,7 @@ def fold(x: Any, match: Callable[[Any, Any], Any]) -> Any:
     return jax.tree.map(lambda a: a[0], x)
 
 
-def largest(smpc: Protocol[V], ctx: Context, x: V) -> V:
-    """[max] along the leading axis, by a tournament of ceil(log2 n) matches."""
-    return fold(x, functools.partial(maximum, smpc, ctx))
-
-
-def argument_of_largest(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
-    """[max] and the index [argmax], the first of equals, along the leading axis.
-
-    A tournament of ceil(log2 n) matches of neighbours; value and index of each winner are
-    selected together.
-    """
-    n, rest = x.shape[0], x.shape[1:]
-    numbers = np.arange(n, dtype=smpc.ring.dtype).reshape(n, *[1] * len(rest))
-    index = smpc.constant(ctx, jnp.broadcast_to(jnp.asarray(numbers), x.shape))
-    both = x.map(lambda a, b: jnp.stack([a, b], 1), index)
-
-    def match(left: V, right: V) -> V:
-        bit = smpc.less(ctx, left.map(lambda a: a[:, 0]), right.map(lambda a: a[:, 0]))
-        bits = bit.map(lambda a: jnp.broadcast_to(a[:, None], left.shape))
-        return select(smpc, ctx, bits, right, left)
-
-    winner = fold(both, match)
-    return winner.map(lambda a: a[0]), winner.map(lambda a: a[1])
+def rows(x: Any, numbers: Any) -> Any:
+    """Rows of shares, arithmetic or Boolean, by their numbers on the leading axis."""
+    index = jnp.asarray(numbers, np.int32)
+    return x.map(lambda a: a.at[index].get(mode="promise_in_bounds"))

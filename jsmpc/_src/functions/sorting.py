@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import indexing
+from jsmpc._src.functions.comparison import rows
 from jsmpc._src.network.values import PerParty
 from jsmpc._src.protocols.base import Array, Protocol, V
 from jsmpc._src.protocols.bits import Bits
@@ -161,21 +162,17 @@ def by_network(smpc: Protocol[V], ctx: Context, x: V, keys: int) -> V:
 
         def layer(ctx: Context, x: V, route: tuple[Array, Array]) -> tuple[V, None]:
             (low, high), source = route
-            first, second = _rows(x, low), _rows(x, high)
+            first, second = rows(x, low), rows(x, high)
             swap = precedes(smpc, ctx, *(v.map(lambda a: a[:, :keys]) for v in (second, first)))
             bits = swap.map(lambda b: jnp.broadcast_to(b[:, None], first.shape))
             delta = smpc.mul_ba(ctx, bits, second - first)
             moved = first.map(
                 lambda a, b, d, rest: jnp.concatenate([a + d, b - d, rest]), second, delta, x
             )
-            return _rows(moved, source), None
+            return rows(moved, source), None
 
         x, _ = ctx.scan(layer, x, (pairs, sources), len(layers))
     return x
-
-
-def _rows(x: V, index: Array) -> V:
-    return x.map(lambda a: a.at[index].get(mode="promise_in_bounds"))
 
 
 def numbers(smpc: Protocol[V], ctx: Context, shape: tuple[int, ...]) -> V:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc._src.functions import comparison
+from jsmpc._src.functions import comparison, extremes
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import A_PRODUCT, INNER
 from jsmpc._src.interpreter.evaluator import Evaluator
@@ -44,7 +44,7 @@ def _reduce_max(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) ->
     def largest(v: Secret) -> Secret:
         if v.dtype == BOOL:
             return _folded(v, lambda a, b: ev.smpc.or_bb(ev.ctx, a, b))
-        return dataclasses.replace(v, shares=comparison.largest(ev.smpc, ev.ctx, v.value))
+        return dataclasses.replace(v, shares=extremes.largest(ev.smpc, ev.ctx, v.value))
 
     return _extreme(ev, leading(x, axes), largest)
 
@@ -54,7 +54,7 @@ def _reduce_min(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) ->
     def least(v: Secret) -> Secret:
         if v.dtype == BOOL:
             return _folded(v, lambda a, b: ev.smpc.and_bb(ev.ctx, a, b))
-        return dataclasses.replace(v, shares=-comparison.largest(ev.smpc, ev.ctx, -v.value))
+        return dataclasses.replace(v, shares=-extremes.largest(ev.smpc, ev.ctx, -v.value))
 
     return _extreme(ev, leading(x, axes), least)
 
@@ -62,7 +62,7 @@ def _reduce_min(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) ->
 @rule(lax.argmax_p, cost="comparison", scaled=True)
 def _argmax(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], index_dtype: Any) -> Secret:
     def place(v: Secret) -> Secret:
-        _, index = comparison.argument_of_largest(ev.smpc, ev.ctx, v.value)
+        _, index = extremes.argument_of_largest(ev.smpc, ev.ctx, v.value)
         return Secret(index, np.dtype(index_dtype))
 
     return _extreme(ev, leading(as_number(ev, x), axes), place)

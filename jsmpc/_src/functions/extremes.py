@@ -1,0 +1,185 @@
+"""The largest of shared values along an axis: tournaments of groups in which all meet at once.
+
+A match of two takes as many rounds as a match of all pairs of a group, but for the products that
+tell who has won them all; a group of g takes g(g-1)/2 comparisons where a tournament takes g-1. How
+large the groups are follows from how much a round is worth.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jsmpc._src.functions.comparison import rows
+from jsmpc._src.protocols.base import Protocol, V
+from jsmpc._src.protocols.bits import Bits
+from jsmpc._src.ring import blocks
+from jsmpc._src.runtime.context import Context
+
+Array = jax.Array
+
+_ROUND = 1 << 16  # bytes that 1 Gbit/s carries in a round of 0.5 ms
+_ROUNDS, _BYTES = 7, 18  # of a comparison and a selection: rounds, and bytes a party
+_MOST = 32  # in a group
+
+
+@functools.lru_cache(maxsize=1024)
+def group_sizes(n: int, columns: int) -> tuple[int, ...]:
+    """How many meet at once, level by level, until one of n is left in each of many columns."""
+    return _cheapest(n, columns)[1]
+
+
+@functools.lru_cache(maxsize=1024)
+def _cheapest(n: int, columns: int) -> tuple[int, tuple[int, ...]]:
+    """The price of the best sizes, in bytes and bytes' worth of rounds, and these."""
+    if n < 2:
+        return 0, ()
+    found = []
+    for size in range(2, min(n, _MOST) + 1):
+        pairs = sum(math.comb(len(g), 2) for g in _groups(n, size))
+        rounds = _ROUNDS + (size - 2).bit_length()
+        rest, sizes = _cheapest(-(-n // size), columns)
+        found.append((rounds * _ROUND + pairs * columns * _BYTES + rest, (size, *sizes)))
+    return min(found)
+
+
+def _groups(n: int, size: int) -> list[range]:
+    """The numbers below n in as few runs as there must be for none to be longer than a size."""
+    count = -(-n // size)
+    ends = [i * n // count for i in range(count + 1)]
+    return list(itertools.starmap(range, itertools.pairwise(ends)))
+
+
+def largest(smpc: Protocol[V], ctx: Context, x: V) -> V:
+    """[max] along the leading axis.
+
+    Cost: for each level of groups of g those of g(g-1)/2 comparisons an element of a winner and of
+    g-1 products with bits, in the rounds of one comparison and ceil(log2(g-1)) + 2 more.
+    """
+    for size in group_sizes(x.shape[0], math.prod(x.shape[1:])):
+        groups = _groups(x.shape[0], size)
+        x = _values(smpc, ctx, winners(smpc, ctx, x, groups), x, groups)
+    return x.map(lambda a: a[0])
+
+
+def argument_of_largest(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
+    """[max] and the index [argmax], the first of equals, along the leading axis.
+
+    As `largest`; the indices are Boolean shares of as many bits as they need, which become
+    arithmetic ones at the end.
+    """
+    n, rest = x.shape[0], x.shape[1:]
+    width = max((n - 1).bit_length(), 1)
+    numbers = np.arange(n, dtype=blocks.word_type(width)).reshape(n, *[1] * len(rest))
+    index: Bits[V] | None = None
+    for size in group_sizes(n, math.prod(rest)):
+        groups = _groups(x.shape[0], size)
+        won = winners(smpc, ctx, x, groups)
+        if index is None:
+            index = _public_indices(smpc, ctx, won, numbers, width, groups)
+        else:
+            index = _indices(smpc, ctx, won, index, groups)
+        x = _values(smpc, ctx, won, x, groups)
+    value = x.map(lambda a: a[0])
+    if index is None:
+        return value, value - value
+    bits = smpc.b2a(ctx, index.map(lambda a: a[0]).planes())
+    weights = smpc.ring.constant(1) << np.arange(width, dtype=smpc.ring.dtype)
+    return value, bits.map(lambda b: (b * weights).sum(-1, dtype=b.dtype))
+
+
+def winners(smpc: Protocol[V], ctx: Context, x: V, groups: Sequence[range]) -> Bits[V]:
+    """Of every group all but the last: bits of whether each is the first of the largest.
+
+    1. [b_ij] = [x_i < x_j] for all i < j of a group.
+    2. [w_i] = Π_{j<i} [b_ji] · Π_{j>i} [1 - b_ij].
+
+    Cost: those of the comparisons, and of g(g-1) products of bits a group in ceil(log2(g-1))
+    rounds.
+    """
+    pairs = [pair for g in groups for pair in itertools.combinations(g, 2)]
+    number = {pair: i for i, pair in enumerate(pairs)}
+    less = smpc.less(ctx, *(rows(x, [pair[k] for pair in pairs]) for k in (0, 1)))
+    both = less.map(lambda a, b: jnp.concatenate([a, b]), smpc.not_b(ctx, less))
+    factors = [
+        [number[j, i] if j < i else len(pairs) + number[i, j] for j in g if j != i]
+        for g in groups
+        for i in g[:-1]
+    ]
+    return _products(smpc, ctx, both, factors)
+
+
+def _products(
+    smpc: Protocol[V], ctx: Context, bits: Bits[V], factors: Sequence[Sequence[int]]
+) -> Bits[V]:
+    """[Π b_i] over several lists of rows, all of them in ceil(log2 of the longest) rounds."""
+    while max(map(len, factors)) > 1:
+        pairs = [pair for f in factors for pair in zip(f[::2], f[1::2], strict=False)]
+        alone = [f[-1] for f in factors if len(f) % 2]
+        product = smpc.and_bb(ctx, *(rows(bits, [pair[k] for pair in pairs]) for k in (0, 1)))
+        if alone:
+            product = product.map(lambda a, b: jnp.concatenate([a, b]), rows(bits, alone))
+        made, kept = iter(range(len(pairs))), iter(range(len(pairs), len(pairs) + len(alone)))
+        factors = [
+            [*itertools.islice(made, len(f) // 2), *itertools.islice(kept, len(f) % 2)]
+            for f in factors
+        ]
+        bits = product
+    return rows(bits, [f[0] for f in factors])
+
+
+# What the winners of all groups have: that of the last, and what it differs by where another won.
+
+
+def _values(smpc: Protocol[V], ctx: Context, won: Bits[V], x: V, groups: Sequence[range]) -> V:
+    last, others, rest = _parts(x, groups)
+    change = smpc.mul_ba(ctx, won, rest - others)
+    return last + change.map(lambda a: _sums(a, groups, lambda b: b.sum(0, dtype=b.dtype)))
+
+
+def _indices(
+    smpc: Protocol[V], ctx: Context, won: Bits[V], index: Bits[V], groups: Sequence[range]
+) -> Bits[V]:
+    last, others, rest = _parts(index, groups)
+    change = smpc.and_bb(ctx, won.spread(index.width), rest ^ others)
+    return last ^ change.map(lambda a: _sums(a, groups, _parity))
+
+
+def _public_indices(
+    smpc: Protocol[V],
+    ctx: Context,
+    won: Bits[V],
+    numbers: np.ndarray,
+    width: int,
+    groups: Sequence[range],
+) -> Bits[V]:
+    """As `_indices` for public ones: local."""
+    last = np.concatenate([numbers[g[-1:]] for g in groups])
+    rest = np.concatenate([numbers[g[:-1]] ^ numbers[g[-1]] for g in groups])
+    change = (won.spread(width) & rest).map(lambda a: _sums(a, groups, _parity))
+    return smpc.xor_bp(ctx, change, jnp.broadcast_to(last, change.shape))
+
+
+def _parts(x: Any, groups: Sequence[range]) -> tuple[Any, Any, Any]:
+    """The last of each group; for all but the last the last of their group; and these."""
+    lasts = [g[-1] for g in groups]
+    others = [g[-1] for g in groups for _ in g[:-1]]
+    return rows(x, lasts), rows(x, others), rows(x, [i for g in groups for i in g[:-1]])
+
+
+def _sums(x: Array, groups: Sequence[range], total: Callable[[Array], Array]) -> Array:
+    """Of each group the total of the rows of all but its last."""
+    ends = itertools.accumulate((len(g) - 1 for g in groups), initial=0)
+    return jnp.stack([total(x[a:b]) for a, b in itertools.pairwise(ends)])
+
+
+def _parity(x: Array) -> Array:
+    return lax.reduce_xor(x, (0,))
