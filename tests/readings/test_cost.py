@@ -16,8 +16,8 @@ from jax import lax
 from jax.extend.core import Primitive
 
 import jsmpc
-from jsmpc._src import kernels
 from harness import BITS, SECRET, key, protocol
+from jsmpc._src import kernels
 from jsmpc._src.api import ports
 from jsmpc._src.functions import (
     division,
