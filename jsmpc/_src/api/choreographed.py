@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from jsmpc._src.api.held import Elsewhere, Held
+from jsmpc._src.api.outcome import is_result
 from jsmpc._src.api.session import Reveal, Session
 from jsmpc._src.api.words import is_words
 from jsmpc._src.errors import ProtocolError
+from jsmpc._src.interpreter.private import is_private
 from jsmpc._src.jaxprs import compat, lines, structure
 from jsmpc._src.jaxprs.reveal import reveal_p
 from jsmpc._src.protocols.base import Protocol
@@ -76,6 +78,10 @@ def gotten(session: Session, results: Any, arrays: Sequence[Any]) -> Any:
     rows = session.rows()
 
     def own(x: Any) -> Any:
+        if is_private(x):
+            if session.endpoint == x.rank:
+                return next(remaining)
+            return Elsewhere(x.shape, x.dtype, session.protocol.parties[x.rank])
         if is_words(x):
             mine = tuple(tuple(next(remaining) for _ in rows) for _ in x.components)
             return Held(session, x.shape, x.dtype, mine)
@@ -83,16 +89,16 @@ def gotten(session: Session, results: Any, arrays: Sequence[Any]) -> Any:
             return next(remaining)
         return Elsewhere(x.shape, x.dtype, "the parties")
 
-    return jax.tree.map(own, results, is_leaf=is_words)
+    return jax.tree.map(own, results, is_leaf=is_result)
 
 
-def reveals(jaxpr: Any) -> tuple[Reveal, ...]:
-    """What a user's function reveals: to everyone, at which line, and how much a time."""
+def reveals(protocol: Protocol, jaxpr: Any) -> tuple[Reveal, ...]:
+    """What a user's function reveals: to whom, at which line, and how much a time."""
     found: list[Reveal] = []
     for eqn in compat.open_jaxpr(jaxpr)[0].eqns:
         if eqn.primitive is reveal_p:
             size = math.prod(eqn.invars[0].aval.shape)
             line = lines.short(eqn.source_info.traceback)
-            found.append(Reveal("everyone", "", size, line))
-        found += [r for body in structure.bodies(eqn) for r in reveals(body)]
+            found.append(Reveal.of(protocol, eqn.params["to"], size, line))
+        found += [r for body in structure.bodies(eqn) for r in reveals(protocol, body)]
     return tuple(found)

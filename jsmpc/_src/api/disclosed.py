@@ -56,7 +56,7 @@ def revealed(values: Sequence[Held], to: str | int | None) -> list[Any]:
     projection, results = _opening(smpc, rank, tuple((x.shape, x.dtype) for x in values))
     whom = "everyone" if rank is None else smpc.parties[rank]
     line = lines.short(lines.caller())
-    shown = tuple(Reveal(whom, "", x.size, line) for x in values)
+    shown = tuple(Reveal.of(smpc, rank, x.size, line) for x in values)
     with compat.protocol_mode():
         given = [row for x in values for rows in x.rows for row in rows]
         out = session.run(projection, given, Purpose(f"reveal to {whom}", shown))

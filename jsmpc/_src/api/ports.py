@@ -6,7 +6,9 @@ from typing import Any
 
 import jax
 
+from jsmpc._src.api.outcome import is_result
 from jsmpc._src.api.words import Words, is_words
+from jsmpc._src.interpreter.private import is_private
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.projection.projection import Port
 
@@ -22,19 +24,20 @@ def of_inputs(protocol: Protocol, tree: Any) -> list[Port]:
 
 
 def of_outputs(protocol: Protocol, tree: Any) -> list[Port]:
-    """Of a share each party gets the rows that it holds; what is public, all parties get."""
+    """Of a share each party gets the rows that it holds; what is public, all parties get, and what
+    was revealed to one, this one."""
     return _of(protocol, tree, frozenset(range(protocol.size)))
 
 
 def _of(protocol: Protocol, tree: Any, public: frozenset[int]) -> list[Port]:
     ports: list[Port] = []
-    for x in jax.tree.leaves(tree, is_leaf=is_words):
+    for x in jax.tree.leaves(tree, is_leaf=is_result):
         if is_words(x):
             ports += [
                 Port(holders(protocol, row)) for rows in x.components for row in range(len(rows))
             ]
         else:
-            ports.append(Port(public))
+            ports.append(Port(frozenset({x.rank}) if is_private(x) else public))
     return ports
 
 

@@ -371,7 +371,7 @@ class SecureFunction(Generic[P, R]):
         return _run_at_endpoint(session, program, purpose, [key], leaves, held)
 
     def _purpose(self, call: Call, leaves: list[Any], how: str = "") -> Purpose:
-        shown = choreographed.reveals(self._traced(call, leaves)[0])
+        shown = choreographed.reveals(call.protocol, self._traced(call, leaves)[0])
         return Purpose(f"secure {self.__name__}{how}", shown)
 
     # The two phases.

@@ -30,6 +30,12 @@ class Reveal:
     elements: int
     line: str
 
+    @classmethod
+    def of(cls, protocol: Protocol, to: str | int | None, elements: int, line: str) -> Reveal:
+        """A reveal without a label, to a party by name or rank, or to all; ProtocolError."""
+        whom = "everyone" if to is None else protocol.parties[protocol.rank(to)]
+        return cls(whom, "", elements, line)
+
 
 @dataclasses.dataclass(frozen=True)
 class Purpose:

@@ -154,16 +154,23 @@ def reveal(tree: Any, to: str | int | None = None) -> Any:
     """Disclose every share of a pytree; the only thing that discloses.
 
     Outside of `jsmpc.secure` it takes shares and returns plain arrays. Inside, it makes a secret
-    public to all parties, and is the identity in plain JAX, so that the same function runs with
-    and without secrecy. Of an integer it discloses the bits of its dtype and no other.
+    public to all parties or known to one, and is the identity in plain JAX, so that the same
+    function runs with and without secrecy. Of an integer it discloses the bits of its dtype and no
+    other.
+
+    What one party alone knows inside, it may compute on with what is public, and return: the others
+    have a marker in its place, as they have outside. It cannot meet secrets, what another party
+    alone knows, loops or branches, in which all parties take part. In a loop's body it may be
+    stacked as a result.
 
     Args:
       tree: a pytree of shares; other leaves are returned as they are.
-      to: the party, by name or rank, that alone learns the values; by default all parties do.
+      to: the party, by name or rank, that alone learns the values; by default all parties do. In a
+        simulation the caller gets them in any case.
 
     Raises:
-      ProtocolError: if `to` names no party, or is used inside of `jsmpc.secure`; for a share whose
-        arrays do not fit its protocol.
+      ProtocolError: if `to` names no party; for a share whose arrays do not fit its protocol.
+      UnsupportedError: inside, where what one party alone knows meets what it cannot.
       EncodingError: if a public operand of a computation that led to the share did not fit the
         encoding, and ran where that could not be raised.
 
@@ -175,6 +182,11 @@ def reveal(tree: Any, to: str | int | None = None) -> Any:
       >>> x = jsmpc.share(jax.random.key(0), jnp.arange(3.0), jsmpc.Replicated3())
       >>> jsmpc.reveal({"x": x, "n": 3})
       {'n': 3, 'x': Array([0., 1., 2.], dtype=float32)}
+      >>> @jsmpc.secure
+      ... def settled(x):  # party0 learns twice the sum, and everyone its sign
+      ...     return 2 * jsmpc.reveal(x.sum(), to="party0"), jsmpc.reveal(x.sum() > 0)
+      >>> settled(jax.random.key(1), x)
+      (Array(6., dtype=float32), Array(True, dtype=bool))
     """
     leaves, treedef = jax.tree.flatten(tree, is_leaf=is_share)
     if held := [x for x in leaves if is_held(x)]:
