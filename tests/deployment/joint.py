@@ -58,6 +58,15 @@ def main(folder: Path) -> None:
         print("in a thread:", pool.submit(jsmpc.reveal, again).exception())
     if session.name != "party0":
         print("marker seen", _seen())
+    try:  # party1's public argument is another
+        print("revealed", more(jsmpc.random_key(), owned, 1 + (session.name == "party1")))
+        jsmpc.reveal(again)
+    except jsmpc.JsmpcError as error:
+        print("differing:", error)
+    try:
+        jsmpc.reveal(again)
+    except jsmpc.JsmpcError as error:
+        print("afterwards:", error)
 
 
 def _seen() -> bool:

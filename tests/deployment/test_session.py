@@ -22,7 +22,7 @@ from parties import Deployment, Loopback
 
 import jsmpc
 from jsmpc._src.api.held import Elsewhere, Held
-from jsmpc._src.deployment import log
+from jsmpc._src.deployment import differences, log
 from jsmpc._src.deployment.explain import Observer, explained
 from jsmpc._src.readings.pricing import cache
 from jsmpc._src.readings.pricing.speeds import Speeds
@@ -79,7 +79,13 @@ def test_processes_compute_what_the_simulation_does(
         assert len(markers) == 2 * (name != "party1")
         assert (f"own {own!s}" in said(done.stdout, name)) == (name == "party1")
         assert "more 40" in said(done.stdout, name)
+        assert "differing: public arguments are not the same everywhere: argument [1] (one at" in (
+            said(done.stdout, name)
+        )
+        assert re.search(r"one at party0.*; one at party1\)", said(done.stdout, name))
+        assert "revealed 4" not in said(done.stdout, name)
     for name in smpc.endpoints:
+        assert re.search("afterwards: .*(ended|closed)", said(done.stdout, name))
         assert "compiled 2\n" in said(done.stdout, name)  # an input and a reveal, once each
         assert "under jit: the programs of a session are compiled by" in said(done.stdout, name)
         assert "in a thread: the programs of a session run one after" in said(done.stdout, name)
@@ -309,3 +315,21 @@ def test_a_dealer_must_know_what_it_deals_by() -> None:
     branched = jsmpc.secure(lambda x, n: jax.lax.cond(n > 0, lambda v: v * v, lambda v: v, x))
     with pytest.raises(jsmpc.ProtocolError, match="it deals by it"):
         branched(jsmpc.random_key(), held, unknown)
+
+
+def test_what_one_party_alone_knows_is_no_public_argument() -> None:
+    party = Observer(jsmpc.Additive())
+    party.endpoint = 1
+    held = Held(party, (3,), np.float32, ((jax.numpy.zeros(3, np.uint32),),))
+    unknown = Elsewhere((), np.float32, "party0")
+    with pytest.raises(jsmpc.ProtocolError, match=r"argument \['n'\] is not known to an observer"):
+        jsmpc.secure(lambda x, n: x + n)(jsmpc.random_key(), held, n=unknown)
+
+
+def test_a_dealer_that_differs_is_told_from_the_parties() -> None:
+    parties = {"bob": {"[0]": "1", "[1]": "2"}, "alice": {"[0]": "1", "[1]": "3"}}
+    assert r"everywhere: [1] (one at alice; one at bob). All" in differences.explained(
+        parties, "james"
+    )
+    parties["alice"]["[1]"] = "2"
+    assert "what james deals by ([0] or [1])" in differences.explained(parties, "james")

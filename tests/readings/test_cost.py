@@ -16,8 +16,8 @@ from jax import lax
 from jax.extend.core import Primitive
 
 import jsmpc
-from jsmpc._src import kernels
 from harness import BITS, SECRET, key, protocol
+from jsmpc._src import kernels
 from jsmpc._src.api import ports
 from jsmpc._src.functions import (
     division,
@@ -86,7 +86,7 @@ def sent_by(secure: Any, endpoint: int, *shares: Any) -> int:
             for v, port in zip(projection.block.inputs, projection.inputs, strict=True)
             if endpoint in port.endpoints
         ]
-        program = projection.program([endpoint], carry, kernels.evaluate)
+        program = projection.program([endpoint], carry, lambda token, _: token, kernels.evaluate)
         return _carried(jax.make_jaxpr(program)(jnp.zeros((), jnp.uint32), [mine]))
 
 

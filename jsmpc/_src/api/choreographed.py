@@ -53,7 +53,8 @@ def given(
     is public.
 
     Raises:
-      ProtocolError: if its part needs a public value that is known elsewhere alone.
+      ProtocolError: at a party for a public value that it does not know, at a dealer if its part
+        needs it.
     """
     arrays: list[Any] = [*early]
     for x in leaves:
@@ -61,15 +62,28 @@ def given(
             arrays += [row for rows in next(held).rows for row in rows]
         else:
             arrays.append(x)
-    for i, used in enumerate(projection.uses(session.endpoint)):
+    numbers = projection.given(session.endpoint)
+    for i, number in enumerate(numbers[: len(arrays)]):
         if isinstance(arrays[i], jax.ShapeDtypeStruct):
-            if used:
-                raise ProtocolError(
-                    f"{session.name} would have to know a public argument that the parties alone "
-                    "know: it deals by it. Compute what depends on it without a loop or a branch"
-                )
+            _require_unused(session, projection, number)
             arrays[i] = jnp.zeros(arrays[i].shape, arrays[i].dtype)
     return arrays
+
+
+def _require_unused(session: Session, projection: Projection, number: int) -> None:
+    """ProtocolError unless an endpoint can do without a public argument."""
+    name = projection.inputs[number].public
+    if session.is_party:
+        raise ProtocolError(
+            f"{name} is not known to {session.name}: a public argument is one that all parties "
+            "have. Reveal it to all, or share it as an input of the party that knows it "
+            "(jsmpc.input)"
+        )
+    if session.endpoint in projection.block.inputs[number].needed:
+        raise ProtocolError(
+            f"{session.name} would have to know {name}, which is public and which the parties "
+            "alone know: it deals by it. Compute what depends on it without a loop or a branch"
+        )
 
 
 def gotten(session: Session, results: Any, arrays: Sequence[Any]) -> Any:

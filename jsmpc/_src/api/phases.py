@@ -40,6 +40,7 @@ class Phases:
     def __init__(self, call: Call, leaves: list[Any], evaluate: Evaluate) -> None:
         self._call, self._evaluate = call, evaluate
         self._rows = [ports.apart(x) for x in leaves]
+        self._names = call.names(leaves)
         self._keys = [jax.ShapeDtypeStruct((8,), "uint32")] * len(call.protocol.endpoints)
         planner = dealing.Planner()
         with compat.protocol_mode():
@@ -77,7 +78,7 @@ class Phases:
             smpc,
             lambda given, leaves: resumed(self._call, self.plan, given, leaves, evaluate),
             (self._types, self._rows),
-            [*self._holders, *ports.of_inputs(smpc, self._rows)],
+            [*self._holders, *ports.of_inputs(smpc, self._rows, self._names)],
             functools.partial(ports.of_outputs, smpc),
         )
 

@@ -355,7 +355,7 @@ class SecureFunction(Generic[P, R]):
             protocol,
             functools.partial(self._program, call, caller=caller),
             ([_KEY] * len(protocol.endpoints), rows),
-            [*ports.of_keys(protocol), *ports.of_inputs(protocol, rows)],
+            [*ports.of_keys(protocol), *ports.of_inputs(protocol, rows, call.names(leaves))],
             functools.partial(ports.of_outputs, protocol),
         )
 
