@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jsmpc._src.api import kept
 from jsmpc._src.api.held import Elsewhere, Held
 from jsmpc._src.api.outcome import is_result
 from jsmpc._src.api.session import Reveal, Session
@@ -31,14 +32,17 @@ def projected(
     """A program of all endpoints with who takes which part of it; the form of its results.
 
     Args:
-      program: of the simulated network, not fused, of arguments whose leaves are arrays.
+      program: of the simulated network, not fused, of what the parties keep (`Protocol.establish`)
+        and of arguments whose leaves are arrays.
       arguments: their types.
       inputs: who gives each of the leaves; outputs: from the results to who gets their leaves.
     """
     with compat.protocol_mode():
-        jaxpr, results = jax.make_jaxpr(program, return_shape=True)(*arguments)
+        make = jax.make_jaxpr(program, return_shape=True)
+        jaxpr, results = make(kept.types(protocol), *arguments)
         dealer = protocol.dealer is not None
-        found = project(jaxpr, inputs, outputs(results), protocol.endpoints, dealer)
+        given = [*kept.holders(protocol), *inputs]
+        found = project(jaxpr, given, outputs(results), protocol.endpoints, dealer)
     return found, results
 
 
@@ -49,14 +53,14 @@ def given(
     leaves: Sequence[Any],
     held: Iterator[Held],
 ) -> list[Any]:
-    """What an endpoint gives for a call: its key or its material, then its rows of shares and what
-    is public.
+    """What an endpoint gives for a call: what it keeps, its key or its material, then its rows of
+    shares and what is public.
 
     Raises:
       ProtocolError: at a party for a public value that it does not know, at a dealer if its part
         needs it.
     """
-    arrays: list[Any] = [*early]
+    arrays: list[Any] = [*session.state, *early]
     for x in leaves:
         if is_words(x):
             arrays += [row for rows in next(held).rows for row in rows]

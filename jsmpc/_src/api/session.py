@@ -59,10 +59,12 @@ class Session(abc.ABC):
     Attributes:
       protocol: the one that all endpoints run.
       endpoint: the number of this one: a party's rank, or that of the dealer behind them.
+      state: this endpoint's part of what the parties keep beyond a call; see `kept`.
     """
 
     protocol: Protocol
     endpoint: int
+    state: Sequence[jax.Array] = ()
 
     @property
     def name(self) -> str:

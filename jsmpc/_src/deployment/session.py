@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jsmpc._src import kernels
+from jsmpc._src.api.kept import established
 from jsmpc._src.api.material_file import used
 from jsmpc._src.api.session import Purpose, Session
 from jsmpc._src.deployment import differences
@@ -63,6 +64,7 @@ class Deployed(Session):
         }
         drawn = {own, *(str(theirs["drawn"]) for theirs in self._agree(terms, drawn=own))}
         self._drawn = hashlib.sha256("".join(sorted(drawn)).encode()).hexdigest()
+        self.state = established(self)
 
     def run(
         self, projection: Projection, given: Sequence[jax.Array], purpose: Purpose

@@ -114,11 +114,7 @@ def project(
     Raises:
       ProtocolError: where a step needs what its party does not hold, with the line.
     """
-    ranks: dict[int | str, int] = {i: i for i in range(len(names))}
-    if dealer:
-        ranks["dealer"] = len(names) - 1
-    block = choreography(jaxpr, ranks)
-    holders.find(block, [set(port.endpoints) for port in inputs], set(range(len(names))))
+    block = _held(jaxpr, inputs, names, dealer)
     needs.find(block, [set(port.endpoints) for port in outputs], lambda e: names[e])
     public = [i for i, port in enumerate(inputs) if port.public]
     compared = comparison.groups(block, public, len(names) - dealer)
@@ -131,6 +127,24 @@ def project(
     schedule.find(block, starts)
     ports = tuple(inputs) + tuple(digests), tuple(outputs)
     return Projection(block, *ports, tuple(compared), tuple(names), jaxpr)
+
+
+def held_after(
+    jaxpr: Any, inputs: Sequence[Port], names: Sequence[str], dealer: bool
+) -> list[frozenset[int]]:
+    """Who holds each output of a program at its end; arguments as of `project`."""
+    block, everyone = _held(jaxpr, inputs, names, dealer), set(range(len(names)))
+    return [frozenset(holders.held(value, everyone)) for value in block.outputs]
+
+
+def _held(jaxpr: Any, inputs: Sequence[Port], names: Sequence[str], dealer: bool) -> Block:
+    """The choreography with who holds what."""
+    ranks: dict[int | str, int] = {i: i for i in range(len(names))}
+    if dealer:
+        ranks["dealer"] = len(names) - 1
+    block = choreography(jaxpr, ranks)
+    holders.find(block, [set(port.endpoints) for port in inputs], set(range(len(names))))
+    return block
 
 
 def messages(block: Block) -> list[Message]:
