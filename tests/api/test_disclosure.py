@@ -12,6 +12,7 @@ import jsmpc
 from jsmpc._src.jaxprs import walk
 from jsmpc._src.jaxprs.structure import Call, structure
 from jsmpc._src.network.messages import message_p
+from jsmpc._src.readings.projection import projection
 
 KEY = jax.random.key(11)
 SMPC = [jsmpc.Replicated3(), jsmpc.Additive(3), jsmpc.Replicated3(bits=32)]
@@ -90,6 +91,68 @@ def test_reveal_in_a_branch_of_a_secret_condition_is_refused():
             jsmpc.secure(lambda v, f=branch: lax.cond(v[0] > 0, f, lambda w: w, v))(KEY, x)
     public = jsmpc.secure(lambda v, p: lax.cond(p > 0, jsmpc.reveal, lambda w: w * 0, v))
     assert jsmpc.reveal(public(KEY, x, 1)).shape == (2,)
+
+
+def test_what_one_party_learns_inside_is_a_result():
+    """In a simulation the value itself, as outside; also after public computing, and stacked."""
+    values = np.float32([[0.5, -2.0], [1.0, 3.0]])
+    x = jsmpc.share(KEY, values, SMPC[0])
+
+    def told(v):
+        own = jax.jit(lambda w: jax.nn.softmax(jsmpc.reveal(w, to="party1")))(v)
+        last, rows = lax.scan(lambda c, r: (c * r, jsmpc.reveal(r, to=2)), v[0], v)
+        return own * jsmpc.reveal(v.sum()), rows, last
+
+    own, rows, last = jsmpc.secure(told)(KEY, x)
+    np.testing.assert_allclose(own, jax.nn.softmax(values) * values.sum(), atol=1e-4)
+    np.testing.assert_array_equal(rows, values)
+    assert isinstance(last, jsmpc.Share)
+    mapped = jax.vmap(jsmpc.secure(lambda v: jsmpc.reveal(v, to=1)), in_axes=(None, 1))
+    np.testing.assert_array_equal(mapped(KEY, x), values)
+    own = jax.grad(lambda v: jsmpc.reveal((v * v).sum(), to="party1"))(values)
+    np.testing.assert_array_equal(own, 2 * values)  # in plain JAX the identity
+
+
+@pytest.mark.parametrize("smpc", SMPC[:2], ids=["replicated", "additive"])
+def test_what_one_party_learns_is_sent_to_it_alone(smpc):
+    x = jsmpc.share(KEY, np.ones(5, np.float32), smpc)
+    program = jsmpc.secure(lambda v: jsmpc.reveal(v, to="party1") + 1).project(x)
+    assert {m.target for m in projection.messages(program.block)} == {1}
+    assert [port.endpoints for port in program.outputs] == [{1}]
+
+
+def own(v):
+    return jsmpc.reveal(v, to="party1")
+
+
+@pytest.mark.parametrize(
+    ("f", "why"),
+    [
+        (lambda v: own(v) * v, "mul at .*test_disclosure.* what party1 alone knows meets a secret"),
+        (lambda v: own(v) + jsmpc.reveal(v, to=0), "add .*party1 .* what party0 alone knows meet"),
+        (lambda v: lax.fori_loop(0, 3, lambda i, c: c + 1, own(v)), "scan .*enters a loop"),
+        (lambda v: lax.fori_loop(0, 3, lambda i, c: own(c), v), "scan .*would be carried on"),
+        (
+            lambda v: lax.cond(own(v)[0] > 0, jnp.sin, jnp.cos, v),
+            "cond .*enters a loop or",
+        ),
+        (
+            lambda v: lax.while_loop(lambda w: own(w)[0] < 5, lambda w: w * 2, v),
+            "decides how often",
+        ),
+        (lambda v: jsmpc.reveal(own(v)), "cannot be revealed further"),
+    ],
+)
+def test_what_one_party_knows_meets_nothing_of_the_others(f, why):
+    x = jsmpc.share(KEY, np.float32([1.0, 2.0]), SMPC[0])
+    with pytest.raises(jsmpc.UnsupportedError, match=f"(?s){why}.*jsmpc.input, owner='party1'"):
+        jsmpc.secure(f).cost(x)
+
+
+def test_a_stranger_learns_nothing_inside_either():
+    x = jsmpc.share(KEY, np.float32([1.0, 2.0]), SMPC[0])
+    with pytest.raises(jsmpc.ProtocolError, match=r"reveal at .*_disclosure.*'dave' is no party"):
+        jsmpc.secure(lambda v: jsmpc.reveal(v, to="dave")).cost(x)
 
 
 @pytest.mark.parametrize("smpc", [jsmpc.Replicated3(), jsmpc.Additive(2)], ids=["3", "2"])

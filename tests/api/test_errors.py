@@ -153,11 +153,6 @@ def test_a_secret_used_as_if_it_were_public():
     assert "float32[2, 2]" in text and not any(str(w) in text for w in x.components[0].ravel())
 
 
-def test_reveal_to_one_party_inside_a_function():
-    with pytest.raises(jsmpc.ProtocolError, match="Return the secret"):
-        jsmpc.secure(lambda x: jsmpc.reveal(x, to=0))(KEY, shared())
-
-
 def test_vmap_over_the_party_axis():
     square = jsmpc.secure(lambda x: x * x)
     with pytest.raises(ValueError, match=r"(?s)vmap got inconsistent sizes.*axes start at 1"):

@@ -23,14 +23,14 @@ MARKER = 0x5EC2E7  # stands in the inputs, and may stand nowhere else
 def network(x: Any, w: Any) -> Any:
     hidden = jax.nn.relu(x @ w)
     scaled = jax.lax.fori_loop(0, 3, lambda i, c: jnp.maximum(c * 0.5, hidden) * 0.9, hidden)
-    return scaled, jsmpc.reveal(jnp.sum(hidden))
+    return scaled, jsmpc.reveal(jnp.sum(hidden)), 2 * jsmpc.reveal(hidden[0], to="party1")
 
 
 def main(folder: Path) -> None:
     session = current()
     assert session is not None
     x, w = jsmpc.load(folder / "in")
-    out, total = jsmpc.secure(network)(jax.random.key(1), x, w)
+    out, total, own = jsmpc.secure(network)(jax.random.key(1), x, w)
     jsmpc.save({"out": out}, folder / "out")
     shape = {"ids": jax.ShapeDtypeStruct((40,), jnp.int32)}
     owned = jsmpc.input(
@@ -40,6 +40,7 @@ def main(folder: Path) -> None:
         jsmpc.random_key(), owned
     )
     print("total", total, "equal", equal)
+    print("own", own)
     print("to party1", jsmpc.reveal(out, to="party1"))
     # What is public at the parties may be an argument, also where a dealer does not know it.
     more = jsmpc.secure(lambda a, n: jsmpc.reveal(a["ids"].max() - MARKER + n))
@@ -57,6 +58,15 @@ def main(folder: Path) -> None:
         print("in a thread:", pool.submit(jsmpc.reveal, again).exception())
     if session.name != "party0":
         print("marker seen", _seen())
+    try:  # party1's public argument is another
+        print("revealed", more(jsmpc.random_key(), owned, 1 + (session.name == "party1")))
+        jsmpc.reveal(again)
+    except jsmpc.JsmpcError as error:
+        print("differing:", error)
+    try:
+        jsmpc.reveal(again)
+    except jsmpc.JsmpcError as error:
+        print("afterwards:", error)
 
 
 def _seen() -> bool:

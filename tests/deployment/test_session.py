@@ -22,7 +22,7 @@ from parties import Deployment, Loopback
 
 import jsmpc
 from jsmpc._src.api.held import Elsewhere, Held
-from jsmpc._src.deployment import log
+from jsmpc._src.deployment import differences, log
 from jsmpc._src.deployment.explain import Observer, explained
 from jsmpc._src.readings.pricing import cache
 from jsmpc._src.readings.pricing.speeds import Speeds
@@ -70,15 +70,22 @@ def test_processes_compute_what_the_simulation_does(
     jsmpc.save(shares, tmp_path / "in")
     done = launch(*options, JOINT, tmp_path)
     assert done.returncode == 0, done.stderr
-    out, total = jsmpc.secure(network)(jax.random.key(1), *shares)
+    out, total, own = jsmpc.secure(network)(jax.random.key(1), *shares)
     found = jsmpc.load(tmp_path / "out", smpc)["out"]
     np.testing.assert_array_equal(found.components[0], out.components[0])
     for name in smpc.parties:
         assert f"total {total!s} equal 40" in said(done.stdout, name)
         markers = re.findall(r"Elsewhere\(.*known to party1\)", said(done.stdout, name))
-        assert len(markers) == (name != "party1")
+        assert len(markers) == 2 * (name != "party1")
+        assert (f"own {own!s}" in said(done.stdout, name)) == (name == "party1")
         assert "more 40" in said(done.stdout, name)
+        assert "differing: public arguments are not the same everywhere: argument [1] (one at" in (
+            said(done.stdout, name)
+        )
+        assert re.search(r"one at party0.*; one at party1\)", said(done.stdout, name))
+        assert "revealed 4" not in said(done.stdout, name)
     for name in smpc.endpoints:
+        assert re.search("afterwards: .*(ended|closed)", said(done.stdout, name))
         assert "compiled 2\n" in said(done.stdout, name)  # an input and a reveal, once each
         assert "under jit: the programs of a session are compiled by" in said(done.stdout, name)
         assert "in a thread: the programs of a session run one after" in said(done.stdout, name)
@@ -86,6 +93,7 @@ def test_processes_compute_what_the_simulation_does(
         assert "marker seen False" in said(done.stdout, name)
     if smpc.dealer is not None:
         assert "total Elsewhere(float32[], known to the parties)" in said(done.stdout, "james")
+        assert "own Elsewhere(float32[2], known to party1)" in said(done.stdout, "james")
 
 
 def test_a_party_that_fails_ends_the_others_and_tells_nothing(tmp_path: Path) -> None:
@@ -155,13 +163,16 @@ def test_a_process_that_dies_ends_the_others_in_time(tmp_path: Path) -> None:
 
 
 def test_a_policy_is_asked_before_anything_moves(tmp_path: Path) -> None:
-    """Two of three parties join by hand, the third with a policy that permits nothing."""
-    (tmp_path / "policy.toml").write_text('inputs = ["of her own"]\nreveals = []\n')
+    """Two of three parties join by hand, the third with a policy for other reveals."""
+    (tmp_path / "policy.toml").write_text(
+        'inputs = ["of her own"]\n[[reveals]]\nto = "everyone"\n[[reveals]]\nto = "bob"\n'
+    )
     file = program(
         tmp_path,
         """
         x = jsmpc.input(np.ones(3, np.float32), owner="alice", label="not carol's")
-        print("result", jsmpc.reveal(x))
+        f = jsmpc.secure(lambda x: (jsmpc.reveal(x.sum()), jsmpc.reveal(x, to="alice")))
+        print("result", f(jsmpc.random_key(), x))
         """,
     )
     names = ("alice", "bob", "carol")
@@ -171,7 +182,7 @@ def test_a_policy_is_asked_before_anything_moves(tmp_path: Path) -> None:
     ) as deployment:
         ended = deployment.ended(90)
     assert [e.code for e in ended] == [1, 1, 1]
-    assert "does not permit the reveal of 3 element(s) to everyone" in ended[2].err
+    assert "does not permit the reveal of 3 element(s) to alice at program.py" in ended[2].err
     for party in ended[:2]:
         assert "result" not in party.out
         assert "carol ended the run: it met PolicyError" in party.err
@@ -208,7 +219,10 @@ def test_a_program_is_explained_before_it_runs(tmp_path: Path) -> None:
             def own():
                 raise AssertionError("nobody's data is read")
             x = jsmpc.input(own, "party0", like=np.ones(3, np.float32), label="incomes")
-            y = jsmpc.secure(lambda x: (x * x, jsmpc.reveal(x.sum())))(jsmpc.random_key(), x)
+            f = jsmpc.secure(
+                lambda x: (x * x, jsmpc.reveal(x.sum()), jsmpc.reveal(x[:2], to="party2"))
+            )
+            y = f(jsmpc.random_key(), x)
             print("not shown", jsmpc.reveal(y[0], to="party1"))
             if float(y[1]) > 3:
                 print("never")
@@ -219,10 +233,11 @@ def test_a_program_is_explained_before_it_runs(tmp_path: Path) -> None:
     assert "takes the input 'incomes'" in text
     # Three keys of masks, and the owner's own row to the one other party that holds it.
     assert f"input of party0: 1 round; sent: party0 {3 * 32 + 3 * 8} B, party1 0 B" in text
-    assert "reveals 1 number to everyone, at program.py:6" in text
-    assert "reveals 3 numbers to party1, at program.py:7" in text
+    assert "reveals 1 number to everyone, at program.py:7" in text
+    assert "reveals 2 numbers to party2, at program.py:7" in text
+    assert "reveals 3 numbers to party1, at program.py:10" in text
     assert "The explanation ends here" in text and "a Python float" in text
-    assert "Revealed in all, where no loop repeats it: everyone: 1; party1: 3." in text
+    assert "Revealed in all, where no loop repeats it: everyone: 1; party2: 2; party1: 3." in text
     assert "not shown" not in text
 
 
@@ -300,3 +315,21 @@ def test_a_dealer_must_know_what_it_deals_by() -> None:
     branched = jsmpc.secure(lambda x, n: jax.lax.cond(n > 0, lambda v: v * v, lambda v: v, x))
     with pytest.raises(jsmpc.ProtocolError, match="it deals by it"):
         branched(jsmpc.random_key(), held, unknown)
+
+
+def test_what_one_party_alone_knows_is_no_public_argument() -> None:
+    party = Observer(jsmpc.Additive())
+    party.endpoint = 1
+    held = Held(party, (3,), np.float32, ((jax.numpy.zeros(3, np.uint32),),))
+    unknown = Elsewhere((), np.float32, "party0")
+    with pytest.raises(jsmpc.ProtocolError, match=r"argument \['n'\] is not known to an observer"):
+        jsmpc.secure(lambda x, n: x + n)(jsmpc.random_key(), held, n=unknown)
+
+
+def test_a_dealer_that_differs_is_told_from_the_parties() -> None:
+    parties = {"bob": {"[0]": "1", "[1]": "2"}, "alice": {"[0]": "1", "[1]": "3"}}
+    assert r"everywhere: [1] (one at alice; one at bob). All" in differences.explained(
+        parties, "james"
+    )
+    parties["alice"]["[1]"] = "2"
+    assert "what james deals by ([0] or [1])" in differences.explained(parties, "james")

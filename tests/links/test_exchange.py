@@ -18,7 +18,7 @@ import pytest
 from endpoints import NAMES, Network, linked, together
 
 from jsmpc._src.links import native
-from jsmpc._src.links.exchange import exchange
+from jsmpc._src.links.exchange import exchange, halt, halted
 from jsmpc._src.links.links import Links
 
 needs_native = pytest.mark.skipif(
@@ -58,6 +58,21 @@ def swap(links: Links, other: int, token: Any, *arrays: Any) -> Any:
     types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays]
     peers = [other] * len(arrays)
     return exchange(token, arrays, peers, types, peers, links.handle)
+
+
+def test_a_program_ends_where_it_is_told_to_and_the_links_go_on(pair: list[Links]) -> None:
+    def program(links: Links, other: int, x: Any) -> Any:
+        token, (theirs,) = swap(links, other, TOKEN, x)
+        token = halt(token, theirs > 7, links.handle)
+        return swap(links, other, token, theirs)[1]
+
+    assert both(pair, program, np.uint32(7)) == [[7], [7]]
+    before = [links.exchanges for links in pair]
+    for links, error in zip(pair, both(pair, program, np.uint32(8)), strict=True):
+        assert isinstance(error, jax.errors.JaxRuntimeError | ValueError) and halted(error)
+        assert links.failure is None
+    assert [links.exchanges for links in pair] == [n + 1 for n in before]
+    assert both(pair, program, np.uint32(3)) == [[3], [3]]
 
 
 def test_arrays_of_all_types(pair: list[Links]) -> None:

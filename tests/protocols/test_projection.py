@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import programs
 from harness import SECRET, A, At, B, Runner, mixed, protocol, run_together, split, words
 from jsmpc._src.functions import comparison, division, exponential
 from jsmpc._src.network.messages import held_p
+from jsmpc._src.readings.projection.choreography import Control, Message
 from jsmpc._src.ring import bilinear
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
@@ -249,6 +251,40 @@ X = np.linspace(-1, 1.5, 5).astype(np.float32)
 @pytest.mark.parametrize(("f", "public"), [(looped, ()), (branched, (np.int32(1),)), (nested, ())])
 def test_loops_and_branches(f: Any, public: Any, name: str) -> None:
     check_both_ways(f, protocol(name, 64), (X,), *public)
+
+
+def weighted(x: Any, p: Any) -> Any:
+    return jsmpc.reveal((x * p).sum()) * p, jax.lax.fori_loop(0, 2, lambda i, c: c * p, x)
+
+
+def masked(x: Any, p: Any) -> Any:
+    return jsmpc.reveal(x + p), jsmpc.reveal(x)
+
+
+@pytest.mark.parametrize("name", SECRET)
+@pytest.mark.parametrize(("f", "public"), [(weighted, X), (masked, X), (branched, np.int32(1))])
+def test_what_depends_on_a_public_argument_waits_until_it_is_compared(
+    f: Any, public: Any, name: str
+) -> None:
+    smpc = protocol(name, 64)
+    program = jsmpc.secure(f).project(jsmpc.share(jax.random.key(1), X, smpc), public)
+    block, (group,) = program.block, program.compared
+    # A dealer, who deals by the condition of a branch, compares that, and is told nothing else.
+    assert group.endpoints == set(range(len(smpc.endpoints) if f is branched else smpc.size))
+    digests = block.inputs[-len(group.endpoints) :]
+    told = [m for m in block.steps if isinstance(m, Message) and m.value in digests]
+    assert {(m.source, m.target) for m in told} == set(itertools.permutations(group.endpoints, 2))
+    (compared,) = {m.slot for m in told}
+    follow = {block.inputs[i] for i in group.inputs}
+    after = []
+    for step in block.steps:
+        if follow.intersection(step.operands):
+            follow.update(step.results)
+            if isinstance(step, Message) and step.live:
+                after.append(step.slot > compared)
+            if isinstance(step, Control) and step.exchanges:  # between exchanges, so in order
+                after += [slot >= compared for slot in step.slots.values()]
+    assert after and all(after)
 
 
 def test_a_loop_that_ends_when_a_revealed_number_says_so() -> None:

@@ -47,18 +47,17 @@ class AuthenticatedTriple(Correlation):
     """[a], [b], [a·b] with their MACs: a form of its own, sent to both parties."""
 
     triple: Triple
-    alpha: Any = dataclasses.field(compare=False)
     draws: ClassVar[int] = 3
 
     def expand(self, network: Network, seeds: Local, number: int) -> list[Local]:
         words = (*self.triple.uniform, *self.triple.derived)
         return [seeds.map(lambda s, n=n, w=w: w.draw(s, n)) for n, w in enumerate(words, number)]
 
-    def deal(self, network: Network, expanded: list[Local]) -> tuple[Local, ...]:
+    def deal(self, network: Network, expanded: list[Local], state: Any = None) -> tuple[Local, ...]:
         a, b, own = expanded
         a_value, b_value = (ARITHMETIC.sum(x.values) for x in (a, b))
         values = (a_value, b_value, a_value * b_value)
-        alpha = ARITHMETIC.sum(self.alpha.values)
+        alpha = ARITHMETIC.sum(state.values)
         macs = [Local([own.values[1] * 0, alpha * v]) for v in values]
         difference = network.only(0, values[2] - ARITHMETIC.sum(own.values))
         return tuple(network.deliver(x) for x in (difference, *macs))
@@ -86,8 +85,10 @@ class Mac(Protocol[Authenticated]):
     parties: tuple[str, ...] = ("party0", "party1")
     arrays: ClassVar[int] = 2
 
-    def establish(self, network: Network, key: Any) -> Local:
-        return Local(ARITHMETIC.draw(prf.iterate(key, 1, i), 0, (), np.uint64) for i in range(2))
+    def establish(self, network: Network, keys: Any) -> Local:
+        return Local(
+            ARITHMETIC.draw(prf.iterate(keys[i], 1, i), 0, (), np.uint64) for i in range(2)
+        )
 
     def split(self, keys: Any, words: Any, group: Group, state: Any = None) -> list[Any]:
         alpha = ARITHMETIC.sum(state.values)
@@ -113,7 +114,7 @@ class Mac(Protocol[Authenticated]):
 
     def product(self, ctx: Context, f: Bilinear, x: Any, y: Any, *_: Any) -> Any:
         triple = Triple(f, x.shape, y.shape, self.ring.dtype)
-        a, b, c = ctx.deal(AuthenticatedTriple(triple, ctx.state))
+        a, b, c = ctx.deal(AuthenticatedTriple(triple))
         d, e = (self.open(ctx, v) for v in (x - a, y - b))
         return c + b * d + a * e + self.constant(ctx, d * e)
 
@@ -129,7 +130,7 @@ class Run:
 
     def __init__(self) -> None:
         self.smpc, net = Mac(), Network(2)
-        state = self.smpc.establish(net, jnp.asarray(key(1)))
+        state = self.smpc.establish(net, [jnp.asarray(key(1))] * 2)
         self.ctx = Context(net, self.smpc.setup(net, [jnp.asarray(key(9))] * 2), state=state)
         self.values = np.arange(1, 6, dtype=np.uint64), np.full(5, 3 << 60, np.uint64)
         self.shares = [self._shared(i, words) for i, words in enumerate(self.values, 2)]

@@ -87,7 +87,7 @@ def sent_by(secure: Any, endpoint: int, *shares: Any) -> int:
             for v, port in zip(projection.block.inputs, projection.inputs, strict=True)
             if endpoint in port.endpoints
         ]
-        program = projection.program([endpoint], carry, kernels.evaluate)
+        program = projection.program([endpoint], carry, lambda token, _: token, kernels.evaluate)
         return _carried(jax.make_jaxpr(program)(jnp.zeros((), jnp.uint32), [mine]))
 
 

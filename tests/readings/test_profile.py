@@ -401,7 +401,7 @@ def test_peak_memory_is_near_what_the_compiler_tells() -> None:
         return exchange(*arguments, 1)
 
     with compat.protocol_mode():
-        program = projection.program([0], own, kernels.evaluate)
+        program = projection.program([0], own, lambda token, _: token, kernels.evaluate)
         compiled = jax.jit(program).lower(jnp.zeros((), jnp.uint32), [given]).compile()
     found = compiled.memory_analysis()
     exact = sum(getattr(found, f"{part}_size_in_bytes") for part in ("argument", "output", "temp"))

@@ -35,6 +35,12 @@ class Call:
             (args if isinstance(place, int) else kwargs)[place] = value
         return args, kwargs
 
+    def names(self, leaves: Sequence[Any]) -> list[str]:
+        """What messages call the leaves: `argument [0]['w']`."""
+        tree = jax.tree.unflatten(self.treedef, leaves)
+        found, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_words)
+        return [f"argument {jax.tree_util.keystr(path[1:])}" for path, _ in found]
+
 
 @dataclasses.dataclass(frozen=True)
 class Static:

@@ -9,10 +9,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jsmpc._src.api import kept
 from jsmpc._src.api.held import Elsewhere, Held
+from jsmpc._src.api.outcome import is_result
 from jsmpc._src.api.session import Reveal, Session
 from jsmpc._src.api.words import is_words
 from jsmpc._src.errors import ProtocolError
+from jsmpc._src.interpreter.private import is_private
 from jsmpc._src.jaxprs import compat, lines, structure
 from jsmpc._src.jaxprs.reveal import reveal_p
 from jsmpc._src.protocols.base import Protocol
@@ -29,14 +32,17 @@ def projected(
     """A program of all endpoints with who takes which part of it; the form of its results.
 
     Args:
-      program: of the simulated network, not fused, of arguments whose leaves are arrays.
+      program: of the simulated network, not fused, of what the parties keep (`Protocol.establish`)
+        and of arguments whose leaves are arrays.
       arguments: their types.
       inputs: who gives each of the leaves; outputs: from the results to who gets their leaves.
     """
     with compat.protocol_mode():
-        jaxpr, results = jax.make_jaxpr(program, return_shape=True)(*arguments)
+        make = jax.make_jaxpr(program, return_shape=True)
+        jaxpr, results = make(kept.types(protocol), *arguments)
         dealer = protocol.dealer is not None
-        found = project(jaxpr, inputs, outputs(results), protocol.endpoints, dealer)
+        given = [*kept.holders(protocol), *inputs]
+        found = project(jaxpr, given, outputs(results), protocol.endpoints, dealer)
     return found, results
 
 
@@ -47,27 +53,41 @@ def given(
     leaves: Sequence[Any],
     held: Iterator[Held],
 ) -> list[Any]:
-    """What an endpoint gives for a call: its key or its material, then its rows of shares and what
-    is public.
+    """What an endpoint gives for a call: what it keeps, its key or its material, then its rows of
+    shares and what is public.
 
     Raises:
-      ProtocolError: if its part needs a public value that is known elsewhere alone.
+      ProtocolError: at a party for a public value that it does not know, at a dealer if its part
+        needs it.
     """
-    arrays: list[Any] = [*early]
+    arrays: list[Any] = [*session.state, *early]
     for x in leaves:
         if is_words(x):
             arrays += [row for rows in next(held).rows for row in rows]
         else:
             arrays.append(x)
-    for i, used in enumerate(projection.uses(session.endpoint)):
+    numbers = projection.given(session.endpoint)
+    for i, number in enumerate(numbers[: len(arrays)]):
         if isinstance(arrays[i], jax.ShapeDtypeStruct):
-            if used:
-                raise ProtocolError(
-                    f"{session.name} would have to know a public argument that the parties alone "
-                    "know: it deals by it. Compute what depends on it without a loop or a branch"
-                )
+            _require_unused(session, projection, number)
             arrays[i] = jnp.zeros(arrays[i].shape, arrays[i].dtype)
     return arrays
+
+
+def _require_unused(session: Session, projection: Projection, number: int) -> None:
+    """ProtocolError unless an endpoint can do without a public argument."""
+    name = projection.inputs[number].public
+    if session.is_party:
+        raise ProtocolError(
+            f"{name} is not known to {session.name}: a public argument is one that all parties "
+            "have. Reveal it to all, or share it as an input of the party that knows it "
+            "(jsmpc.input)"
+        )
+    if session.endpoint in projection.block.inputs[number].needed:
+        raise ProtocolError(
+            f"{session.name} would have to know {name}, which is public and which the parties "
+            "alone know: it deals by it. Compute what depends on it without a loop or a branch"
+        )
 
 
 def gotten(session: Session, results: Any, arrays: Sequence[Any]) -> Any:
@@ -76,6 +96,10 @@ def gotten(session: Session, results: Any, arrays: Sequence[Any]) -> Any:
     rows = session.rows()
 
     def own(x: Any) -> Any:
+        if is_private(x):
+            if session.endpoint == x.rank:
+                return next(remaining)
+            return Elsewhere(x.shape, x.dtype, session.protocol.parties[x.rank])
         if is_words(x):
             mine = tuple(tuple(next(remaining) for _ in rows) for _ in x.components)
             return Held(session, x.shape, x.dtype, mine)
@@ -83,16 +107,16 @@ def gotten(session: Session, results: Any, arrays: Sequence[Any]) -> Any:
             return next(remaining)
         return Elsewhere(x.shape, x.dtype, "the parties")
 
-    return jax.tree.map(own, results, is_leaf=is_words)
+    return jax.tree.map(own, results, is_leaf=is_result)
 
 
-def reveals(jaxpr: Any) -> tuple[Reveal, ...]:
-    """What a user's function reveals: to everyone, at which line, and how much a time."""
+def reveals(protocol: Protocol, jaxpr: Any) -> tuple[Reveal, ...]:
+    """What a user's function reveals: to whom, at which line, and how much a time."""
     found: list[Reveal] = []
     for eqn in compat.open_jaxpr(jaxpr)[0].eqns:
         if eqn.primitive is reveal_p:
             size = math.prod(eqn.invars[0].aval.shape)
             line = lines.short(eqn.source_info.traceback)
-            found.append(Reveal("everyone", "", size, line))
-        found += [r for body in structure.bodies(eqn) for r in reveals(body)]
+            found.append(Reveal.of(protocol, eqn.params["to"], size, line))
+        found += [r for body in structure.bodies(eqn) for r in reveals(protocol, body)]
     return tuple(found)

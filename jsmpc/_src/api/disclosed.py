@@ -23,10 +23,12 @@ from jsmpc._src.runtime.context import Context
 Array = jax.Array
 
 
-def opened(protocol: Protocol, dtype: Any, rank: int | None, components: tuple[Any, ...]) -> Array:
+def opened(
+    protocol: Protocol, dtype: Any, rank: int | None, state: Any, components: tuple[Any, ...]
+) -> Array:
     """The value of a share, for all parties or for one: a program of all of them."""
     network = Network(protocol.size)
-    ctx = Context(network, None, state=protocol.state)
+    ctx = Context(network, None, state=state)
     secret = Secret.of(protocol.unpack(network, components), dtype).shares
     if rank is None:
         return disclosure.reveal(protocol, ctx, secret, dtype)
@@ -42,7 +44,7 @@ def _opening(
     learns = Port(frozenset(range(smpc.size) if rank is None else {rank}))
     return choreographed.projected(
         smpc,
-        lambda secrets: [opened(smpc, x.dtype, rank, x.components) for x in secrets],
+        lambda state, secrets: [opened(smpc, x.dtype, rank, state, x.components) for x in secrets],
         (rows,),
         ports.of_inputs(smpc, rows),
         lambda out: [learns] * len(out),
@@ -57,9 +59,9 @@ def revealed(values: Sequence[Held], to: str | int | None) -> list[Any]:
     projection, results = _opening(smpc, rank, tuple((x.shape, x.dtype) for x in values))
     whom = "everyone" if rank is None else smpc.parties[rank]
     line = lines.short(lines.caller())
-    shown = tuple(Reveal(whom, "", x.size, line) for x in values)
+    shown = tuple(Reveal.of(smpc, rank, x.size, line) for x in values)
     with compat.protocol_mode():
-        given = [row for x in values for rows in x.rows for row in rows]
+        given = [*session.state, *(row for x in values for rows in x.rows for row in rows)]
         out = session.run(projection, given, Purpose(f"reveal to {whom}", shown))
     if session.is_party and rank in (None, session.endpoint):
         return out

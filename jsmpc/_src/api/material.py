@@ -13,6 +13,7 @@ import numpy as np
 
 from jsmpc._src.api import material_file
 from jsmpc._src.api.files import identity, of_party
+from jsmpc._src.api.kept import refuse_files
 from jsmpc._src.api.phases import Parts, Phases
 from jsmpc._src.api.session import Session, current
 from jsmpc._src.errors import MaterialError
@@ -141,6 +142,8 @@ class Material:
         refuse_transformation("save")
         if self._tag.number in _SPENT:
             raise material_file.used()
+        if (session := current()) is not None:
+            refuse_files(session, "material", MaterialError)
         written = []
         for rank, arrays in self.parts.items():
             if rank < self.protocol.size:
@@ -182,6 +185,8 @@ class Material:
             raise MaterialError("Material.load in a simulation takes the protocol of the material")
         if protocol is not None and protocol != smpc:
             raise MaterialError(f"the session runs {smpc}, not {protocol}")
+        if session is not None:
+            refuse_files(session, "material", MaterialError)
         ranks = range(smpc.size) if session is None else [session.endpoint]
         parties = [rank for rank in ranks if rank < smpc.size]
         paths = [of_party(path, smpc.parties[rank], "material").absolute() for rank in parties]

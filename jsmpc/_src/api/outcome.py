@@ -12,11 +12,24 @@ from jsmpc._src.api import poison
 from jsmpc._src.api.words import Words, is_words
 from jsmpc._src.errors import EncodingError
 from jsmpc._src.interpreter.findings import Verdict
+from jsmpc._src.interpreter.private import is_private
+
+
+def is_result(x: Any) -> bool:
+    """Whether it is one of a program's results that are no array."""
+    return is_words(x) or is_private(x)
 
 
 def stacked(out: Any) -> Any:
-    """Results with the parties' rows in one array."""
-    return jax.tree.map(lambda x: x.stacked() if is_words(x) else x, out, is_leaf=is_words)
+    """Results as a simulation has them: the parties' rows in one array, and what one party alone
+    knows as what it is."""
+
+    def together(x: Any) -> Any:
+        if is_private(x):
+            return x.value
+        return x.stacked() if is_words(x) else x
+
+    return jax.tree.map(together, out, is_leaf=is_result)
 
 
 def _shares(out: Any) -> Any:

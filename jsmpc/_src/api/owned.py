@@ -138,12 +138,12 @@ def _splitting(
     """
     network = Network(smpc.size)
 
-    def program(key: Any, arrays: list[Any]) -> list[Words]:
+    def program(state: Any, key: Any, arrays: list[Any]) -> list[Words]:
         root, shares = prf.derive(key, "share"), []
         for i, array in enumerate(arrays):
             keys = smpc.mask_keys(prf.iterate(root, 1, i))
             _sent(network, smpc, owner, [None, *keys])
-            columns = sharing.rows_of(smpc, keys, array)
+            columns = sharing.rows_of(smpc, state, keys, array)
             rows = tuple(_sent(network, smpc, owner, column) for column in columns)
             shares.append(Words(rows, smpc, array.dtype))
         return shares
@@ -167,7 +167,7 @@ def _shared(
     purpose = Purpose(f"input of {name}", inputs=(label,) if label else (), owner=name)
     with compat.protocol_mode():
         given = [prf.random_key(), *arrays] if session.endpoint == owner else []
-        out = session.run(projection, given, purpose)
+        out = session.run(projection, [*session.state, *given], purpose)
         return list(choreographed.gotten(session, results, out))
 
 

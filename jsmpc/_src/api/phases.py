@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from jsmpc._src.api import choreographed, ports
+from jsmpc._src.api import choreographed, kept, ports
 from jsmpc._src.api.arguments import Call
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.network.network import Network
@@ -40,22 +40,24 @@ class Phases:
     def __init__(self, call: Call, leaves: list[Any], evaluate: Evaluate) -> None:
         self._call, self._evaluate = call, evaluate
         self._rows = [ports.apart(x) for x in leaves]
+        self._names = call.names(leaves)
         self._keys = [jax.ShapeDtypeStruct((8,), "uint32")] * len(call.protocol.endpoints)
+        self._state = kept.types(call.protocol)
         planner = dealing.Planner()
         with compat.protocol_mode():
             program = functools.partial(together, call, evaluate=evaluate, dealer=planner)
-            jax.eval_shape(program, self._keys, self._rows)
+            jax.eval_shape(program, self._state, self._keys, self._rows)
         self.plan = planner.plan()
 
-    def deal(self, keys: Sequence[Any]) -> Any:
+    def deal(self, state: Any, keys: Sequence[Any]) -> Any:
         """All seeds, rows apart, and all that the dealer sends."""
-        return dealt(self._call.protocol, self.plan, keys)
+        return dealt(self._call.protocol, self.plan, state, keys)
 
     @functools.cached_property
     def _types(self) -> Any:
         """The form and the types of all that is dealt."""
         with compat.protocol_mode():
-            return jax.eval_shape(self.deal, self._keys)
+            return jax.eval_shape(self.deal, self._state, self._keys)
 
     @functools.cached_property
     def _holders(self) -> list[Port]:
@@ -75,9 +77,11 @@ class Phases:
         smpc, evaluate = self._call.protocol, self._evaluate
         return choreographed.projected(
             smpc,
-            lambda given, leaves: resumed(self._call, self.plan, given, leaves, evaluate),
+            lambda state, given, leaves: resumed(
+                self._call, self.plan, state, given, leaves, evaluate
+            ),
             (self._types, self._rows),
-            [*self._holders, *ports.of_inputs(smpc, self._rows)],
+            [*self._holders, *ports.of_inputs(smpc, self._rows, self._names)],
             functools.partial(ports.of_outputs, smpc),
         )
 
@@ -116,6 +120,7 @@ def _kinds(arrays: Sequence[Any]) -> list[Any]:
 
 def together(
     call: Call,
+    state: Any,
     keys: Sequence[Any],
     leaves: list[Any],
     evaluate: Evaluate,
@@ -124,20 +129,21 @@ def together(
 ) -> Any:
     """The results, from a key for each endpoint: both phases in one."""
     network = Network(call.protocol.size)
-    seeds, state = call.protocol.setup(network, keys), call.protocol.state
+    seeds = call.protocol.setup(network, keys)
     return evaluate(call, Context(network, seeds, dealer, optimize, state), leaves)
 
 
-def dealt(protocol: Protocol, plan: dealing.Plan, keys: Sequence[Any]) -> Any:
+def dealt(protocol: Protocol, plan: dealing.Plan, state: Any, keys: Sequence[Any]) -> Any:
     """All seeds, rows apart, and all that the dealer sends."""
     network = Network(protocol.size, phase="offline")
     seeds = protocol.setup(network, keys)
-    return tuple(map(tuple, network.pack(seeds))), dealing.offline(network, seeds, plan)
+    return tuple(map(tuple, network.pack(seeds))), dealing.offline(network, seeds, plan, state)
 
 
 def resumed(
     call: Call,
     plan: dealing.Plan,
+    state: Any,
     given: Any,
     leaves: Any,
     evaluate: Evaluate,
@@ -147,7 +153,7 @@ def resumed(
     network, (seeds, corrections) = Network(call.protocol.size), given
     supplied = dealing.Supplied(plan, corrections)
     unpacked = call.protocol.unpack(network, seeds)
-    ctx = Context(network, unpacked, supplied, optimize, call.protocol.state)
+    ctx = Context(network, unpacked, supplied, optimize, state)
     return evaluate(call, ctx, leaves)
 
 

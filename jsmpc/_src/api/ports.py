@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
+from jsmpc._src.api.outcome import is_result
 from jsmpc._src.api.words import Words, is_words
+from jsmpc._src.interpreter.private import is_private
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.projection.projection import Port
 
@@ -16,26 +19,37 @@ def of_keys(protocol: Protocol) -> list[Port]:
     return [Port(frozenset({i}), early=True) for i in range(len(protocol.endpoints))]
 
 
-def of_inputs(protocol: Protocol, tree: Any) -> list[Port]:
-    """Of a share each party gives the rows that it holds; what is public, everyone has."""
-    return _of(protocol, tree, frozenset(range(len(protocol.endpoints))))
+def of_inputs(protocol: Protocol, tree: Any, names: Sequence[str] = ()) -> list[Port]:
+    """Of a share each party gives the rows that it holds; what is public, everyone has.
+
+    Args:
+      tree: the arguments; names: of its leaves, to be left out where none of them is public.
+    """
+    everyone = frozenset(range(len(protocol.endpoints)))
+    ports: list[Port] = []
+    for i, x in enumerate(jax.tree.leaves(tree, is_leaf=is_words)):
+        if is_words(x):
+            ports += _of_words(protocol, x)
+        else:
+            ports.append(Port(everyone, public=names[i]))
+    return ports
 
 
 def of_outputs(protocol: Protocol, tree: Any) -> list[Port]:
-    """Of a share each party gets the rows that it holds; what is public, all parties get."""
-    return _of(protocol, tree, frozenset(range(protocol.size)))
-
-
-def _of(protocol: Protocol, tree: Any, public: frozenset[int]) -> list[Port]:
+    """Of a share each party gets the rows that it holds; what is public, all parties get, and what
+    was revealed to one, this one."""
+    public = frozenset(range(protocol.size))
     ports: list[Port] = []
-    for x in jax.tree.leaves(tree, is_leaf=is_words):
+    for x in jax.tree.leaves(tree, is_leaf=is_result):
         if is_words(x):
-            ports += [
-                Port(holders(protocol, row)) for rows in x.components for row in range(len(rows))
-            ]
+            ports += _of_words(protocol, x)
         else:
-            ports.append(Port(public))
+            ports.append(Port(frozenset({x.rank}) if is_private(x) else public))
     return ports
+
+
+def _of_words(protocol: Protocol, x: Words) -> list[Port]:
+    return [Port(holders(protocol, row)) for rows in x.components for row in range(len(rows))]
 
 
 def holders(protocol: Protocol, row: int) -> frozenset[int]:

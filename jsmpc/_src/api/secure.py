@@ -179,7 +179,7 @@ class SecureFunction(Generic[P, R]):
         poison.require_sound(shares)
         traced = arguments.any_traced(leaves)
         with compat.protocol_mode():
-            out, verdict = self._run(call, key, leaves)
+            out, verdict = self._run(call, call.protocol.state, key, leaves)
             return (
                 outcome.poisoned(out, verdict, leaves) if traced else outcome.raised(out, verdict)
             )
@@ -271,7 +271,7 @@ class SecureFunction(Generic[P, R]):
         call, leaves, _ = self._flatten(args, kwargs)
         key = key if isinstance(key, jax.ShapeDtypeStruct) else fresh.key_of(key)
         with compat.protocol_mode():
-            return self._run.lower(call, key, leaves)
+            return self._run.lower(call, call.protocol.state, key, leaves)
 
     # From the user's arguments to arrays and back.
 
@@ -329,25 +329,32 @@ class SecureFunction(Generic[P, R]):
     def _program(
         self,
         call: Call,
+        state: Any,
         keys: Sequence[Any],
         leaves: list[Any],
         optimize: Callable[[Any], Any] = lambda f: f,
         caller: Any = None,
     ) -> Any:
         evaluate = functools.partial(self._evaluate, caller=caller)
-        return phases.together(call, keys, leaves, evaluate, optimize)
+        return phases.together(call, state, keys, leaves, evaluate, optimize)
 
-    def _from_one_key(self, call: Call, key: Array, leaves: list[Any], **options: Any) -> Any:
+    def _from_one_key(
+        self, call: Call, state: Any, key: Array, leaves: list[Any], **options: Any
+    ) -> Any:
         """As in a simulation: all endpoints draw from one key, and rows are stacked."""
         keys = [key] * len(call.protocol.endpoints)
-        return outcome.stacked(self._program(call, keys, leaves, **options))
+        return outcome.stacked(self._program(call, state, keys, leaves, **options))
 
-    def _simulate(self, call: Call, key: Array, leaves: list[Any]) -> Any:
-        program = functools.partial(self._from_one_key, call, optimize=kernels.optimize)
-        return fresh.per_element(kernels.optimize(program))(key, leaves)
+    def _simulate(self, call: Call, state: Any, key: Array, leaves: list[Any]) -> Any:
+        def program(key: Array, operands: Any) -> Any:
+            return self._from_one_key(
+                call, operands[0], key, operands[1], optimize=kernels.optimize
+            )
+
+        return fresh.per_element(kernels.optimize(program))(key, (state, leaves))
 
     def _jaxpr(self, call: Call, leaves: list[Any], caller: Any) -> Any:
-        program = functools.partial(self._from_one_key, call, caller=caller)
+        program = functools.partial(self._from_one_key, call, call.protocol.state, caller=caller)
         with compat.protocol_mode():
             return jax.make_jaxpr(program)(_KEY, leaves)
 
@@ -361,7 +368,7 @@ class SecureFunction(Generic[P, R]):
             protocol,
             functools.partial(self._program, call, caller=caller),
             ([_KEY] * len(protocol.endpoints), rows),
-            [*ports.of_keys(protocol), *ports.of_inputs(protocol, rows)],
+            [*ports.of_keys(protocol), *ports.of_inputs(protocol, rows, call.names(leaves))],
             functools.partial(ports.of_outputs, protocol),
         )
 
@@ -377,7 +384,7 @@ class SecureFunction(Generic[P, R]):
         return _run_at_endpoint(session, program, purpose, [key], leaves, held)
 
     def _purpose(self, call: Call, leaves: list[Any], how: str = "") -> Purpose:
-        shown = choreographed.reveals(self._traced(call, leaves)[0])
+        shown = choreographed.reveals(call.protocol, self._traced(call, leaves)[0])
         return Purpose(f"secure {self.__name__}{how}", shown)
 
     # The two phases.
@@ -394,10 +401,10 @@ class SecureFunction(Generic[P, R]):
         both, _ = self._in_phases(call, leaves)
         with compat.protocol_mode():
             if session is None:
-                parts = both.parts(self._deal(call.protocol, both.plan, key))
+                parts = both.parts(self._deal(call.protocol, both.plan, call.protocol.state, key))
                 return Material(parts, call.protocol, both)
             purpose = Purpose(f"what is dealt for secure {self.__name__}")
-            own = session.run(both.dealing, [key], purpose)
+            own = session.run(both.dealing, [*session.state, key], purpose)
             return Material({session.endpoint: own}, call.protocol, both, session.number())
 
     def _online(self, given: Material, call: Call, leaves: list[Any]) -> Any:
@@ -405,16 +412,18 @@ class SecureFunction(Generic[P, R]):
         given.spend(both, call.protocol)
         with compat.protocol_mode():
             dealt = both.joined(given.parts)
-            return outcome.raised(*self._run_online(call, both.plan, dealt, leaves))
-
-    def _resume(self, call: Call, plan: dealing.Plan, dealt: Any, leaves: Any) -> Any:
-        def run(dealt: Any, leaves: Any) -> Any:
-            optimize = kernels.optimize
-            return outcome.stacked(
-                phases.resumed(call, plan, dealt, leaves, self._evaluate, optimize)
+            return outcome.raised(
+                *self._run_online(call, both.plan, call.protocol.state, dealt, leaves)
             )
 
-        return kernels.optimize(run)(dealt, leaves)
+    def _resume(self, call: Call, plan: dealing.Plan, state: Any, dealt: Any, leaves: Any) -> Any:
+        def run(state: Any, dealt: Any, leaves: Any) -> Any:
+            optimize = kernels.optimize
+            return outcome.stacked(
+                phases.resumed(call, plan, state, dealt, leaves, self._evaluate, optimize)
+            )
+
+        return kernels.optimize(run)(state, dealt, leaves)
 
     def _online_at_endpoint(
         self, session: Session, given: Material, call: Call, leaves: Any, held: Any
@@ -445,9 +454,9 @@ def _run_at_endpoint(
     return outcome.raised(out, verdict) if session.is_party else out
 
 
-def _dealt(protocol: Protocol, plan: dealing.Plan, key: Array) -> Any:
+def _dealt(protocol: Protocol, plan: dealing.Plan, state: Any, key: Array) -> Any:
     keys = [key] * len(protocol.endpoints)
-    return kernels.optimize(lambda keys: phases.dealt(protocol, plan, keys))(keys)
+    return kernels.optimize(functools.partial(phases.dealt, protocol, plan))(state, keys)
 
 
 def _signature(f: Callable[..., Any]) -> inspect.Signature:

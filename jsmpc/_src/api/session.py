@@ -30,6 +30,12 @@ class Reveal:
     elements: int
     line: str
 
+    @classmethod
+    def of(cls, protocol: Protocol, to: str | int | None, elements: int, line: str) -> Reveal:
+        """A reveal without a label, to a party by name or rank, or to all; ProtocolError."""
+        whom = "everyone" if to is None else protocol.parties[protocol.rank(to)]
+        return cls(whom, "", elements, line)
+
 
 @dataclasses.dataclass(frozen=True)
 class Purpose:
@@ -53,10 +59,12 @@ class Session(abc.ABC):
     Attributes:
       protocol: the one that all endpoints run.
       endpoint: the number of this one: a party's rank, or that of the dealer behind them.
+      state: this endpoint's part of what the parties keep beyond a call; see `kept`.
     """
 
     protocol: Protocol
     endpoint: int
+    state: Sequence[jax.Array] = ()
 
     @property
     def name(self) -> str:

@@ -59,7 +59,7 @@ def share(key: Any, tree: Any, protocol: Protocol) -> Any:
         arrays.append(fresh.without_tangent(plain(leaf, protocol, name)))
     with compat.protocol_mode():
         traced = tuple(map(tracing.is_traced, arrays))
-        parts = _split(protocol, traced, prf.derive(key, "share"), arrays)
+        parts = _split(protocol, traced, protocol.state, prf.derive(key, "share"), arrays)
     shares = [Share(c, protocol, array.dtype) for array, c in zip(arrays, parts, strict=True)]
     return jax.tree.unflatten(treedef, shares)
 
@@ -114,14 +114,16 @@ def _check_kind(array: Array, name: str) -> None:
         )
 
 
-def rows_of(protocol: Protocol, keys: Sequence[Array], array: Array) -> list[list[Array]]:
+def rows_of(
+    protocol: Protocol, state: Any, keys: Sequence[Array], array: Array
+) -> list[list[Array]]:
     """The shares of an array: of each array that a share is of, a row for each party.
 
     Args:
-      keys: as of `protocol.mask_keys`.
+      state: what the parties keep; keys: as of `protocol.mask_keys`.
     """
     group = BOOLEAN if array.dtype == jnp.bool_ else ARITHMETIC
-    parts = protocol.split(keys, protocol.encode(array), group, protocol.state)
+    parts = protocol.split(keys, protocol.encode(array), group, state)
     columns = zip(*parts, strict=True) if protocol.arrays > 1 else [parts]
     if group is BOOLEAN:
         return [[row & np.uint8(1) for row in column] for column in columns]
@@ -129,22 +131,22 @@ def rows_of(protocol: Protocol, keys: Sequence[Array], array: Array) -> list[lis
 
 
 def _split_program(
-    protocol: Protocol, traced: tuple[bool, ...], key: Array, arrays: list[Array]
+    protocol: Protocol, traced: tuple[bool, ...], state: Any, key: Array, arrays: list[Array]
 ) -> list[tuple[Array, ...]]:
     """The arrays' shares, stacked by party; poisoned where unchecked values do not fit."""
 
-    def split(key: Array, arrays: list[Array]) -> list[tuple[Array, ...]]:
-        result = []
+    def split(key: Array, operands: tuple[Any, list[Array]]) -> list[tuple[Array, ...]]:
+        (state, arrays), result = operands, []
         for i, array in enumerate(arrays):
             keys = protocol.mask_keys(prf.iterate(key, 1, i))
-            stacked = [jnp.stack(rows) for rows in rows_of(protocol, keys, array)]
+            stacked = [jnp.stack(rows) for rows in rows_of(protocol, state, keys, array)]
             if traced[i]:
                 fits = protocol.encoding.fits(array, protocol.ring)
                 stacked = [poison.poisoned_where(~fits, s) for s in stacked]
             result.append(tuple(stacked))
         return result
 
-    return fresh.per_element(split)(key, arrays)
+    return fresh.per_element(split)(key, (state, arrays))
 
 
 _split = jax.jit(_split_program, static_argnums=(0, 1))
@@ -154,16 +156,23 @@ def reveal(tree: Any, to: str | int | None = None) -> Any:
     """Disclose every share of a pytree; the only thing that discloses.
 
     Outside of `jsmpc.secure` it takes shares and returns plain arrays. Inside, it makes a secret
-    public to all parties, and is the identity in plain JAX, so that the same function runs with
-    and without secrecy. Of an integer it discloses the bits of its dtype and no other.
+    public to all parties or known to one, and is the identity in plain JAX, so that the same
+    function runs with and without secrecy. Of an integer it discloses the bits of its dtype and no
+    other.
+
+    What one party alone knows inside, it may compute on with what is public, and return: the others
+    have a marker in its place, as they have outside. It cannot meet secrets, what another party
+    alone knows, loops or branches, in which all parties take part. In a loop's body it may be
+    stacked as a result.
 
     Args:
       tree: a pytree of shares; other leaves are returned as they are.
-      to: the party, by name or rank, that alone learns the values; by default all parties do.
+      to: the party, by name or rank, that alone learns the values; by default all parties do. In a
+        simulation the caller gets them in any case.
 
     Raises:
-      ProtocolError: if `to` names no party, or is used inside of `jsmpc.secure`; for a share whose
-        arrays do not fit its protocol.
+      ProtocolError: if `to` names no party; for a share whose arrays do not fit its protocol.
+      UnsupportedError: inside, where what one party alone knows meets what it cannot.
       EncodingError: if a public operand of a computation that led to the share did not fit the
         encoding, and ran where that could not be raised.
 
@@ -175,6 +184,11 @@ def reveal(tree: Any, to: str | int | None = None) -> Any:
       >>> x = jsmpc.share(jax.random.key(0), jnp.arange(3.0), jsmpc.Replicated3())
       >>> jsmpc.reveal({"x": x, "n": 3})
       {'n': 3, 'x': Array([0., 1., 2.], dtype=float32)}
+      >>> @jsmpc.secure
+      ... def settled(x):  # party0 learns twice the sum, and everyone its sign
+      ...     return 2 * jsmpc.reveal(x.sum(), to="party0"), jsmpc.reveal(x.sum() > 0)
+      >>> settled(jax.random.key(1), x)
+      (Array(6., dtype=float32), Array(True, dtype=bool))
     """
     leaves, treedef = jax.tree.flatten(tree, is_leaf=is_share)
     if held := [x for x in leaves if is_held(x)]:
@@ -194,7 +208,7 @@ def _reveal_leaf(x: Any, to: str | int | None) -> Any:
         return reveal_public(x, to)
     rank = None if to is None else x.protocol.rank(to)
     with compat.protocol_mode():
-        value = _opened(x.protocol, x.dtype, rank, x.components)
+        value = _opened(x.protocol, x.dtype, rank, x.protocol.state, x.components)
         if tracing.is_traced(x.components[0]) and jnp.issubdtype(x.dtype, jnp.floating):
             value = jnp.where(poison.is_poisoned(x), jnp.asarray(np.nan, value.dtype), value)
         return value

@@ -16,6 +16,7 @@ import numpy as np
 
 from jsmpc._src.api.files import checksum, different, identity, of_party, replaced
 from jsmpc._src.api.held import Held, is_held, session_of
+from jsmpc._src.api.kept import refuse_files
 from jsmpc._src.api.session import Session, current
 from jsmpc._src.api.share import Share, checked, is_share
 from jsmpc._src.errors import ProtocolError
@@ -59,6 +60,7 @@ def save(tree: Any, path: str | os.PathLike[str]) -> list[Path]:
     form = _form(tree, leaves)
     session = session_of(leaves)
     if session is not None:
+        refuse_files(session, "shares", ProtocolError)
         held = [[r for rows in x.rows for r in rows] for x in leaves]
         if not session.is_party:
             return []
@@ -138,6 +140,7 @@ def _shares(found: Sequence[tuple[Any, list[list[np.ndarray]]]], protocol: Proto
 
 def _held(session: Session, path: str | os.PathLike[str]) -> Any:
     """One party's rows; a dealer, who has none, is told their shapes."""
+    refuse_files(session, "shares", ProtocolError)
     header: dict[str, Any] | None = None
     arrays: list[list[np.ndarray]] = []
     count = len(session.rows())

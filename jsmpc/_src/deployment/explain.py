@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from jsmpc._src.api.kept import established
 from jsmpc._src.api.session import Purpose, Session, active
 from jsmpc._src.errors import JsmpcError, ProtocolError
 from jsmpc._src.protocols.base import Protocol
@@ -35,6 +36,7 @@ class Observer(Session):
     def __init__(self, protocol: Protocol) -> None:
         self.protocol, self.endpoint = protocol, len(protocol.endpoints)
         self.runs: list[Run] = []
+        established(self)
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -15,16 +16,19 @@ import jax
 import jax.numpy as jnp
 
 from jsmpc._src import kernels
+from jsmpc._src.api.kept import established
 from jsmpc._src.api.material_file import used
 from jsmpc._src.api.session import Purpose, Session
+from jsmpc._src.deployment import differences
 from jsmpc._src.deployment.config import Config
+from jsmpc._src.deployment.digests import Digests
 from jsmpc._src.deployment.errors import AgreementError
 from jsmpc._src.deployment.log import Log
 from jsmpc._src.deployment.policy import Policy
 from jsmpc._src.errors import LinkError, ProtocolError
 from jsmpc._src.jaxprs import tracing
 from jsmpc._src.kernels import sameness
-from jsmpc._src.links.exchange import exchange
+from jsmpc._src.links.exchange import exchange, halt, halted
 from jsmpc._src.links.links import Links
 from jsmpc._src.readings.projection.digest import digest
 from jsmpc._src.readings.projection.projection import Projection
@@ -37,7 +41,9 @@ class Deployed(Session):
     """One endpoint of a deployment.
 
     Before a program runs for the first time, all endpoints compare what they are about to run; and
-    each asks its policy, and writes into its log, before anything secret moves.
+    each asks its policy, and writes into its log, before anything secret moves. Public arguments
+    are compared in every run, in the program's first exchange: nothing that depends on them is sent
+    before it, and nothing at all after it where they differ.
     """
 
     def __init__(
@@ -49,7 +55,7 @@ class Deployed(Session):
         self._present = range(len(config.peers))
         self._programs: dict[Projection, tuple[Any, str]] = {}
         self._agreed: set[tuple[str, Purpose]] = set()
-        self._numbered = 0
+        self._numbered, self._digests = 0, Digests()
         own = secrets.token_hex(16)
         terms = {
             "version": __version__,
@@ -58,6 +64,7 @@ class Deployed(Session):
         }
         drawn = {own, *(str(theirs["drawn"]) for theirs in self._agree(terms, drawn=own))}
         self._drawn = hashlib.sha256("".join(sorted(drawn)).encode()).hexdigest()
+        self.state = established(self)
 
     def run(
         self, projection: Projection, given: Sequence[jax.Array], purpose: Purpose
@@ -77,17 +84,22 @@ class Deployed(Session):
             self._agree({"program": purpose.what, "reveals": shown, "choreography": name})
             self._agreed.add((name, purpose))
         self._permit(name, purpose)
+        public = self._public(projection, given)
+        digests = [self._digests.together(x.values()) for x in public]
         try:
-            self._token, (out,) = program(self._token, [list(given)])
+            self._token, (out,) = program(self._token, [[*given, *digests]])
             jax.block_until_ready(self._token)
-        except (jax.errors.JaxRuntimeError, ValueError):  # which of them, the dispatch decides
-            if self.links.failure is None:
-                raise
-            raise LinkError(self.links.failure) from None
+        except (jax.errors.JaxRuntimeError, ValueError) as error:  # which, the dispatch decides
+            if self.links.failure is not None:
+                raise LinkError(self.links.failure) from None
+            if public and halted(error):
+                raise self._difference(public) from None
+            raise
         return list(out)
 
     def _require_turn(self) -> None:
-        """ProtocolError where programs would not run once, and in one order at all endpoints."""
+        """ProtocolError where programs would not run once, and in one order at all endpoints;
+        LinkError after the end."""
         if threading.get_ident() != self._thread:
             raise ProtocolError(
                 "the programs of a session run one after another, in the thread that joined it: "
@@ -98,12 +110,39 @@ class Deployed(Session):
                 "the programs of a session are compiled by themselves, and run once when they are "
                 "called. Call secure functions, input and reveal outside of jit, vmap, scan, grad"
             )
+        if self.links.failure is not None:
+            raise LinkError(self.links.failure)
 
     def _program(self, projection: Projection) -> tuple[Any, str]:
         """This endpoint's own program, and the fingerprint of that of all."""
-        own = functools.partial(exchange, handle=self.links.handle)
-        program = jax.jit(projection.program([self.endpoint], own, kernels.evaluate))
+        handle = self.links.handle
+        own = functools.partial(exchange, handle=handle), functools.partial(halt, handle=handle)
+        program = jax.jit(projection.program([self.endpoint], *own, kernels.evaluate))
         return program, digest(projection)
+
+    def _public(
+        self, projection: Projection, given: Sequence[jax.Array]
+    ) -> list[dict[str, jax.Array]]:
+        """The public arguments that are compared with some others, and with these ones, by name."""
+        known = dict(zip(projection.given(self.endpoint), given, strict=False))
+        return [
+            {projection.inputs[i].public: known[i] for i in group.inputs}
+            for group in projection.compared
+            if self.endpoint in group.endpoints
+        ]
+
+    def _difference(self, public: Sequence[dict[str, jax.Array]]) -> AgreementError:
+        """What differs among public arguments, after a program has ended because something does."""
+        mine = {name: self._digests.of(x).hex() for group in public for name, x in group.items()}
+        found = {self.name: mine}
+        if self.is_party:
+            parties = [i for i in range(self.protocol.size) if i != self.endpoint]
+            for i, told in zip(parties, self._agree({}, parties, digests=mine), strict=True):
+                found[self.protocol.parties[i]] = told["digests"]
+            with contextlib.suppress(LinkError):
+                self._agree({}, parties)  # nobody ends before all know
+        self.links.abort("public arguments differ")  # a dealer may be ahead
+        return AgreementError(differences.explained(found, self.protocol.dealer))
 
     def _permit(self, name: str, purpose: Purpose) -> None:
         """Asks the policy and writes into the log; PolicyError before anything has moved."""
@@ -132,13 +171,16 @@ class Deployed(Session):
             raise AgreementError(f"the parties have {len(known)} different {what}")
         return next(iter(known.values()))
 
-    def _agree(self, terms: dict[str, Any], **told: Any) -> list[dict[str, Any]]:
-        """Compares terms with all other endpoints; AgreementError names what differs.
+    def _agree(
+        self, terms: dict[str, Any], others: Sequence[int] | None = None, **told: Any
+    ) -> list[dict[str, Any]]:
+        """Compares terms with all other endpoints, or some; AgreementError names what differs.
 
         Returns:
           what each of the others tells, in the order of their numbers.
         """
-        others = [i for i in self._present if i != self.endpoint]
+        if others is None:
+            others = [i for i in self._present if i != self.endpoint]
         for other in others:
             self.links.send_bytes(other, json.dumps({**told, **terms}).encode())
         found = []

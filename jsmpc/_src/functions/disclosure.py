@@ -29,10 +29,17 @@ def reveal(
     return smpc.decode(smpc.open(ctx, words, group), dtype, encoding)
 
 
-def reveal_to(smpc: Protocol[V], ctx: Context, x: V | Bits[V], dtype: Any, rank: int) -> Any:
+def reveal_to(
+    smpc: Protocol[V],
+    ctx: Context,
+    x: V | Bits[V],
+    dtype: Any,
+    rank: int,
+    encoding: FixedPoint | None = None,
+) -> Any:
     """The plain array of a dtype, known to the party `rank` alone; see `Protocol.open_to`."""
     words, group = _shown(smpc, x, dtype)
-    return smpc.decode(smpc.open_to(ctx, words, rank, group).values[rank], dtype)
+    return smpc.decode(smpc.open_to(ctx, words, rank, group).values[rank], dtype, encoding)
 
 
 def _shown(smpc: Protocol[V], x: V | Bits[V], dtype: Any) -> tuple[V, Group]:

@@ -21,7 +21,7 @@ from jax import lax
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
 from jsmpc._src.functions import integers, overflow
-from jsmpc._src.interpreter import folding, guards, parts, patterns, ranges, scales
+from jsmpc._src.interpreter import folding, guards, parts, patterns, private, ranges, scales
 from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
@@ -130,7 +130,10 @@ class Evaluator:
     def apply(self, operands: list[Any]) -> list[Any]:
         """The results of the equation at hand."""
         eqn = self.eqn
-        if not any(map(is_secret, operands)):
+        if any(map(private.is_private, operands)):
+            if not isinstance(structure.structure(eqn), structure.Call):
+                return private.computed(self, operands)
+        elif not any(map(is_secret, operands)):
             return folding.fold(eqn, operands) or compat.bind(eqn, operands)
         handler = RULES.get(eqn.primitive)
         if handler is None:

@@ -18,7 +18,7 @@ from jsmpc._src.links.stream import Stream, views
 from jsmpc._src.links.wire import Kind
 
 _FAREWELL = 1.0  # seconds to tell the peers why or that this endpoint ends
-_CLOSED = "the links were closed"
+CLOSED = "the links were closed"
 
 # The handles of the native library are positive.
 _handles = itertools.count(-1, -1)
@@ -29,7 +29,7 @@ def find(handle: int) -> PureCore:
     """The open links of a handle, or LinkError."""
     found = _open.get(handle)
     if found is None:
-        raise LinkError(_CLOSED)
+        raise LinkError(CLOSED)
     return found
 
 
@@ -112,7 +112,7 @@ class PureCore:
 
     def close(self, reason: str | None) -> None:
         _open.pop(self.handle, None)
-        why = _CLOSED if reason is None else f"this endpoint ended the run: {reason}"
+        why = CLOSED if reason is None else f"this endpoint ended the run: {reason}"
         with self._noting:
             self._interrupted = self._interrupted or (why, reason or "")
             if self._wake:

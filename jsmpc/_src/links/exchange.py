@@ -63,6 +63,22 @@ def exchange(
     return new, received
 
 
+_NOBODY = {True: np.iinfo(np.int64).max, False: np.iinfo(np.int64).min}  # handles of no links
+
+
+def halt(token: Array, condition: Array, handle: int) -> Array:
+    """The token; where the condition holds, the program ends with an error instead, of which
+    `halted` knows. No exchange that takes the result has happened then."""
+    nobody = _NOBODY[handle > 0]
+    end = functools.partial(exchange, arrays=[], targets=[], expected=[], sources=[], handle=nobody)
+    return jax.lax.cond(condition, lambda t: end(t)[0], lambda t: t, token)
+
+
+def halted(error: Exception) -> bool:
+    """Whether a program ended with an error because of `halt`, or its links were closed."""
+    return core.CLOSED in str(error)
+
+
 def _abstract(token: Any, *arrays: Any, expected: Any, **_: Any) -> list[jax.core.ShapedArray]:
     for dtype in [array.dtype for array in arrays] + [dtype for _, dtype in expected]:
         whole_bytes = jnp.issubdtype(dtype, jnp.bool_) or (

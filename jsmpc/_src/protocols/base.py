@@ -138,13 +138,23 @@ class Protocol(Generic[V]):
 
     @property
     def state(self) -> Any:
-        """What `establish` gave, where the protocol keeps it; common to share, secure, reveal."""
+        """What `establish` gave, where the protocol keeps it for simulations. Parties in processes
+        do not look here: each has its own part."""
         return None
 
-    def establish(self, network: Network, key: Array) -> Any:
+    def establish(self, network: Network, keys: Sequence[Array]) -> Any:
         """What the parties keep beyond a call: shares of a MAC key, for instance. None by default.
 
-        One state is common to sharing, to all runs (`Context.state`) and to opening.
+        One state is common to sharing, to all runs (`Context.state`) and to opening. Among real
+        parties it is established when they join, a choreography like all others; each then keeps
+        the leaves that it holds at its end, and no more. What an owner splits may depend on the
+        owner's own part alone.
+
+        Args:
+          keys: as of `setup`.
+
+        Returns:
+          a pytree of per-party values and arrays.
         """
         return None
 

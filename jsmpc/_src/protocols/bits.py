@@ -126,9 +126,7 @@ class Bits(Generic[V]):
                 "makes numbers of bits, and_bb is their product"
             )
 
-        __jax_array__ = __neg__ = __add__ = __sub__ = __mul__ = __radd__ = __rsub__ = __rmul__ = (
-            _refused
-        )
+        __jax_array__ = __neg__ = __add__ = __sub__ = __mul__ = _refused
         values = dtype = example = property(_refused)
 
     def tree_flatten(self) -> tuple[tuple[V], int]:

@@ -19,7 +19,9 @@ class Cost:
       rounds: online exchanges, one after another; what goes together in one is one round.
       bytes_sent: online bytes that each party sends.
       dealer_bytes: what the dealer sends beforehand.
-      setup_bytes: the seeds that each endpoint, the dealer last, sends once a run.
+      setup_bytes: what each endpoint, the dealer last, sends once a run before all else: seeds, and
+        32 B to each other party where there are public arguments (online bytes, and a round more,
+        where no seeds are sent).
       by_line: online bytes of all parties together, by the user's source line.
       lower_bound: whether a loop of unknown length was counted once.
 

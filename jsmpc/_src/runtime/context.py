@@ -65,7 +65,7 @@ class Context:
         """What each party gets of a correlation, dealt once."""
         number = self._number(correlation.draws)
         expanded = correlation.expand(self.network, self.seeds, number)
-        sent = self._dealer.deal(self.network, number, correlation, expanded)
+        sent = self._dealer.deal(self.network, number, correlation, expanded, self.state)
         return correlation.assemble(self.network, expanded, sent)
 
     def _enter(self, number: int, index: Any, dealer: Dealer) -> Context:

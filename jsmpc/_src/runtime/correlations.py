@@ -80,9 +80,12 @@ class Correlation:
             for n, (keys, w) in enumerate(zip(holders, words, strict=True), number)
         ]
 
-    def deal(self, network: Network, expanded: list[Local]) -> tuple[Local, ...]:
+    def deal(self, network: Network, expanded: list[Local], state: Any = None) -> tuple[Local, ...]:
         """What the dealer, who knows everyone's expansions, sends to whom: party 0's shares of the
-        derived values, each the difference to the others' sum."""
+        derived values, each the difference to the others' sum.
+
+        The state is that of `Protocol.establish`, of which a dealer may hold a part.
+        """
         count = len(self.uniform)
         values = self.derive(
             *(w.group.sum(x.values) for w, x in zip(self.uniform, expanded, strict=False))

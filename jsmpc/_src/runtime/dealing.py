@@ -56,10 +56,15 @@ class Dealer:
     """Deals in the same program, at the place where the material is used."""
 
     def deal(
-        self, network: Network, number: int, correlation: Correlation, expanded: list[Local]
+        self,
+        network: Network,
+        number: int,
+        correlation: Correlation,
+        expanded: list[Local],
+        state: Any,
     ) -> tuple[Local, ...]:
         """What the dealer sends of a correlation at draw `number`."""
-        return correlation.deal(network.during("offline"), expanded)
+        return correlation.deal(network.during("offline"), expanded, state)
 
     def scan(self, number: int, length: int) -> tuple[Any, Callable[[Any], Any]]:
         return (), lambda _: self
@@ -78,7 +83,12 @@ class Planner(Dealer):
         self.entries: list[Any] = []
 
     def deal(
-        self, network: Network, number: int, correlation: Correlation, expanded: list[Local]
+        self,
+        network: Network,
+        number: int,
+        correlation: Correlation,
+        expanded: list[Local],
+        state: Any,
     ) -> tuple[Local, ...]:
         self.entries.append(Dealt(number, correlation))
         return correlation.blank(network)
@@ -133,7 +143,12 @@ class Supplied(Dealer):
         return self.remaining.pop(0)
 
     def deal(
-        self, network: Network, number: int, correlation: Correlation, expanded: list[Local]
+        self,
+        network: Network,
+        number: int,
+        correlation: Correlation,
+        expanded: list[Local],
+        state: Any,
     ) -> tuple[Local, ...]:
         entry, material = self._take(Dealt, number)
         if entry.correlation != correlation:
@@ -152,7 +167,7 @@ class Supplied(Dealer):
         return Planner().unbounded()
 
 
-def offline(network: Network, seeds: Local, plan: Plan) -> Any:
+def offline(network: Network, seeds: Local, plan: Plan, state: Any = None) -> Any:
     """The dealer's whole work for a plan: what it sends for each entry.
 
     What it sends for a loop is stacked along a leading axis, an iteration a row.
@@ -161,15 +176,15 @@ def offline(network: Network, seeds: Local, plan: Plan) -> Any:
     for entry in plan:
         if isinstance(entry, Dealt):
             expanded = entry.correlation.expand(network, seeds, entry.number)
-            result.append(entry.correlation.deal(network, expanded))
+            result.append(entry.correlation.deal(network, expanded, state))
         elif isinstance(entry, Looped):
 
             def iteration(index: Any, entry: Looped = entry) -> Any:
                 inner = seeds.map(lambda seed: prf.iterate(seed, entry.number, index))
-                return offline(network, inner, entry.body)
+                return offline(network, inner, entry.body, state)
 
             result.append(lax.map(iteration, jnp.arange(entry.length, dtype=jnp.uint32)))
         else:
             inner = seeds.map(lambda seed: prf.iterate(seed, entry.number, 0))
-            result.append(offline(network, inner, entry.body))
+            result.append(offline(network, inner, entry.body, state))
     return tuple(result)

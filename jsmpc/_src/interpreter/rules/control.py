@@ -13,6 +13,7 @@ from jax.extend.core import primitives as P  # noqa: N812
 from jsmpc._src.interpreter.bounds import INNER
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.findings import NOTHING, completed, rehearsed
+from jsmpc._src.interpreter.private import is_private, refused
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import is_known
@@ -37,6 +38,8 @@ def _as_secret(ev: Evaluator, values: Sequence[Any], secret: Sequence[bool]) -> 
 
 
 def _settled(ev: Evaluator, x: Any, secret: bool, encoding: Any) -> Any:
+    if is_private(x):
+        raise refused(ev, x.rank, "would be carried on by a loop, or returned by a branch")
     if secret:
         return ev.settled(x, encoding)
     return x if is_secret(x) else lax.convert_element_type(x, x.dtype)
@@ -92,7 +95,10 @@ def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
         )
 
     def goes_on(inner: Evaluator, carry: Sequence[Any]) -> Any:
-        return jnp.asarray(inner.within(0).evaluate(loop.condition, [*test, *carry])[0])
+        (go,) = inner.within(0).evaluate(loop.condition, [*test, *carry])
+        if is_private(go):
+            raise refused(ev, go.rank, "decides how often a loop runs")
+        return jnp.asarray(go)
 
     def body(ctx: Any, state: Any) -> Any:
         _, carry, found = state

@@ -74,7 +74,7 @@ def own_program(projection: Projection, endpoint: int) -> Any:
         ]
 
         stand_in = functools.partial(exchange, handle=1)
-        program = projection.program([endpoint], stand_in, kernels.evaluate)
+        program = projection.program([endpoint], stand_in, lambda token, _: token, kernels.evaluate)
         return jax.make_jaxpr(program)(jnp.zeros((), jnp.uint32), [given])
 
 

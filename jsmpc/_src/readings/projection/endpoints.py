@@ -26,6 +26,7 @@ from jsmpc._src.readings.projection.choreography import (
     Step,
     Value,
 )
+from jsmpc._src.readings.projection.comparison import Comparison
 
 Array = jax.Array
 # From a token, arrays and their targets, expected arrays and their sources to a token and arrays.
@@ -33,6 +34,7 @@ Exchange = Callable[
     [Array, list[Array], list[int], list[jax.ShapeDtypeStruct], list[int]],
     tuple[Array, list[Array]],
 ]
+Halt = Callable[[Array, Array], Array]  # from a token and whether to end here to a token
 # From a jaxpr, its constants and its inputs to its outputs.
 Evaluate = Callable[[Any, Sequence[Any], Sequence[Any]], list[Any]]
 Place = tuple[int, Value]  # a value at an endpoint
@@ -47,6 +49,7 @@ def own_part(
     returned: Sequence[Place],
     hosted: Sequence[int],
     exchange: Exchange,
+    halt: Halt,
     evaluate: Evaluate,
     known: dict[Place, Any] | None = None,
 ) -> Body:
@@ -57,13 +60,14 @@ def own_part(
       given, returned: what the function takes and returns, after a token that orders exchanges.
       hosted: the endpoints.
       exchange: what carries arrays between them and the others.
+      halt: what ends the program where values differ that are compared.
       evaluate: what runs the equations, here and in the bodies of loops and branches.
       known: values of the block's inputs that are not given, since the program holds them.
     """
     writer = Writer([_TOKEN, *(value.aval for _, value in given)])
     token, *inputs = writer.inputs
     held = {**(known or {}), **dict(zip(given, inputs, strict=True))}
-    endpoints = _Endpoints(hosted, exchange, evaluate, writer, token, held)
+    endpoints = _Endpoints(hosted, exchange, halt, evaluate, writer, token, held)
     endpoints.run(block)
     outputs = [endpoints.token, *(endpoints.typed(*place) for place in returned)]
     jaxpr, constants = writer.written(outputs)
@@ -87,12 +91,14 @@ class _Endpoints:
         self,
         hosted: Sequence[int],
         exchange: Exchange,
+        halt: Halt,
         evaluate: Evaluate,
         writer: Writer,
         token: Operand,
         held: dict[Place, Operand],
     ) -> None:
-        self._hosted, self._exchange, self._evaluate = hosted, exchange, evaluate
+        self._hosted, self._exchange, self._halt = hosted, exchange, halt
+        self._evaluate = evaluate
         self._writer, self.token, self.held = writer, token, held
 
     def run(self, block: Block) -> None:
@@ -102,6 +108,9 @@ class _Endpoints:
                 self._pass_on(step)
             elif isinstance(step, Control):
                 self._control(step, endpoints)
+            elif isinstance(step, Comparison):
+                for endpoint in endpoints:
+                    self._compare(step, endpoint)
             else:
                 for endpoint in endpoints:
                     self._take(step, endpoint)
@@ -149,6 +158,14 @@ class _Endpoints:
         self.token, arrays = self._writer.call(exchanged, self.token, arrays)
         self.held.update(((m.target, m.value), x) for m, x in zip(received, arrays, strict=True))
 
+    def _compare(self, step: Comparison, endpoint: int) -> None:
+        def compared(token: Array, first: Array, *others: Array) -> Array:
+            differs = [jnp.any(x != first) for x in others]
+            return self._halt(token, jnp.any(jnp.stack(differs)))
+
+        digests = [self._read(endpoint, v) for v in step.operands]
+        self.token = self._writer.call(compared, self.token, *digests)
+
     # Loops and conditions: what is carried, scanned over and returned is a list of the values of
     # all hosted endpoints, after the token where anything is sent inside.
 
@@ -165,8 +182,8 @@ class _Endpoints:
         """A block as a function of what is outer, as far as it is not known, and of `given`."""
         known = {place: x for place, x in outer.items() if not isinstance(x, Var)}
         places = [*(place for place in outer if place not in known), *given]
-        run = self._hosted, self._exchange, self._evaluate
-        return own_part(block, places, returned, *run, known)
+        means = self._hosted, self._exchange, self._halt, self._evaluate
+        return own_part(block, places, returned, *means, known)
 
     def _outer(
         self, inputs: Sequence[Value], operands: Sequence[Value], endpoints: Sequence[int]

@@ -13,9 +13,10 @@ from typing import Any
 
 import jax
 
-from jsmpc._src.readings.projection import holders, needs, schedule
+from jsmpc._src.readings.projection import comparison, holders, needs, schedule
 from jsmpc._src.readings.projection.choreography import Block, Message, Value, choreography
-from jsmpc._src.readings.projection.endpoints import Evaluate, Exchange, Place, own_part
+from jsmpc._src.readings.projection.comparison import Compared
+from jsmpc._src.readings.projection.endpoints import Evaluate, Exchange, Halt, Place, own_part
 
 Array = jax.Array
 
@@ -24,11 +25,13 @@ Array = jax.Array
 class Port:
     """An input or an output of a program: the endpoints that give or need it.
 
-    What is `early` is known before all inputs: keys, and what follows from them.
+    What is `early` is known before all inputs: keys, and what follows from them. A `public` input
+    has a name, and is compared before it is used.
     """
 
     endpoints: frozenset[int]
     early: bool = False
+    public: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Projection:
 
     Attributes:
       block: the choreography, with who takes which step, and when.
-      inputs, outputs: who gives or needs them, in the order of the program's.
+      inputs, outputs: who gives or needs them, in the order of the program's; after its own inputs
+        come the digests of those that are compared.
+      compared: which these are.
       names: the endpoints'.
       jaxpr: the program of all, from which this was found.
     """
@@ -45,6 +50,7 @@ class Projection:
     block: Block
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    compared: tuple[Compared, ...]
     names: tuple[str, ...]
     jaxpr: Any = dataclasses.field(compare=False, repr=False)
 
@@ -52,18 +58,18 @@ class Projection:
         """Whether an endpoint takes any step."""
         return any(endpoint in step.at for step in self.block.steps)
 
-    def uses(self, endpoint: int) -> list[bool]:
-        """Of each input that an endpoint gives, whether its part of the program needs it."""
-        pairs = zip(self.block.inputs, self.inputs, strict=True)
-        return [endpoint in v.needed for v, port in pairs if endpoint in port.endpoints]
+    def given(self, endpoint: int) -> list[int]:
+        """The numbers of the inputs that an endpoint gives."""
+        return [i for i, port in enumerate(self.inputs) if endpoint in port.endpoints]
 
     def program(
-        self, hosted: Sequence[int], exchange: Exchange, evaluate: Evaluate
+        self, hosted: Sequence[int], exchange: Exchange, halt: Halt, evaluate: Evaluate
     ) -> Callable[..., tuple[Array, list[list[Array]]]]:
         """The program of some endpoints, to be compiled.
 
         Args:
           hosted: the endpoints; exchange: what carries arrays between them and the others.
+          halt: what ends the program where public inputs differ.
           evaluate: what runs the equations, as `kernels.evaluate`.
 
         Returns:
@@ -74,7 +80,8 @@ class Projection:
         returned = _places(self.block.outputs, self.outputs, hosted)
 
         def run(token: Array, arrays: Sequence[Sequence[Array]]) -> tuple[Array, list[list[Array]]]:
-            part = own_part(self.block, _flat(given), _flat(returned), hosted, exchange, evaluate)
+            means = hosted, exchange, halt, evaluate
+            part = own_part(self.block, _flat(given), _flat(returned), *means)
             token, results = part(token, _flat(arrays))
             rest = iter(results)
             return token, [[next(rest) for _ in places] for places in returned]
@@ -107,15 +114,37 @@ def project(
     Raises:
       ProtocolError: where a step needs what its party does not hold, with the line.
     """
+    block = _held(jaxpr, inputs, names, dealer)
+    needs.find(block, [set(port.endpoints) for port in outputs], lambda e: names[e])
+    public = [i for i, port in enumerate(inputs) if port.public]
+    compared = comparison.groups(block, public, len(names) - dealer)
+    known = comparison.slot(block) if compared else 0
+    digests = [Port(frozenset({e}), early=True) for e in comparison.add(block, compared)]
+    starts = [
+        dict.fromkeys(p.endpoints, schedule.EARLY if p.early else known if p.public else 0)
+        for p in (*inputs, *digests)
+    ]
+    schedule.find(block, starts)
+    ports = tuple(inputs) + tuple(digests), tuple(outputs)
+    return Projection(block, *ports, tuple(compared), tuple(names), jaxpr)
+
+
+def held_after(
+    jaxpr: Any, inputs: Sequence[Port], names: Sequence[str], dealer: bool
+) -> list[frozenset[int]]:
+    """Who holds each output of a program at its end; arguments as of `project`."""
+    block, everyone = _held(jaxpr, inputs, names, dealer), set(range(len(names)))
+    return [frozenset(holders.held(value, everyone)) for value in block.outputs]
+
+
+def _held(jaxpr: Any, inputs: Sequence[Port], names: Sequence[str], dealer: bool) -> Block:
+    """The choreography with who holds what."""
     ranks: dict[int | str, int] = {i: i for i in range(len(names))}
     if dealer:
         ranks["dealer"] = len(names) - 1
     block = choreography(jaxpr, ranks)
     holders.find(block, [set(port.endpoints) for port in inputs], set(range(len(names))))
-    needs.find(block, [set(port.endpoints) for port in outputs], lambda e: names[e])
-    starts = [dict.fromkeys(p.endpoints, schedule.EARLY if p.early else 0) for p in inputs]
-    schedule.find(block, starts)
-    return Projection(block, tuple(inputs), tuple(outputs), tuple(names), jaxpr)
+    return block
 
 
 def messages(block: Block) -> list[Message]:
