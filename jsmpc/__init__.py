@@ -41,6 +41,7 @@ Example:
 """
 
 from jsmpc import testing as testing
+from jsmpc._src.api.calibrate import calibrate
 from jsmpc._src.api.diagnose import diagnose
 from jsmpc._src.api.material import Material
 from jsmpc._src.api.owned import input, protocol
@@ -67,6 +68,7 @@ from jsmpc._src.readings.diagnosis.report import Diagnosis
 from jsmpc._src.readings.pricing.comparison import Comparison
 from jsmpc._src.readings.pricing.network import LAN, WAN, Network
 from jsmpc._src.readings.pricing.profile import Profile
+from jsmpc._src.readings.scaling.plan import Scales
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.prf import random_key
 from jsmpc._version import __version__
@@ -91,11 +93,13 @@ __all__ = [
     "Protocol",
     "ProtocolError",
     "Replicated3",
+    "Scales",
     "SecretError",
     "SecureFunction",
     "Share",
     "UnsupportedError",
     "__version__",
+    "calibrate",
     "diagnose",
     "input",
     "load",

@@ -38,6 +38,7 @@ from jsmpc._src.jaxprs import compat, lines
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
 from jsmpc._src.readings.projection.projection import Projection
+from jsmpc._src.readings.scaling.plan import Scales
 from jsmpc._src.runtime import dealing
 from jsmpc._src.runtime.context import Context
 
@@ -53,6 +54,7 @@ def secure(
     static_argnums: int | Sequence[int] | None = ...,
     static_argnames: str | Sequence[str] | None = ...,
     check: bool = ...,
+    scales: Scales | None = ...,
 ) -> SecureFunction[P, R]: ...
 
 
@@ -62,6 +64,7 @@ def secure(
     static_argnums: int | Sequence[int] | None = ...,
     static_argnames: str | Sequence[str] | None = ...,
     check: bool = ...,
+    scales: Scales | None = ...,
 ) -> Callable[[Callable[P, R]], SecureFunction[P, R]]: ...
 
 
@@ -71,6 +74,7 @@ def secure(
     static_argnums: int | Sequence[int] | None = None,
     static_argnames: str | Sequence[str] | None = None,
     check: bool = False,
+    scales: Scales | None = None,
 ) -> Any:
     """A function that computes `f` on shares; nothing is disclosed but what `f` reveals.
 
@@ -87,9 +91,12 @@ def secure(
       check: whether to find out if a product or a sum of secrets leaves the range, which is silent
         otherwise. All parties learn at which equation that is so first, or that it is nowhere, and
         nothing else; the run takes several times as long.
+      scales: a plan from `jsmpc.calibrate` of how many digits each number of `f` has; by default
+        all have those of the encoding.
 
     Raises (when called):
-      ProtocolError: for shares of several protocols, rings or encodings, and without any share.
+      ProtocolError: for shares of several protocols, rings or encodings, and without any share;
+        for `scales` of another function, other shapes or another encoding.
       UnsupportedError: for a primitive that cannot be computed on secrets, with the user's line.
       SecretError: where `f` needs the value of a secret, as in `if x > 0`.
       EncodingError: for a public operand that the encoding cannot hold, and with `check` for an
@@ -117,8 +124,9 @@ def secure(
             static_argnums=static_argnums,
             static_argnames=static_argnames,
             check=check,
+            scales=scales,
         )
-    return SecureFunction(f, static_argnums, static_argnames, check)
+    return SecureFunction(f, static_argnums, static_argnames, check, scales)
 
 
 class SecureFunction(Generic[P, R]):
@@ -138,6 +146,7 @@ class SecureFunction(Generic[P, R]):
         static_argnums: int | Sequence[int] | None = None,
         static_argnames: str | Sequence[str] | None = None,
         check: bool = False,
+        scales: Scales | None = None,
     ):
         if not callable(f):
             raise TypeError(f"secure takes a function, not {type(f).__name__}")
@@ -146,8 +155,8 @@ class SecureFunction(Generic[P, R]):
         self.__name__ = getattr(f, "__name__", type(f).__name__)
         self.__signature__ = _signature(f)
         self._f = f
-        self._options = (static_argnums, static_argnames, check)
-        self._check = check
+        self._options = (static_argnums, static_argnames, check, scales)
+        self._check, self._scales = check, scales
         self._static = Static.of(f, static_argnums, static_argnames)
         self._run = jax.jit(self._simulate, static_argnums=0)
         self._deal = jax.jit(_dealt, static_argnums=(0, 1))
@@ -302,6 +311,8 @@ class SecureFunction(Generic[P, R]):
     def _evaluate(self, call: Call, ctx: Context, leaves: list[Any], caller: Any = None) -> Any:
         jaxpr, out_shape = self._traced(call, leaves)
         protocol, network = call.protocol, ctx.network
+        if self._scales is not None:
+            self._scales.require(protocol, jaxpr)
 
         def load(x: Any) -> Any:
             return Secret.of(protocol.unpack(network, x.components), x.dtype) if is_words(x) else x
@@ -317,7 +328,7 @@ class SecureFunction(Generic[P, R]):
             ctx,
             findings=Findings(self._check),
             caller=caller,
-            plan=getattr(self, "_plan", None),
+            plan=None if self._scales is None else self._scales.plan,
         )
         out = evaluator.evaluate(jaxpr, [load(x) for x in leaves])
         whole = [store(evaluator.wrapped(x)) for x in out]

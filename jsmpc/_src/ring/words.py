@@ -18,36 +18,28 @@ Array = jax.Array
 Operation = Callable[[Any, Any], Any]
 
 
-def _directly(primitive: Operation, general: Operation) -> Operation:
+def _directly(primitive: Any, general: Operation) -> Operation:
     """An operation on arrays of one type, or an array and a scalar; on others, `general`."""
+    params = {"out_dtype": None} if primitive is lax.mul_p else {}
 
     def operation(x: Any, y: Any) -> Any:
-        if isinstance(x, jax.Array):
-            y = _like(y, x)
-            if isinstance(y, jax.Array) and y.shape == x.shape and y.dtype == x.dtype:
-                return primitive(x, y)
+        if isinstance(x, jax.Array) and isinstance(y, jax.Array | np.generic | np.ndarray):
+            if y.dtype == x.dtype and y.shape in ((), x.shape):
+                return primitive.bind(x, y, **params)
         return general(x, y)
 
     return operation
 
 
-def _like(y: Any, x: Array) -> Any:
-    """A scalar of the array's type in its shape; anything else as it is."""
-    if isinstance(y, np.ndarray | np.generic) and y.ndim == 0 and y.dtype == x.dtype:
-        scalar: Any = y
-        return lax.broadcast(scalar, x.shape)
-    return y
-
-
-add = _directly(lax.add, operator.add)
-subtract = _directly(lax.sub, operator.sub)
-multiply = _directly(lax.mul, operator.mul)
-xor = _directly(lax.bitwise_xor, operator.xor)
-conjunction = _directly(lax.bitwise_and, operator.and_)
-disjunction = _directly(lax.bitwise_or, operator.or_)
-_left = _directly(lax.shift_left, operator.lshift)
-_right = _directly(lax.shift_right_logical, operator.rshift)
-_arithmetic_right = _directly(lax.shift_right_arithmetic, operator.rshift)
+add = _directly(lax.add_p, operator.add)
+subtract = _directly(lax.sub_p, operator.sub)
+multiply = _directly(lax.mul_p, operator.mul)
+xor = _directly(lax.xor_p, operator.xor)
+conjunction = _directly(lax.and_p, operator.and_)
+disjunction = _directly(lax.or_p, operator.or_)
+_left = _directly(lax.shift_left_p, operator.lshift)
+_right = _directly(lax.shift_right_logical_p, operator.rshift)
+_arithmetic_right = _directly(lax.shift_right_arithmetic_p, operator.rshift)
 
 
 def left(x: Any, n: Any) -> Any:

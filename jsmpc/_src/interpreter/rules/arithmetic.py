@@ -135,14 +135,18 @@ def times_public(
     return ev.number(value, x.dtype, ev.coded(digits_of(ev.encoding_of(x)) + more))
 
 
-def with_room(ev: Evaluator, x: Secret, digits: int = 0) -> Secret:
+def with_room(ev: Evaluator, x: Any, digits: int = 0) -> Any:
     """A number with so few digits behind the point that its sum, or its product with a factor of
     so many digits, has room, as far as a plan tells how large this is."""
     spare = ev.spare(digits)
-    floating = jnp.issubdtype(x.dtype, jnp.floating)
-    if spare is None or not floating or digits_of(ev.encoding_of(x)) <= spare:
-        return x
-    return ev.recoded(x, ev.coded(spare))
+    return x if spare is None else at_most(ev, x, spare)
+
+
+def at_most(ev: Evaluator, x: Any, digits: int) -> Any:
+    """A number with at most so many digits behind the point; others as they are."""
+    number = is_secret(x) and jnp.issubdtype(x.dtype, jnp.floating)
+    fine = number and digits_of(ev.encoding_of(x)) > digits
+    return ev.recoded(x, ev.coded(digits)) if fine else x
 
 
 def _known_factor(ev: Evaluator, y: np.ndarray, elementwise: bool) -> tuple[Any, np.ndarray | None]:

@@ -42,6 +42,8 @@ def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
         return jnp.ones(x.shape, x.dtype)
     if y == 2:
         return square(ev, x)
+    if y == -1 and jnp.issubdtype(x.dtype, jnp.floating):
+        return reciprocal(ev, x)
     ev, x = ev.unplanned(), ev.recoded(x)
     if y > 0:
         return power(ev, x, y)
@@ -83,7 +85,7 @@ def _cbrt(ev: Evaluator, x: Secret) -> Secret:
     return Secret(exponential.cube_root(ev.smpc, ev.ctx, x.value, ev.scale), x.dtype)
 
 
-@rule(lax.pow_p, cost="function", error=_POWER)
+@rule(lax.pow_p, cost="function", error=_POWER, scaled=True)
 def _pow(ev: Evaluator, x: Any, y: Any) -> Any:
     if is_known(y):
         exponents = np.asarray(y, np.float64)
@@ -93,13 +95,14 @@ def _pow(ev: Evaluator, x: Any, y: Any) -> Any:
                 return _integer_pow(ev, x, y=int(first))
             if abs(first) == 0.5:
                 return (_sqrt if first > 0 else _rsqrt)(ev, x)
+            ev, x = ev.unplanned(), ev.recoded(x)
             largest = exponential.largest_exponent(ev.smpc.ring)
             if abs(first) > largest:
                 raise ev.unsupported(f"exponents of secrets may not exceed {largest}")
             value = exponential.public_power(ev.smpc, ev.ctx, x.value, first, ev.scale)
             return Secret(value, x.dtype)
     dtype = np.dtype(jnp.result_type(x.dtype, jnp.float32))
-    x, y = aligned(x, y)
+    ev, x, y = ev.unplanned(), *map(ev.recoded, aligned(x, y))
     if is_known(x) and x.size and (x == x.flat[0]).all() and x.flat[0] > 0:
         return _power_of_public(ev, float(x.flat[0]), y, dtype)
     if not is_secret(y):

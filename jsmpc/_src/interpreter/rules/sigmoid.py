@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -10,13 +11,15 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import sigmoid
+from jsmpc._src.functions.polynomial import fraction_bits
 from jsmpc._src.interpreter.bounds import ONE_ULP, TWO_ULP, Bound
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.patterns import pattern
 from jsmpc._src.interpreter.registry import unary
-from jsmpc._src.interpreter.rules.arithmetic import constant
+from jsmpc._src.interpreter.rules.arithmetic import at_most, constant
 from jsmpc._src.interpreter.rules.comparison import to_unit
 from jsmpc._src.interpreter.rules.exponential import LOG2_E
+from jsmpc._src.interpreter.scales import room
 from jsmpc._src.interpreter.secret import Secret
 
 
@@ -56,20 +59,31 @@ def _erf_inv(ev: Evaluator, x: Secret) -> Secret:
 _exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
 
 
-@unary(pattern("silu", jax.nn.silu), error=ONE_ULP)
+@unary(pattern("silu", jax.nn.silu), error=ONE_ULP, scaled=True)
 def _silu(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(sigmoid.logistic_gate(ev.smpc, ev.ctx, x.value, ev.scale), x.dtype)
+    x = _beside_a_gate(ev, x)
+    value = sigmoid.logistic_gate(ev.smpc, ev.ctx, x.value, ev.scale_of(x))
+    return ev.number(value, x.dtype, ev.encoding_of(x))
 
 
-@unary(pattern("gelu_tanh", jax.nn.gelu), error=TWO_ULP)
+def _beside_a_gate(ev: Evaluator, x: Secret) -> Secret:
+    """A number with so few digits that one of a gate's range has room for a factor below 1."""
+    base, ring = ev.smpc.encoding.base, ev.smpc.ring
+    factor = math.ceil(math.log(2 ** (fraction_bits(ring) + 3), base))
+    return at_most(ev, x, room(base, ring) - factor)
+
+
+@unary(pattern("gelu_tanh", jax.nn.gelu), error=TWO_ULP, scaled=True)
 def _gelu_tanh(ev: Evaluator, x: Secret) -> Secret:
     return _normal_gate(ev, x, sigmoid.gelu_tanh_gate)
 
 
-@unary(pattern("gelu", _exact_gelu), error=TWO_ULP)
+@unary(pattern("gelu", _exact_gelu), error=TWO_ULP, scaled=True)
 def _gelu(ev: Evaluator, x: Secret) -> Secret:
     return _normal_gate(ev, x, sigmoid.gelu_gate)
 
 
 def _normal_gate(ev: Evaluator, x: Secret, gate: Callable[[np.ndarray], np.ndarray]) -> Secret:
-    return Secret(sigmoid.normal_gate(ev.smpc, ev.ctx, x.value, ev.scale, gate), x.dtype)
+    x = _beside_a_gate(ev, x)
+    value = sigmoid.normal_gate(ev.smpc, ev.ctx, x.value, ev.scale_of(x), gate)
+    return ev.number(value, x.dtype, ev.encoding_of(x))

@@ -13,6 +13,7 @@ from jsmpc._src.functions.windows import Windows
 from jsmpc._src.interpreter.bounds import INNER
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.registry import rule
+from jsmpc._src.interpreter.rules.arithmetic import with_room
 from jsmpc._src.interpreter.rules.reductions import Reduction
 from jsmpc._src.interpreter.rules.sorting import largest_of_two, negated
 from jsmpc._src.interpreter.secret import BOOL, Secret
@@ -40,16 +41,17 @@ def _windows(ev: Evaluator, params: dict[str, Any], x: Any, extreme: bool = True
     return result
 
 
-@rule(lax.reduce_window_max_p, cost="comparison")
+@rule(lax.reduce_window_max_p, cost="comparison", scaled=True)
 def _reduce_window_max(ev: Evaluator, x: Secret, **params: Any) -> Secret:
     over = _windows(ev, params, x)
     if x.dtype == BOOL:
         padded = x.map(lambda w: over.padded(w, np.uint8(0)))
         return Secret(windows.reduce(padded.bits, over, largest_of_two(ev, BOOL)), BOOL)
-    return Secret(windows.largest(ev.smpc, ev.ctx, x.value, over), x.dtype)
+    value = windows.largest(ev.smpc, ev.ctx, x.value, over)
+    return Secret(value, x.dtype, encoding=x.encoding)
 
 
-@rule(lax.reduce_window_min_p, cost="comparison")
+@rule(lax.reduce_window_min_p, cost="comparison", scaled=True)
 def _reduce_window_min(ev: Evaluator, x: Secret, **params: Any) -> Secret:
     return negated(ev, _reduce_window_max(ev, negated(ev, x), **params))
 
@@ -59,23 +61,30 @@ def _oriented(ev: Evaluator, x: Secret, select_prim: Any) -> Secret:
     return x if select_prim is lax.ge_p else negated(ev, x)
 
 
-@rule(lax.select_and_gather_add_p, cost="comparison")
+@rule(lax.select_and_gather_add_p, cost="comparison", scaled=True)
 def _select_and_gather_add(
     ev: Evaluator, tangents: Any, operand: Any, *, select_prim: Any, **params: Any
 ) -> Secret:
-    tangents, operand = ev.secrets(tangents, operand)
+    tangents, operand = _as_secrets(ev, tangents, operand)
     x, over = _oriented(ev, operand, select_prim), _windows(ev, params, operand)
     value = windows.at_largest(ev.smpc, ev.ctx, x.value, tangents.value, over)
-    return Secret(value, tangents.dtype)
+    return Secret(value, tangents.dtype, encoding=tangents.encoding)
 
 
-@rule(lax.select_and_scatter_add_p, cost="comparison")
+@rule(lax.select_and_scatter_add_p, cost="comparison", scaled=True)
 def _select_and_scatter_add(
     ev: Evaluator, source: Any, operand: Any, *, select_prim: Any, **params: Any
 ) -> Secret:
-    source, operand = ev.secrets(source, operand)
+    source, operand = _as_secrets(ev, with_room(ev, source), operand)
     x, over = _oriented(ev, operand, select_prim), _windows(ev, params, operand)
-    return Secret(windows.to_largest(ev.smpc, ev.ctx, x.value, source.value, over), source.dtype)
+    value = windows.to_largest(ev.smpc, ev.ctx, x.value, source.value, over)
+    return Secret(value, source.dtype, encoding=source.encoding)
+
+
+def _as_secrets(ev: Evaluator, moved: Any, compared: Any) -> tuple[Secret, Secret]:
+    """What is moved to or from places, and what is compared to find these: each in an encoding of
+    its own."""
+    return ev.secret(moved, encoding=ev.wanted), ev.secret(compared)
 
 
 # Reductions by a function that the program brings along.

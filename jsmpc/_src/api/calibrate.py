@@ -1,0 +1,92 @@
+"""`jsmpc.calibrate`: how many digits the numbers of a function need, found on samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsmpc._src.api.share import is_share
+from jsmpc._src.errors import SecretError
+from jsmpc._src.jaxprs import compat
+from jsmpc._src.protocols import Protocol, Replicated3
+from jsmpc._src.readings.scaling import magnitudes, plan
+from jsmpc._src.readings.scaling.assignment import Assignment
+from jsmpc._src.readings.scaling.plan import Scales
+
+
+def calibrate(
+    f: Callable[..., Any],
+    *samples: tuple[Any, ...],
+    protocol: Protocol | None = None,
+    headroom: float = 2.0,
+) -> Scales:
+    """A plan of scales for `f`, from how large its numbers become on samples, in the clear.
+
+    Numbers that are small throughout, as the squares of gradients, get more digits behind the
+    point; large ones get the room that they need. `jsmpc.secure(f, scales=plan)` follows the plan.
+
+    Args:
+      f: a function as for `jsmpc.secure`, of positional arguments that are arrays.
+      *samples: tuples of arguments, of the shapes and dtypes that `f` will be called with on
+        shares: numbers that are typical, such as public or synthetic data of that kind.
+      protocol: its ring and encoding; by default those of `Replicated3()`.
+      headroom: the digits (bits in base 2) by which numbers may be larger than in the samples.
+
+    Returns:
+      `Scales`, which print as a table, and can be saved.
+
+    Raises:
+      SecretError: for a `Share` among the samples: the values themselves are needed.
+      ValueError: without a sample, or for samples of several shapes.
+
+    Guarantee: none; everything is computed in the clear where it is called. The plan tells
+    magnitudes of the samples: make it from data that may be known to whoever gets it. A number
+    beyond its head-room leaves the range, as any does: see `check` of `jsmpc.secure`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jsmpc
+      >>> f = lambda g: jnp.sqrt(jnp.mean(g * g))  # squares of 1e-6 vanish in 18 bits
+      >>> g = jnp.array([1e-6, -3e-6])
+      >>> small = jsmpc.secure(f, scales=jsmpc.calibrate(f, (g,)))
+      >>> x = jsmpc.share(jax.random.key(0), 1e3 * g, jsmpc.Replicated3())
+    """
+    smpc = Replicated3() if protocol is None else protocol
+    if not samples:
+        raise ValueError("calibrate needs a sample: calibrate(f, (x, y)) for arguments x and y")
+    arguments = [_arrays(sample) for sample in samples]
+    avals = [jax.tree.map(_aval, a) for a in arguments]
+    if any(a != avals[0] for a in avals):
+        raise ValueError(
+            "samples are of several structures, shapes or dtypes: a plan belongs to one. Calibrate "
+            "for each of them"
+        )
+    jaxpr = jax.make_jaxpr(f)(*arguments[0])
+    run = jax.jit(lambda *leaves: magnitudes.run(jaxpr, leaves)[1])
+    found = [run(*jax.tree.leaves(a)) for a in arguments]
+    largest = {path: np.max([np.asarray(x[path]) for x in found], 0) for path in found[0]}
+    assignment = Assignment(smpc, largest, headroom)
+    opened, _ = compat.open_jaxpr(jaxpr)
+    assignment.run(jaxpr, [assignment.given(v.aval) for v in opened.invars])
+    return plan.make(smpc, jaxpr, headroom, assignment.plan())
+
+
+def _arrays(sample: Any) -> tuple[Any, ...]:
+    if not isinstance(sample, tuple):
+        raise ValueError(
+            f"a sample is a tuple of arguments, not {type(sample).__name__}: calibrate(f, (x, y)) "
+            "for arguments x and y"
+        )
+    if any(map(is_share, jax.tree.leaves(sample, is_leaf=is_share))):
+        raise SecretError(
+            "calibrate computes in the clear and needs values, not shares. Pass samples that may "
+            "be known: public or synthetic data of the same kind"
+        )
+    return jax.tree.map(jnp.asarray, sample)
+
+
+def _aval(x: Any) -> Any:
+    return tuple(x.shape), x.dtype
