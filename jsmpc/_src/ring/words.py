@@ -23,9 +23,9 @@ def _directly(primitive: Any, general: Operation) -> Operation:
     params = {"out_dtype": None} if primitive is lax.mul_p else {}
 
     def operation(x: Any, y: Any) -> Any:
-        if isinstance(x, jax.Array) and isinstance(y, jax.Array | np.generic | np.ndarray):
-            if y.dtype == x.dtype and y.shape in ((), x.shape):
-                return primitive.bind(x, y, **params)
+        words = isinstance(x, jax.Array) and isinstance(y, jax.Array | np.generic | np.ndarray)
+        if words and y.dtype == x.dtype and y.shape in ((), x.shape):
+            return primitive.bind(x, y, **params)
         return general(x, y)
 
     return operation
