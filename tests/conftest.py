@@ -1,4 +1,4 @@
-"""Several CPU devices, asked for before JAX is imported; and the quick tests."""
+"""How XLA is to compile, asked for before JAX is imported; and the quick tests."""
 
 import gc
 import os
@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+# Several CPU devices; and code that is compiled fast, as nearly all of it runs once.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0",
+        os.environ.get("XLA_FLAGS", ""),
+    ]
 ).strip()
 
 # Traced programs are millions of objects that live as long as the tests: looking through them
