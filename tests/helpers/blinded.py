@@ -14,7 +14,7 @@ import numpy as np
 import jsmpc
 from jsmpc import extend
 from jsmpc._src.runtime.correlations import Triple
-from jsmpc.examples.cli import main
+from jsmpc.examples.command import main
 
 
 @dataclasses.dataclass(frozen=True)
