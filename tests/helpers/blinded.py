@@ -81,7 +81,7 @@ class InsecureBlinded(jsmpc.Additive):
 
 
 if __name__ == "__main__":
-    from jsmpc.examples.cli import main
+    from jsmpc.examples.command import main
 
     extend.register_protocol("blinded", InsecureBlinded)
     sys.exit(main(sys.argv[1:]))
