@@ -1,8 +1,8 @@
-"""`python -m jsmpc`: see `jsmpc.examples.cli`."""
+"""`python -m jsmpc`: see `jsmpc.examples.command`."""
 
 import sys
 
-from jsmpc.examples.cli import main
+from jsmpc.examples.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

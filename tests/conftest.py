@@ -1,14 +1,26 @@
-"""Several CPU devices, asked for before JAX is imported; and the quick tests."""
+"""How XLA is to compile, asked for before JAX is imported; bytecode; and the quick tests."""
 
 import gc
 import os
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+# Several CPU devices; and code that is compiled fast, as nearly all of it runs once.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0",
+        os.environ.get("XLA_FLAGS", ""),
+    ]
 ).strip()
+
+# The processes that tests start are parsed once, even where no bytecode is to be left behind.
+if sys.dont_write_bytecode:
+    BYTECODE = tempfile.TemporaryDirectory(prefix="jsmpc-bytecode-")
+    os.environ["PYTHONPYCACHEPREFIX"] = BYTECODE.name
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Traced programs are millions of objects that live as long as the tests: looking through them
 # for garbage takes a fifth of the time.

@@ -1,4 +1,4 @@
-"""The command `jsmpc`, which is `python -m jsmpc`.
+"""What the command `jsmpc` does in one process.
 
 By default it trains on MNIST in the clear and evaluates in secret; `jsmpc train` does both in
 secret; `jsmpc supported` lists what of JAX can be computed on secrets.
@@ -7,10 +7,8 @@ secret; `jsmpc supported` lists what of JAX can be computed on secrets.
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import platform
-import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -21,41 +19,22 @@ import optax
 
 import jsmpc
 from jsmpc import extend
-from jsmpc._src.deployment import commands, running
 from jsmpc._src.interpreter import support
 from jsmpc._src.kernels import native
-from jsmpc.examples import mnist, terminal, training
+from jsmpc.examples import mnist, training
 from jsmpc.examples.datasets.mnist import Mnist, load_mnist
-
-# What makes, joins and looks after a run of real parties.
-DEPLOYMENT = ("keys", "check", "log", "party", "launch", "explain", "profile")
 
 # Epochs of private training on the packaged sample.
 EPOCHS = {"mlp": 5, "lenet": 2}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with arguments (by default those of the process); the exit code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    # The report says how the kernels run; it need not be said twice.
-    logging.getLogger("jsmpc").addHandler(logging.NullHandler())
+def run_command(arguments: Sequence[str]) -> int:
+    """Do what the arguments of `jsmpc` ask for in this process; the exit code."""
     if arguments[:1] == ["supported"]:
-        return terminal.run(lambda: list_supported(arguments[1:]))
-    if arguments and arguments[0] in DEPLOYMENT:
-        options = make_deployment_parser().parse_args(arguments)
-        return terminal.run(lambda: options.run(options))
+        return list_supported(arguments[1:])
     if arguments[:1] == ["train"]:
-        return terminal.run(lambda: on_mnist(make_training_parser(), run_training, arguments[1:]))
-    return terminal.run(lambda: on_mnist(make_parser(), run, arguments))
-
-
-def make_deployment_parser() -> argparse.ArgumentParser:
-    """The arguments of the commands of `DEPLOYMENT`."""
-    parser = argparse.ArgumentParser(prog="jsmpc", description="Real parties, in processes.")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parsers(subparsers)
-    running.add_parsers(subparsers)
-    return parser
+        return on_mnist(make_training_parser(), run_training, arguments[1:])
+    return on_mnist(make_parser(), run, arguments)
 
 
 def list_supported(arguments: Sequence[str]) -> int:

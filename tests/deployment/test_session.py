@@ -28,7 +28,7 @@ from jsmpc._src.readings.pricing import cache
 from jsmpc._src.readings.pricing.speeds import Speeds
 from jsmpc._src.readings.pricing.work import UNITS
 from jsmpc._src.readings.projection.digest import digest
-from jsmpc.examples.cli import main
+from jsmpc.examples.command import main
 
 JOINT = Path(__file__).with_name("joint.py")
 

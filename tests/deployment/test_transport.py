@@ -21,7 +21,7 @@ PURE = """
 import sys
 from jsmpc._src.links import native
 native.why_unavailable = lambda: "not in this test"
-from jsmpc.examples.cli import main
+from jsmpc.examples.command import main
 sys.exit(main(sys.argv[1:]))
 """
 KINDS = {"native": ("-m", "jsmpc"), "pure": ("-c", PURE)}

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 import jsmpc
-from jsmpc.examples import cli as command
-from jsmpc.examples import mnist
+from jsmpc.examples import cli, command, mnist
 from jsmpc.examples.datasets.mnist import Mnist, load_mnist, normalize
 
 PROTOCOLS = {
@@ -196,7 +195,7 @@ def test_the_command_prints_both_accuracies() -> None:
 def test_the_report_names_parties_costs_and_assumptions(capsys: pytest.CaptureFixture[str]) -> None:
     protocol = PROTOCOLS["additive"]
     cost = jsmpc.Cost(40, (1234, 5678), 91011, {}, protocol.parties)
-    command.report(mnist.Evaluation(9, 10, 1.5, 0.0004, 0.25, cost), protocol, 5)
+    cli.report(mnist.Evaluation(9, 10, 1.5, 0.0004, 0.25, cost), protocol, 5)
     text = " ".join(capsys.readouterr().out.split())
     assert "an image 0.400 ms, in batches of 5" in text
     assert "first call 1.5 s" in text
@@ -205,7 +204,7 @@ def test_the_report_names_parties_costs_and_assumptions(capsys: pytest.CaptureFi
     assert "revealed the number of correct answers in all" in text
     assert "up to 1 of the 2 parties are corrupt and james colludes with none of them" in text
     assert "hides nothing from this machine" in text
-    assert command.describe(protocol) == (
+    assert cli.describe(protocol) == (
         "Additive (bob, alice; dealer: james), 64-bit ring, 18 bits behind the point"
     )
 
@@ -276,5 +275,5 @@ def test_data_without_test_images(
     ],
 )
 def test_the_protocol_is_that_of_the_arguments(arguments: str, expected: jsmpc.Protocol) -> None:
-    options = command.make_parser().parse_args(arguments.split())
-    assert command.make_protocol(options) == expected
+    options = cli.make_parser().parse_args(arguments.split())
+    assert cli.make_protocol(options) == expected

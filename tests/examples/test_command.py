@@ -14,20 +14,20 @@ import pytest
 import jsmpc
 from jsmpc._src.interpreter.support import BEGIN, END
 from jsmpc._src.kernels import native
-from jsmpc.examples import cli, terminal
+from jsmpc.examples import cli, command, terminal
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["train", "--help"]])
 def test_questions_are_answered(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ending:
-        cli.main(arguments)
+        command.main(arguments)
     assert ending.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith((f"jsmpc {jsmpc.__version__}, JAX ", "usage: jsmpc "))
 
 
 def test_what_is_supported_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["supported"]) == 0
+    assert command.main(["supported"]) == 0
     assert capsys.readouterr().out == f"{jsmpc.supported()}\n"
 
 
@@ -36,7 +36,7 @@ def test_the_table_is_written_between_the_markers(
 ) -> None:
     page = tmp_path / "PAGE.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    assert cli.main(["supported", "--write", str(page)]) == 0
+    assert command.main(["supported", "--write", str(page)]) == 0
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n")
     assert jsmpc.supported().markdown() in text and "old" not in text.split()
@@ -44,7 +44,7 @@ def test_the_table_is_written_between_the_markers(
     page.write_text("no markers")
     for path in (page, tmp_path / "missing.md"):
         with pytest.raises(SystemExit) as ending:
-            cli.main(["supported", "--write", str(path)])
+            command.main(["supported", "--write", str(path)])
         assert ending.value.code == 2
         assert "error: --write: " in capsys.readouterr().err
     assert page.read_text() == "no markers"

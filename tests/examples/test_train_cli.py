@@ -18,8 +18,7 @@ from flax import linen as nn
 
 import jsmpc
 from jsmpc._src.api.share import is_share
-from jsmpc.examples import cli as command
-from jsmpc.examples import mnist, training
+from jsmpc.examples import command, mnist, training
 from jsmpc.examples.datasets.mnist import Mnist, load_mnist
 
 KEY = jax.random.key(5)

@@ -14,7 +14,6 @@ import numpy as np
 import jsmpc
 from jsmpc import extend
 from jsmpc._src.runtime.correlations import Triple
-from jsmpc.examples.cli import main
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,5 +81,7 @@ class InsecureBlinded(jsmpc.Additive):
 
 
 if __name__ == "__main__":
+    from jsmpc.examples.command import main
+
     extend.register_protocol("blinded", InsecureBlinded)
     sys.exit(main(sys.argv[1:]))

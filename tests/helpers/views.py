@@ -177,7 +177,11 @@ def _tiled(rows: np.ndarray) -> np.ndarray:
     return np.pad(rows, ((0, -len(rows) % (16 * TILE)), (0, 0)))
 
 
-@functools.partial(jax.jit, static_argnames="within")
+@functools.partial(
+    jax.jit,
+    static_argnames="within",
+    compiler_options={"xla_backend_optimization_level": 3},  # most of the tests' time otherwise
+)
 def _most_alike(left: Any, right: Any, sizes: tuple[Any, Any], within: bool) -> Any:
     """The largest |agreements - differences| of two rows; `within` one array, of different ones."""
     tiles = [-(-size // TILE) for size in sizes]

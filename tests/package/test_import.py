@@ -1,4 +1,7 @@
-"""`import jsmpc` is quick and quiet: it loads what it needs, and changes nothing."""
+"""`import jsmpc` is quick and quiet: it loads what it needs, and changes nothing.
+
+So does the command, before it knows what it is to do.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import json, sys, time
 import jax, jax.numpy
 settings, before = dict(jax.config.values), set(sys.modules)
 start = time.perf_counter()
-import jsmpc
+import jsmpc, jsmpc.examples.command
 print(json.dumps({
     "seconds": time.perf_counter() - start,
     "loaded": sorted({m.split(".")[0] for m in set(sys.modules) - before}),

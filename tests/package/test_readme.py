@@ -14,7 +14,7 @@ import pytest
 
 import jsmpc
 from jsmpc.bench.__main__ import make_parser as bench_parser
-from jsmpc.examples import cli
+from jsmpc.examples import cli, command
 
 CHECKOUT = Path(__file__).parents[2]
 README = CHECKOUT / "README.md"
@@ -49,8 +49,8 @@ def commands() -> Iterator[list[str]]:
     """The words of every command in a block of shell."""
     for block in blocks("sh"):
         for line in block.splitlines():
-            for command in line.split("&&"):
-                yield shlex.split(command, comments=True)
+            for words in line.split("&&"):
+                yield shlex.split(words, comments=True)
 
 
 def test_shell_snippets_are_commands_that_exist() -> None:
@@ -71,8 +71,8 @@ def test_shell_snippets_are_commands_that_exist() -> None:
                 seen.append(parsed(words))
             case "jsmpc", [*words]:
                 seen.append(("jsmpc", words[0]))
-                assert words[0] in cli.DEPLOYMENT
-                cli.make_deployment_parser().parse_args(words)
+                assert words[0] in command.DEPLOYMENT
+                command.make_deployment_parser().parse_args(words)
             case _:
                 pytest.fail(f"no test knows the command {program} {rest}")
     assert {("jsmpc",), ("jsmpc", "train"), ("jsmpc", "launch")} <= set(seen)
@@ -81,16 +81,16 @@ def test_shell_snippets_are_commands_that_exist() -> None:
 def parsers() -> Iterator[argparse.ArgumentParser]:
     """Those of all commands."""
     yield from (make() for make in PARSERS.values())
-    actions = cli.make_deployment_parser()._actions
+    actions = command.make_deployment_parser()._actions
     commands = next(a for a in actions if isinstance(a, argparse._SubParsersAction))
     yield from commands.choices.values()
 
 
 def parsed(words: list[str]) -> tuple[str, ...]:
     """Which of the commands this is; its arguments are parsed."""
-    command = next(c for c in PARSERS if tuple(words[: len(c)]) == c)
-    PARSERS[command]().parse_args(words[len(command) :])
-    return command
+    known = next(c for c in PARSERS if tuple(words[: len(c)]) == c)
+    PARSERS[known]().parse_args(words[len(known) :])
+    return known
 
 
 def test_links_lead_somewhere() -> None:
