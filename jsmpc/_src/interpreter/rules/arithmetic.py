@@ -236,7 +236,10 @@ def product(ev: Evaluator, f: Bilinear, x: Secret, y: Secret) -> Secret:
     whole = ev.kept is None and min(digits) == 0
     excess = 0 if whole else max(sum(digits) - digits_of(ev.wanted), 0)
     divisor = ev.smpc.encoding.base**excess if excess else None
-    value = ev.smpc.product(ev.ctx, f, x.value, y.value, divisor)
+    if x is y and f == MULTIPLY:
+        value = ev.smpc.square(ev.ctx, x.value, divisor)
+    else:
+        value = ev.smpc.product(ev.ctx, f, x.value, y.value, divisor)
     return ev.number(value, x.dtype, ev.coded(sum(digits) - excess))
 
 
