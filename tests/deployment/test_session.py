@@ -229,7 +229,7 @@ def test_a_program_is_explained_before_it_runs(tmp_path: Path) -> None:
             """
         )
     )
-    text = "\n".join(explained(jsmpc.Replicated3(), str(file), []))
+    text = "\n".join(explained(Observer(jsmpc.Replicated3()), str(file), []))
     assert "takes the input 'incomes'" in text
     # Three keys of masks, and the owner's own row to the one other party that holds it.
     assert f"input of party0: 1 round; sent: party0 {3 * 32 + 3 * 8} B, party1 0 B" in text

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsmpc._src.api import kept
+from jsmpc._src.api import kept, outcome
 from jsmpc._src.api.held import Elsewhere, Held
 from jsmpc._src.api.outcome import is_result
-from jsmpc._src.api.session import Reveal, Session
+from jsmpc._src.api.session import Purpose, Reveal, Session
 from jsmpc._src.api.words import is_words
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.interpreter.private import is_private
@@ -108,6 +108,22 @@ def gotten(session: Session, results: Any, arrays: Sequence[Any]) -> Any:
         return Elsewhere(x.shape, x.dtype, "the parties")
 
     return jax.tree.map(own, results, is_leaf=is_result)
+
+
+def run_at_endpoint(
+    session: Session,
+    program: tuple[Projection, Any],
+    purpose: Purpose,
+    early: Sequence[Any],
+    leaves: Sequence[Any],
+    held: Sequence[Any],
+) -> Any:
+    """The results of a program as an endpoint has them; `early` is its key, or its material."""
+    projection, results = program
+    with compat.protocol_mode():
+        arrays = given(session, projection, early, leaves, iter(held))
+        out, verdict = gotten(session, results, session.run(projection, arrays, purpose))
+    return outcome.raised(out, verdict) if session.is_party else out
 
 
 def reveals(protocol: Protocol, jaxpr: Any) -> tuple[Reveal, ...]:
