@@ -250,15 +250,16 @@ def test_a_program_is_priced_before_it_runs(
         textwrap.dedent(
             """
             import numpy as np, jsmpc
-            x = jsmpc.input(np.ones(3, np.float32), "party0")
-            y = jsmpc.secure(lambda x: x * x)(jsmpc.random_key(), x)
+            x = jsmpc.input(np.ones((4, 1), np.float32), "party0")
+            y = jsmpc.secure(lambda x: x @ x.T @ x)(jsmpc.random_key(), x)
             """
         )
     )
     assert main(["profile", "--bandwidth", "50", "--round-trip", "20", str(file)]) == 0
     text = capsys.readouterr().out
     assert "input of party0, Replicated3(3 parties, 64 bits): 1 round," in text
-    assert "secure <lambda>, Replicated3(3 parties, 64 bits): 2 rounds," in text
+    assert "secure <lambda>, Replicated3(3 parties, 64 bits): 4 rounds," in text
+    assert "program.py:4 (<lambda>): dot_general: (A @ B) @ C makes 4×4 numbers" in text
     assert "50 Mbit/s, 20 ms" in text and "program.py:4 (<lambda>)" in text
 
 

@@ -287,6 +287,15 @@ def test_what_depends_on_a_public_argument_waits_until_it_is_compared(
     assert after and all(after)
 
 
+def test_what_comes_from_a_loop_or_a_branch_may_be_sent_as_it_is() -> None:
+    def opened(x: Any) -> Any:
+        doubled = jax.lax.fori_loop(0, 2, lambda i, c: c + c, x)
+        either = jax.lax.cond(jsmpc.reveal(x[0]) > 0, lambda v: v, lambda v: v + v, x)
+        return jsmpc.reveal(doubled), jsmpc.reveal(either)
+
+    check_both_ways(opened, protocol("additive2", 64), (X,))
+
+
 def test_a_loop_that_ends_when_a_revealed_number_says_so() -> None:
     check_both_ways(until_revealed, protocol("replicated3", 64), (X,))
 

@@ -106,6 +106,8 @@ class Deployed(Session):
             if public and halted(error):
                 raise self._difference(public) from None
             raise
+        if self._stock is not None:
+            self._stock.refill()
         return list(out)
 
     def _require_turn(self) -> None:

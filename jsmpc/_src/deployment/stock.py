@@ -49,8 +49,9 @@ class _Shelf:
 class Stock:
     """Sets for the programs that a dealer has served, a bounded number of each.
 
-    A thread makes them. The program that was served last comes first, and takes the room of those
-    that were served longest ago.
+    A thread makes them: what somebody waits for at once, the rest between runs (`refill`), so that
+    a run has the machine to itself. The program that was served last comes first, and takes the
+    room of those that were served longest ago.
 
     Args:
       sets: how many are kept for each program.
@@ -69,12 +70,14 @@ class Stock:
     def __init__(self, sets: int, room: int) -> None:
         self._most, self._room = sets, room
         self._shelves: dict[Deal, _Shelf] = {}  # the program that was served last is the last
-        self._changed, self._closed = threading.Condition(), False
+        self._changed, self._idle, self._closed = threading.Condition(), True, False
         self._worker = threading.Thread(target=self._work, name="jsmpc-stock", daemon=True)
         self._worker.start()
 
     def take(self, deal: Deal) -> Set:
         """A set for one run, which nobody else gets; made now where there is none.
+
+        Nothing else is made until the run is over (`refill`).
 
         Args:
           deal: makes one; the same object for equal programs.
@@ -84,7 +87,7 @@ class Stock:
         """
         with self._changed:
             shelf = self._shelves[deal] = self._shelves.pop(deal, _Shelf())
-            shelf.awaited = not shelf.sets
+            shelf.awaited, self._idle = True, False
             self._changed.notify_all()
             self._changed.wait_for(lambda: shelf.sets or shelf.error or self._closed)
             shelf.awaited = False
@@ -92,8 +95,13 @@ class Stock:
                 raise shelf.error
             if not shelf.sets:
                 raise MaterialError("the dealer's stock is closed")
-            self._changed.notify_all()
             return shelf.sets.popleft()
+
+    def refill(self) -> None:
+        """Makes what was taken anew; to be called once a run is over."""
+        with self._changed:
+            self._idle = True
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Forgets all sets; the one that is being made is finished first."""
@@ -124,10 +132,11 @@ class Stock:
 
     def _next(self) -> tuple[Deal, _Shelf] | None:
         """What is to be made next: what somebody waits for, or what is short and has room."""
-        shelves = [(d, s) for d, s in reversed(self._shelves.items()) if s.error is None]
-        awaited = [pair for pair in shelves if pair[1].awaited and not pair[1].sets]
-        short = [pair for pair in shelves if len(pair[1].sets) < self._most]
-        return next(iter(awaited), None) or next((p for p in short if self._has_room(p[1])), None)
+        for deal, shelf in reversed(self._shelves.items()):
+            short = self._idle and len(shelf.sets) < self._most and self._has_room(shelf)
+            if shelf.error is None and (short or (shelf.awaited and not shelf.sets)):
+                return deal, shelf
+        return None
 
     def _has_room(self, wanting: _Shelf) -> bool:
         """Whether a set more fits beside those of the programs that were served later."""
