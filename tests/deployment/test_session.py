@@ -274,6 +274,11 @@ def test_a_program_is_priced_before_it_runs(
         (["launch", "--parties", "2", "mnist"], "exactly 3 parties, not 2"),
         (["launch", "--dealer", "x", "mnist"], "has no dealer"),
         (["launch", "--without-dealer", "mnist"], "replicated has none"),
+        (["launch", "--silence", "0", "mnist"], "jsmpc: --silence: must be a positive, finite"),
+        (["launch", "--silence", "nan", "mnist"], "jsmpc: --silence: must be a positive, finite"),
+        (["launch", "--stock", "-1", "mnist"], "jsmpc: --stock: must be 0 sets or more"),
+        (["launch", "--stock", "2", "mnist"], "jsmpc: --stock: no dealer takes part"),
+        (["explain", "--stock", "2", "mnist"], "jsmpc: --stock: no dealer takes part"),
         (["party", "--name", "a", "--config", "none.toml", "mnist"], "there is no such file"),
     ],
 )

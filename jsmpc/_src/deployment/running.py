@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,16 @@ def _protocol(options: argparse.Namespace) -> Protocol:
 
 
 def _observer(options: argparse.Namespace) -> explain.Observer:
-    return explain.Observer(_protocol(options), options.stock > 0)
+    protocol = _protocol(options)
+    _check_stock(options, protocol.dealer is not None)
+    return explain.Observer(protocol, options.stock > 0)
+
+
+def _check_stock(options: argparse.Namespace, dealing: bool) -> None:
+    if options.stock < 0:
+        raise ConfigError(f"--stock: must be 0 sets or more, not {options.stock}")
+    if options.stock and not dealing:
+        raise ConfigError("--stock: no dealer takes part that could keep it. Leave it out")
 
 
 def _add_program(add: Any) -> None:
@@ -105,6 +115,11 @@ def run_launch(options: argparse.Namespace) -> int:
     protocol = _protocol(options)
     if options.without_dealer and protocol.dealer is None:
         raise ConfigError(f"--without-dealer: {options.protocol} has none. Leave it out")
+    if not (options.silence > 0 and math.isfinite(options.silence)):
+        raise ConfigError(
+            f"--silence: must be a positive, finite number of seconds, not {options.silence:g}"
+        )
+    _check_stock(options, protocol.dealer is not None and not options.without_dealer)
     return launch.run(
         launch.Launch(
             protocol,
