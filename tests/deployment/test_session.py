@@ -241,6 +241,21 @@ def test_a_program_is_explained_before_it_runs(tmp_path: Path) -> None:
     assert "not shown" not in text
 
 
+def test_what_a_dealer_is_told_is_explained(tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(
+        "import jax, numpy as np, jsmpc\n"
+        "x = jsmpc.input(np.ones(3, np.float32), 'party0')\n"
+        "f = lambda x: jax.lax.cond(jsmpc.reveal(x[0]) > 0, lambda v: v * v, lambda v: v, x)\n"
+        "jsmpc.secure(f)(jsmpc.random_key(), x)\n"
+    )
+    smpc = jsmpc.Additive(dealer="james")
+    told = "reveals 1 number to james, at program.py:3"
+    assert told in "\n".join(explained(Observer(smpc), str(file), []))
+    stocked = "\n".join(explained(Observer(smpc, stocked=True), str(file), []))
+    assert "everyone: 1." in stocked and "to james" not in stocked  # both branches are dealt
+
+
 def test_a_program_is_priced_before_it_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

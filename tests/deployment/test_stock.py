@@ -135,9 +135,9 @@ def test_a_dealer_serves_parties_from_its_stock(tmp_path: Path) -> None:
         "f = jsmpc.secure(lambda x: jsmpc.reveal(jax.nn.relu(x)))\n"
         "for _ in range(3):\n"
         "    print('relu', f(jsmpc.random_key(), x))\n"
-        "twice = jsmpc.secure(lambda x: jsmpc.reveal(jax.lax.while_loop(\n"
-        "    lambda c: c[0] < 2, lambda c: (c[0] + 1, jax.nn.relu(c[1])), (0, x))[1]))\n"
-        "print('twice', twice(jsmpc.random_key(), x))\n"
+        "until = jsmpc.secure(lambda x: jsmpc.reveal(jax.lax.while_loop(\n"
+        "    lambda c: jsmpc.reveal(c.sum()) < 0, jax.nn.relu, x)))\n"
+        "print('until', until(jsmpc.random_key(), x))\n"
     )
     names = (*SMPC.parties, "james")
     with Deployment(
@@ -147,11 +147,14 @@ def test_a_dealer_serves_parties_from_its_stock(tmp_path: Path) -> None:
     assert [e.code for e in ended] == [0, 0, 0], ended
     relu = "[0. 0. 0. 0. 1. 2.]"
     for party in ended[:2]:
-        assert party.out.splitlines() == [f"relu {relu}"] * 3 + [f"twice {relu}"]
+        assert party.out.splitlines() == [f"relu {relu}"] * 3 + [f"until {relu}"]
     with log.opened(tmp_path / "james.log", write=False) as book:
         entries = [e for e in book.entries if e.event in ("material", "run")]
     # Of every set its number stands there before the run that uses it; a while loop has none.
     kinds = [e.event for e in entries]
     assert kinds[-7:] == ["material", "run"] * 3 + ["run"] and kinds.count("material") == 3
     assert len({e.fields["number"] for e in entries if e.event == "material"}) == 3
+    with log.opened(tmp_path / "party1.log", write=False) as book:
+        told = [e.fields["elements"] for e in book.entries if e.fields.get("to") == "james"]
+    assert told == [1, 1]  # whether to go on, before the loop and in it
     assert "in stock" in entries[-2].fields["what"] and "stock" not in entries[-1].fields["what"]

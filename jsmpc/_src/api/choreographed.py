@@ -19,6 +19,9 @@ from jsmpc._src.interpreter.private import is_private
 from jsmpc._src.jaxprs import compat, lines, structure
 from jsmpc._src.jaxprs.reveal import reveal_p
 from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.readings.projection import schedule
+from jsmpc._src.readings.projection.choreography import Block, Control, Message
+from jsmpc._src.readings.projection.comparison import Comparison
 from jsmpc._src.readings.projection.projection import Port, Projection, project
 
 
@@ -124,6 +127,23 @@ def run_at_endpoint(
         arrays = given(session, projection, early, leaves, iter(held))
         out, verdict = gotten(session, results, session.run(projection, arrays, purpose))
     return outcome.raised(out, verdict) if session.is_party else out
+
+
+def told(protocol: Protocol, block: Block) -> Iterator[Reveal]:
+    """What a dealer is told to deal for what runs, each a disclosure to it.
+
+    That is all that it receives as parties run, but for digests of what it has too.
+    """
+    compared = {v for s in block.steps if isinstance(s, Comparison) for v in s.operands}
+    for step in block.steps:
+        if isinstance(step, Control):
+            for inner in step.blocks:
+                yield from told(protocol, inner)
+        if not isinstance(step, Message) or not step.live or step.phase != schedule.ONLINE:
+            continue
+        if step.target >= protocol.size and step.value not in compared:
+            size, line = math.prod(step.value.aval.shape), lines.without_folder(step.line)
+            yield Reveal(protocol.endpoints[step.target], "", size, line)
 
 
 def reveals(protocol: Protocol, jaxpr: Any) -> tuple[Reveal, ...]:

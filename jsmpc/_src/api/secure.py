@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, overload
@@ -374,11 +375,7 @@ class SecureFunction(Generic[P, R]):
         place = call, tuple((x.shape, x.dtype) for x in leaves), session.stocked
         if place not in self._parts:
             stocked = self._from_stock(call, leaves) if session.stocked else None
-            self._parts[place] = stocked or (
-                self._projection(call, leaves, lines.caller()),
-                self._purpose(call, leaves),
-                None,
-            )
+            self._parts[place] = stocked or self._dealt_as_it_runs(call, leaves)
         program, purpose, deal = self._parts[place]
         early = [key] if deal is None else session.from_stock(deal)
         return choreographed.run_at_endpoint(session, program, purpose, early, leaves, held)
@@ -399,6 +396,13 @@ class SecureFunction(Generic[P, R]):
                 return jax.tree.leaves(dealt)
 
         return both.served, purpose, deal
+
+    def _dealt_as_it_runs(self, call: Call, leaves: Any) -> _Part:
+        """The program whose dealer, where there is one, follows the parties' loops and branches."""
+        found = self._projection(call, leaves, lines.caller())
+        purpose = self._purpose(call, leaves)
+        told = tuple(choreographed.told(call.protocol, found[0].block))
+        return found, dataclasses.replace(purpose, reveals=purpose.reveals + told), None
 
     def _purpose(self, call: Call, leaves: list[Any], how: str = "") -> Purpose:
         jaxpr, secret = self._traced(call, leaves)[0], tuple(map(is_words, leaves))
