@@ -41,6 +41,7 @@ Example:
 """
 
 from jsmpc import testing as testing
+from jsmpc._src.api.arrays import from_arrays, to_arrays
 from jsmpc._src.api.diagnose import diagnose
 from jsmpc._src.api.material import Material
 from jsmpc._src.api.owned import input, protocol
@@ -97,6 +98,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "diagnose",
+    "from_arrays",
     "input",
     "load",
     "profile",
@@ -107,6 +109,7 @@ __all__ = [
     "secure",
     "share",
     "supported",
+    "to_arrays",
 ]
 
 

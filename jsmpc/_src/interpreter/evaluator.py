@@ -21,7 +21,7 @@ from jax import lax
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
 from jsmpc._src.functions import integers, overflow
-from jsmpc._src.interpreter import folding, guards, patterns, private, ranges
+from jsmpc._src.interpreter import exhaustive, folding, guards, patterns, private, ranges
 from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
@@ -87,7 +87,8 @@ class Evaluator:
             with lines.at_line_of(eqn, self.caller), self._operation(eqn):
                 return self.at(eqn).apply(operands)
 
-        return walk.evaluate(guards.guarded(patterns.recognize(jaxpr)), args, apply, consts=consts)
+        jaxpr = exhaustive.exhaustive(guards.guarded(patterns.recognize(jaxpr)))
+        return walk.evaluate(jaxpr, args, apply, consts=consts)
 
     def _operation(self, eqn: Any) -> AbstractContextManager[Any]:
         """Marks what computes an equation with its primitive; of a sub-program, that of each."""
