@@ -41,6 +41,7 @@ Example:
 """
 
 from jsmpc import testing as testing
+from jsmpc._src.api.arrays import from_arrays, to_arrays
 from jsmpc._src.api.calibrate import calibrate
 from jsmpc._src.api.diagnose import diagnose
 from jsmpc._src.api.material import Material
@@ -101,6 +102,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "diagnose",
+    "from_arrays",
     "input",
     "load",
     "profile",
@@ -111,6 +113,7 @@ __all__ = [
     "secure",
     "share",
     "supported",
+    "to_arrays",
 ]
 
 

@@ -61,16 +61,75 @@ def test_pickle_copy_and_flax_keep_every_bit(smpc, x64):
             assert x.components[0].dtype == other[name].components[0].dtype
 
 
+def through_orbax(folder, tree, target=None):
+    with checkpoint.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder, tree)
+        checkpointer.wait_until_finished()
+        return checkpointer.restore(folder, tree if target is None else target)
+
+
 @pytest.mark.parametrize("x64", [False, True])
 def test_orbax_keeps_every_bit(tmp_path, x64):
-    smpc = PROTOCOLS[0]
-    ours = shared(smpc)
-    with jax.enable_x64(x64), checkpoint.StandardCheckpointer() as checkpointer:
-        state = serialization.to_state_dict(ours)
-        checkpointer.save(tmp_path / "shares", state)
-        checkpointer.wait_until_finished()
-        restored = checkpointer.restore(tmp_path / "shares", state)
-        same(serialization.from_state_dict(ours, restored), smpc)
+    smpc = PROTOCOLS[2]
+    ours = {**shared(smpc), "none": jsmpc.share(KEY, np.zeros((0, 2)), smpc)}
+    square = jsmpc.secure(lambda x: x * x)
+    state = {**ours, "step": np.array(7), "material": square.offline(KEY, ours["x"])}
+    with jax.enable_x64(x64):
+        stored = jsmpc.to_arrays(state)
+        target = {**stored, **jsmpc.to_arrays(jax.eval_shape(lambda x: x, shared(smpc)))}
+        with checkpoint.PyTreeCheckpointer() as checkpointer:
+            checkpointer.save(tmp_path / "tree", stored)
+            without_target = checkpointer.restore(tmp_path / "tree")
+        for restored in (through_orbax(tmp_path / "a", stored, target), without_target):
+            found = jsmpc.from_arrays(restored, smpc)
+            assert found["step"] == 7 and found["none"].shape == (0, 2)
+            same({name: found[name] for name in tree()}, smpc)
+            for name, x in ours.items():
+                np.testing.assert_array_equal(x.components[0], found[name].components[0])
+        np.testing.assert_allclose(
+            jsmpc.reveal(square.online(found["material"], found["x"])), X * X, atol=1e-4
+        )
+        with pytest.raises(jsmpc.MaterialError, match="has been used"):
+            square.online(state["material"], ours["x"])
+        with pytest.raises(jsmpc.MaterialError, match="has been used"):
+            jsmpc.to_arrays(state)
+        restored = through_orbax(tmp_path / "b", serialization.to_state_dict(ours))
+        found = serialization.from_state_dict(ours, restored)
+        np.testing.assert_array_equal(found["x"].components[0], ours["x"].components[0])
+
+
+def test_what_was_stored_is_restored_as_itself_or_not_at_all():
+    smpc = PROTOCOLS[2]
+    ours = {"x": shared(smpc)["x"]}
+    stored = jsmpc.to_arrays(ours)
+    for other in (
+        PROTOCOLS[3],  # of as many rows, without these checks
+        jsmpc.Additive(("alice", "bob"), dealer="james"),
+        jsmpc.Additive(("bob", "alice"), dealer="james", bits=32),
+        jsmpc.Additive(("bob", "alice"), encoding=jsmpc.FixedPoint(base=10)),
+    ):
+        with pytest.raises(jsmpc.ProtocolError, match="a stored share is of another"):
+            jsmpc.from_arrays(stored, other)
+        with pytest.raises(jsmpc.ProtocolError, match="a stored share is of another"):
+            serialization.from_state_dict({"x": shared(other)["x"]}, stored)
+    material = jsmpc.to_arrays(jsmpc.secure(lambda x: x * x).offline(KEY, ours["x"]))
+    with pytest.raises(jsmpc.MaterialError, match="a stored material is of another"):
+        jsmpc.from_arrays(material, PROTOCOLS[3])
+    whole = stored["x"]
+    for i in range(25, whole.size, 7):  # behind the mark
+        damaged = whole.copy()
+        damaged[i] ^= 1
+        with pytest.raises(jsmpc.ProtocolError, match=r"damaged|of another"):
+            print(i, jsmpc.from_arrays(damaged, smpc))
+    for damaged in (whole[:40], whole[:-1], np.append(whole, np.uint8(0))):
+        with pytest.raises(jsmpc.ProtocolError, match="damaged"):
+            jsmpc.from_arrays(damaged, smpc)
+    with pytest.raises(jsmpc.ProtocolError, match="holds no share"):
+        serialization.from_state_dict(ours, {"x": np.zeros(9, np.uint8)})
+    with pytest.raises(jsmpc.ProtocolError, match="float32 was stored, where int8"):
+        serialization.from_state_dict({"x": shared(smpc)["n"]}, stored)
+    with pytest.raises(jsmpc.MaterialError, match="to_arrays inside of a transformation"):
+        jax.jit(jsmpc.to_arrays)(ours)
 
 
 @each

@@ -68,7 +68,7 @@ class Deployment:
       arguments: its own.
       names: of the parties, the dealer's last where there is one.
       protocol: its name in the registry; dealer: its name, or None; one who is not among `names`
-      dealt before.
+      dealt before; stock: how many sets it keeps ready for each program.
       silence: the seconds without a sign of life after which a party counts as dead; patience: to
       wait for the others at the start; stall: for data from one that lives.
       options: of `jsmpc party`, by name; absent: who is not started.
@@ -84,6 +84,7 @@ class Deployment:
         names: Sequence[str] = ("party0", "party1", "party2"),
         protocol: str = "replicated",
         dealer: str | None = None,
+        stock: int = 0,
         silence: float = 10.0,
         patience: float = 60.0,
         stall: float = 600.0,
@@ -97,7 +98,7 @@ class Deployment:
         self._options, self._absent = options or {}, absent
         first = [f'protocol = "{protocol}"', f"silence = {silence}"]
         first += [f"patience = {patience}", f"stall = {stall}"]
-        first += [f'dealer = "{dealer}"'] if dealer else []
+        first += [f'dealer = "{dealer}"', f"stock = {stock}"] if dealer else []
         first += ["dealt_before = true"] if dealer and dealer not in names else []
         for name in names:
             if not (folder / f"{name}.key.pem").exists():

@@ -70,6 +70,8 @@ def test_everything_that_can_be_said(write: Write) -> None:
         parties=NAMES, bits=32, encoding=jsmpc.FixedPoint(10, 2)
     )
     assert (config.patience, config.silence) == (5.0, 2.5)
+    kept = Config.load(write(f"{ADDITIVE}\nstock = 3\nstock_memory = 7", ("james", "bob", "alice")))
+    assert (kept.stock, kept.stock_memory) == (3, 7)
 
 
 def test_the_dealer_is_the_last_endpoint_and_no_party(write: Write) -> None:
@@ -108,6 +110,7 @@ def test_all_must_agree_on_all_but_addresses_and_times(
         (ADDITIVE, ("alice", "bob", "james"), {}),
         (ADDITIVE, ("bob", "alice", "james"), {}),
         (ADDITIVE.replace("james", "bob"), ("alice", "bob", "james"), {}),
+        (f"{ADDITIVE}\nstock = 2", ("alice", "bob", "james"), {}),
         (REPLICATED, ("alice", "bob", "james"), {}),
         ('protocol = "insecure-plain"', ("alice",), {}),
     )
@@ -157,6 +160,11 @@ ALICE = r"parties\.toml: \[parties\.alice\]: "
             'protocol = "additive"\ndealer = "bob"\ndealt_before = true',
             r"dealt_before: bob is in \[parties\]",
         ),
+        (f"{REPLICATED}\nstock = 2", "stock: no dealer takes part"),
+        (f"{ADDITIVE}\ndealt_before = true\nstock = 2", "stock: no dealer takes part"),
+        (f"{ADDITIVE.replace('james', 'bob')}\nstock = -1", "stock: must be 0 sets or more"),
+        (f"{ADDITIVE.replace('james', 'bob')}\nstock_memory = 9", "stock_memory: there is no s"),
+        (f"{ADDITIVE.replace('james', 'bob')}\nstock = 1\nstock_memory = 0", "stock_memory: must"),
         (
             'protocol = "insecure-plain"',
             "parties: InsecurePlain runs among .*not 3. Change the parties",

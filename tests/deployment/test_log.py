@@ -157,6 +157,16 @@ def test_the_log_is_its_owners(tmp_path: Path) -> None:
             use(tmp_path / "runs.log")
 
 
+def test_a_second_run_with_the_same_log_is_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "PATIENCE", 0.02)
+    remedy = r"runs\.log: another run of this party .* 0\.02 s .* until it has ended, .* --log FILE"
+    with log.opened(tmp_path / "runs.log"), pytest.raises(LogError, match=remedy):
+        log.append(tmp_path / "runs.log", "run")
+    assert log.append(tmp_path / "runs.log", "run").entries == 1
+
+
 def test_logs_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(LogError, match=r"runs\.log: there is no such log"):
         log.verify(tmp_path / "runs.log")

@@ -229,7 +229,7 @@ def test_a_program_is_explained_before_it_runs(tmp_path: Path) -> None:
             """
         )
     )
-    text = "\n".join(explained(jsmpc.Replicated3(), str(file), []))
+    text = "\n".join(explained(Observer(jsmpc.Replicated3()), str(file), []))
     assert "takes the input 'incomes'" in text
     # Three keys of masks, and the owner's own row to the one other party that holds it.
     assert f"input of party0: 1 round; sent: party0 {3 * 32 + 3 * 8} B, party1 0 B" in text
@@ -241,6 +241,21 @@ def test_a_program_is_explained_before_it_runs(tmp_path: Path) -> None:
     assert "not shown" not in text
 
 
+def test_what_a_dealer_is_told_is_explained(tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(
+        "import jax, numpy as np, jsmpc\n"
+        "x = jsmpc.input(np.ones(3, np.float32), 'party0')\n"
+        "f = lambda x: jax.lax.cond(jsmpc.reveal(x[0]) > 0, lambda v: v * v, lambda v: v, x)\n"
+        "jsmpc.secure(f)(jsmpc.random_key(), x)\n"
+    )
+    smpc = jsmpc.Additive(dealer="james")
+    told = "reveals 1 number to james, at program.py:3"
+    assert told in "\n".join(explained(Observer(smpc), str(file), []))
+    stocked = "\n".join(explained(Observer(smpc, stocked=True), str(file), []))
+    assert "everyone: 1." in stocked and "to james" not in stocked  # both branches are dealt
+
+
 def test_a_program_is_priced_before_it_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,15 +265,16 @@ def test_a_program_is_priced_before_it_runs(
         textwrap.dedent(
             """
             import numpy as np, jsmpc
-            x = jsmpc.input(np.ones(3, np.float32), "party0")
-            y = jsmpc.secure(lambda x: x * x)(jsmpc.random_key(), x)
+            x = jsmpc.input(np.ones((4, 1), np.float32), "party0")
+            y = jsmpc.secure(lambda x: x @ x.T @ x)(jsmpc.random_key(), x)
             """
         )
     )
     assert main(["profile", "--bandwidth", "50", "--round-trip", "20", str(file)]) == 0
     text = capsys.readouterr().out
     assert "input of party0, Replicated3(3 parties, 64 bits): 1 round," in text
-    assert "secure <lambda>, Replicated3(3 parties, 64 bits): 2 rounds," in text
+    assert "secure <lambda>, Replicated3(3 parties, 64 bits): 4 rounds," in text
+    assert "program.py:4 (<lambda>): dot_general: (A @ B) @ C makes 4×4 numbers" in text
     assert "50 Mbit/s, 20 ms" in text and "program.py:4 (<lambda>)" in text
 
 
@@ -273,6 +289,11 @@ def test_a_program_is_priced_before_it_runs(
         (["launch", "--parties", "2", "mnist"], "exactly 3 parties, not 2"),
         (["launch", "--dealer", "x", "mnist"], "has no dealer"),
         (["launch", "--without-dealer", "mnist"], "replicated has none"),
+        (["launch", "--silence", "0", "mnist"], "jsmpc: --silence: must be a positive, finite"),
+        (["launch", "--silence", "nan", "mnist"], "jsmpc: --silence: must be a positive, finite"),
+        (["launch", "--stock", "-1", "mnist"], "jsmpc: --stock: must be 0 sets or more"),
+        (["launch", "--stock", "2", "mnist"], "jsmpc: --stock: no dealer takes part"),
+        (["explain", "--stock", "2", "mnist"], "jsmpc: --stock: no dealer takes part"),
         (["party", "--name", "a", "--config", "none.toml", "mnist"], "there is no such file"),
     ],
 )

@@ -99,6 +99,11 @@ def _operands() -> dict[str, np.ndarray]:
 
 OPERANDS = _operands()
 
+
+def _length(x: Any, y: Any) -> Any:
+    return jax.checkpoint(jnp.hypot)(x, y).sum()
+
+
 GROUPS: dict[str, Table] = {
     "arithmetic": {
         **on("x y", jnp, "add subtract multiply heaviside maximum minimum fmax fmin"),
@@ -128,6 +133,7 @@ GROUPS: dict[str, Table] = {
         **on("x y", jnp, "hypot logaddexp logaddexp2"),
         **on("positive", lax, "rsqrt"),
         **written(
+            ("numpy.hypot(checkpoint, gradient)", lambda s: jax.grad(_length)(s.x, s.y)),
             ("numpy.power(integer)", lambda s: jnp.power(s.x, 3)),
             ("numpy.power(negative)", lambda s: jnp.power(s.y, -2)),
             ("numpy.power(exponents)", lambda s: jnp.power(s.y, jnp.arange(-1.0, 3))),
@@ -465,8 +471,10 @@ GROUPS: dict[str, Table] = {
         **on("x", stats.cauchy, "logpdf"),
         **on("x", stats.laplace, "cdf"),
         **on("positive", stats.expon, "pdf logpdf cdf"),
-        # Since 0.12 it selects NaN for NaN, which no fixed-point number stands for.
-        **(on("weights", stats.uniform, "pdf logpdf") if jax.__version_info__ < (0, 12) else {}),
+        **on("weights", stats.uniform, "pdf logpdf"),
+        **written(
+            ("scipy.stats.uniform.pdf(vmap)", lambda s: jax.vmap(stats.uniform.pdf)(s.weights))
+        ),
         **on("x", stats.gumbel_r, "logpdf"),
         **written(
             ("scipy.stats.sem", lambda s: stats.sem(s.v)),

@@ -16,6 +16,7 @@ from jax.experimental import hijax
 from jax.extend.core import primitives as P  # noqa: N812
 
 import jsmpc
+from jsmpc._src.interpreter.exhaustive import exhaustive_p
 from jsmpc._src.interpreter.guards import guarded_sqrt_p
 from jsmpc._src.interpreter.parts import part_p
 
@@ -99,6 +100,11 @@ def one(f: Callable[..., Any], *operands: Any, **options: Any) -> list[Case]:
 def _conv(x: Any, k: Any) -> Any:
     numbers = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=numbers)
+
+
+def _exhaustive(second: Any, x: Any, y: Any) -> Any:
+    none = jnp.full(x.shape, jnp.nan, x.dtype)
+    return exhaustive_p.bind(second, second.astype(jnp.int32) + 1, none, x, y)
 
 
 @jax.custom_jvp
@@ -218,6 +224,7 @@ CASES: dict[str, list[Case]] = {
     "or": [*one(lax.bitwise_or, B, C), *one(lax.bitwise_or, I32, J32, steps=16)],
     "xor": [*one(lax.bitwise_xor, B, C, typical=False), *one(lax.bitwise_xor, I32, J32, steps=16)],
     "select_n": one(lax.select_n, B, X, Y),
+    "exhaustive_select": one(_exhaustive, B, X, Y),
     "reduce_and": one(lambda b: lax.reduce_and(b, (1,)), B, steps=2),
     "reduce_or": one(lambda b: lax.reduce_or(b, (1,)), B, steps=2),
     "reduce_prod": one(lambda x: lax.reduce_prod(x, (1,)), held(X / 3), steps=3),

@@ -14,6 +14,7 @@ import pytest
 import jsmpc
 import programs
 from harness import SECRET, A, At, B, Runner, mixed, protocol, run_together, split, words
+from jsmpc._src.api import choreographed
 from jsmpc._src.functions import comparison, division, exponential
 from jsmpc._src.network.messages import held_p
 from jsmpc._src.readings.projection.choreography import Control, Message
@@ -287,10 +288,28 @@ def test_what_depends_on_a_public_argument_waits_until_it_is_compared(
     assert after and all(after)
 
 
-def test_a_loop_that_ends_when_a_revealed_number_says_so() -> None:
-    check_both_ways(until_revealed, protocol("replicated3", 64), (X,))
+def test_what_comes_from_a_loop_or_a_branch_may_be_sent_as_it_is() -> None:
+    def opened(x: Any) -> Any:
+        doubled = jax.lax.fori_loop(0, 2, lambda i, c: c + c, x)
+        either = jax.lax.cond(jsmpc.reveal(x[0]) > 0, lambda v: v, lambda v: v + v, x)
+        return jsmpc.reveal(doubled), jsmpc.reveal(either)
+
+    check_both_ways(opened, protocol("additive2", 64), (X,))
 
 
-def test_a_dealer_cannot_follow_what_the_parties_reveal() -> None:
-    with pytest.raises(jsmpc.ProtocolError, match="dealer needs a value"):
-        check_both_ways(until_revealed, protocol("additive2", 64), (X,))
+@pytest.mark.parametrize("name", SECRET)
+def test_a_loop_that_ends_when_a_revealed_number_says_so(name: str) -> None:
+    check_both_ways(until_revealed, protocol(name, 64), (X,))
+
+
+def test_a_dealer_is_told_what_it_deals_by_and_nothing_else() -> None:
+    def told(f: Any, *public: Any) -> list[Any]:
+        smpc = protocol("additive2", 64)
+        projection = jsmpc.secure(f).project(jsmpc.share(jax.random.key(0), X, smpc), *public)
+        return [(r.to, r.elements) for r in choreographed.told(smpc, projection.block)]
+
+    # Whether to go on, before the loop and in it, and which branch is taken.
+    assert told(until_revealed) == [("dealer", 1)] * 3
+    assert told(branched, np.int32(1)) == told(looped) == []  # it knows these
+    local = jax.lax.while_loop  # a loop for which nothing is dealt
+    assert told(lambda x: local(lambda c: jsmpc.reveal(c.sum()) < 50, lambda c: c + c, x)) == []

@@ -171,3 +171,16 @@ def _common_protocol(name: str, shares: list[Words]) -> Protocol:
 def any_traced(tree: Any) -> bool:
     """Whether an array of a pytree is not known yet."""
     return any(map(tracing.is_traced, jax.tree.leaves(tree)))
+
+
+def signature_of(f: Callable[..., Any]) -> inspect.Signature:
+    """That of `f` after a key."""
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    try:
+        rest = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        any_args = inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)
+        rest = [any_args, inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)]
+    taken = {p.name for p in rest}
+    name = next(n for n in ("key", "key_", "jsmpc_key", "run_key") if n not in taken)
+    return inspect.Signature([inspect.Parameter(name, kind), *rest])

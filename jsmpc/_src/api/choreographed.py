@@ -9,16 +9,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsmpc._src.api import kept
+from jsmpc._src.api import kept, outcome
 from jsmpc._src.api.held import Elsewhere, Held
 from jsmpc._src.api.outcome import is_result
-from jsmpc._src.api.session import Reveal, Session
+from jsmpc._src.api.session import Purpose, Reveal, Session
 from jsmpc._src.api.words import is_words
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.interpreter.private import is_private
 from jsmpc._src.jaxprs import compat, lines, structure
 from jsmpc._src.jaxprs.reveal import reveal_p
 from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.readings.projection import schedule
+from jsmpc._src.readings.projection.choreography import Block, Control, Message
+from jsmpc._src.readings.projection.comparison import Comparison
 from jsmpc._src.readings.projection.projection import Port, Projection, project
 
 
@@ -108,6 +111,39 @@ def gotten(session: Session, results: Any, arrays: Sequence[Any]) -> Any:
         return Elsewhere(x.shape, x.dtype, "the parties")
 
     return jax.tree.map(own, results, is_leaf=is_result)
+
+
+def run_at_endpoint(
+    session: Session,
+    program: tuple[Projection, Any],
+    purpose: Purpose,
+    early: Sequence[Any],
+    leaves: Sequence[Any],
+    held: Sequence[Any],
+) -> Any:
+    """The results of a program as an endpoint has them; `early` is its key, or its material."""
+    projection, results = program
+    with compat.protocol_mode():
+        arrays = given(session, projection, early, leaves, iter(held))
+        out, verdict = gotten(session, results, session.run(projection, arrays, purpose))
+    return outcome.raised(out, verdict) if session.is_party else out
+
+
+def told(protocol: Protocol, block: Block) -> Iterator[Reveal]:
+    """What a dealer is told to deal for what runs, each a disclosure to it.
+
+    That is all that it receives as parties run, but for digests of what it has too.
+    """
+    compared = {v for s in block.steps if isinstance(s, Comparison) for v in s.operands}
+    for step in block.steps:
+        if isinstance(step, Control):
+            for inner in step.blocks:
+                yield from told(protocol, inner)
+        if not isinstance(step, Message) or not step.live or step.phase != schedule.ONLINE:
+            continue
+        if step.target >= protocol.size and step.value not in compared:
+            size, line = math.prod(step.value.aval.shape), lines.without_folder(step.line)
+            yield Reveal(protocol.endpoints[step.target], "", size, line)
 
 
 def reveals(protocol: Protocol, jaxpr: Any) -> tuple[Reveal, ...]:

@@ -23,11 +23,15 @@ def of_party(path: str | os.PathLike[str], party: str, kind: str) -> Path:
 
 def identity(protocol: Protocol, rank: int) -> dict[str, Any]:
     """What a reader compares: the protocol, whose file it is, the ring and the encoding."""
+    return {**of_protocol(protocol), "party": protocol.parties[rank]}
+
+
+def of_protocol(protocol: Protocol) -> dict[str, Any]:
+    """What a reader compares of all parties: the protocol, their names, ring and encoding."""
     encoding = protocol.encoding
     return {
         "protocol": type(protocol).__name__,
         "parties": list(protocol.parties),
-        "party": protocol.parties[rank],
         "bits": protocol.bits,
         "base": encoding.base,
         "precision": encoding.precision_fractional,

@@ -77,6 +77,16 @@ class Material:
         origin = self._tag.origin
         return origin.choreography if isinstance(origin, Phases) else origin
 
+    @property
+    def number(self) -> str:
+        """What tells it from all other material."""
+        return self._tag.number
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Where it was written to or read from."""
+        return self._tag.files
+
     def tree_flatten(self) -> tuple[tuple[Any], tuple[Any, ...]]:
         return (self.parts,), (self.protocol, self._tag)
 
@@ -99,7 +109,7 @@ class Material:
         return self.__copy__()
 
     def __repr__(self) -> str:
-        state = "spent" if self._tag.number in _SPENT else "unused"
+        state = "spent" if is_spent(self) else "unused"
         size = sum(x.nbytes for x in jax.tree.leaves(self.parts))
         return f"Material({type(self.protocol).__name__}, {size:,} B, {state})"
 
@@ -140,7 +150,7 @@ class Material:
           >>> folder.cleanup()
         """
         refuse_transformation("save")
-        if self._tag.number in _SPENT:
+        if is_spent(self):
             raise material_file.used()
         if (session := current()) is not None:
             refuse_files(session, "material", MaterialError)
@@ -239,6 +249,11 @@ class Material:
             raise material_file.used()
         for file in self._tag.files:
             material_file.claim(file)
+
+
+def is_spent(material: Material) -> bool:
+    """Whether material was used in this process."""
+    return material.number in _SPENT
 
 
 def refuse_transformation(phase: str) -> None:

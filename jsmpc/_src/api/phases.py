@@ -1,7 +1,8 @@
 """A secure function in two phases: what is dealt before the inputs, and what is computed with it.
 
 Each phase is a choreography of its own. Of what the first gives, each endpoint keeps its part; the
-second takes these parts, and no keys.
+second takes these parts, and no keys. Where a dealer keeps a stock, there is another: the dealer
+has all that is dealt, and hands it out while the parties compute.
 """
 
 from __future__ import annotations
@@ -86,6 +87,27 @@ class Phases:
         )
 
     @functools.cached_property
+    def served(self) -> tuple[Projection, Any]:
+        """As `online`, where the dealer gives all that was dealt and sends each party its part."""
+        smpc, evaluate = self._call.protocol, self._evaluate
+        only = frozenset({len(smpc.endpoints) - 1})
+
+        def program(state: Any, given: Any, leaves: Any) -> Any:
+            handed_out = _handed_out(smpc, Network(smpc.size), given)
+            return resumed(self._call, self.plan, state, handed_out, leaves, evaluate)
+
+        return choreographed.projected(
+            smpc,
+            program,
+            (self._types, self._rows),
+            [
+                *[Port(only, early=True)] * len(self._holders),
+                *ports.of_inputs(smpc, self._rows, self._names),
+            ],
+            functools.partial(ports.of_outputs, smpc),
+        )
+
+    @functools.cached_property
     def choreography(self) -> str:
         """The fingerprint of the online phase, for which alone it is dealt."""
         return digest(self.online[0])
@@ -138,6 +160,21 @@ def dealt(protocol: Protocol, plan: dealing.Plan, state: Any, keys: Sequence[Any
     network = Network(protocol.size, phase="offline")
     seeds = protocol.setup(network, keys)
     return tuple(map(tuple, network.pack(seeds))), dealing.offline(network, seeds, plan, state)
+
+
+def _handed_out(protocol: Protocol, network: Network, given: Any) -> Any:
+    """All that is dealt, once the dealer has sent each leaf of it to those who hold it.
+
+    Seeds come first; of the rest each message may wait until it is needed.
+    """
+    leaves, treedef = jax.tree.flatten(given)
+    seeds = len(jax.tree.leaves(given[0]))
+    for number, port in enumerate(_holders(protocol, given)):
+        of_phase = network.during("setup" if number < seeds else "offline")
+        for endpoint in sorted(port.endpoints):
+            sent = of_phase.deliver(network.only(endpoint, leaves[number]))
+            leaves[number] = sent.values[endpoint]
+    return jax.tree.unflatten(treedef, leaves)
 
 
 def resumed(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
@@ -15,6 +15,7 @@ from jsmpc._src.api import (
     arguments,
     choreographed,
     fresh,
+    kept,
     material,
     outcome,
     phases,
@@ -27,7 +28,7 @@ from jsmpc._src.api.brief import brief
 from jsmpc._src.api.held import ahead_of, session_of
 from jsmpc._src.api.material import Material
 from jsmpc._src.api.phases import Phases
-from jsmpc._src.api.session import Purpose, Session
+from jsmpc._src.api.session import Function, Purpose, Session
 from jsmpc._src.api.words import Words, is_words
 from jsmpc._src.errors import JsmpcError, MaterialError, SecretError
 from jsmpc._src.interpreter import rules  # noqa: F401 (registers the rules)
@@ -39,10 +40,12 @@ from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
 from jsmpc._src.readings.projection.projection import Projection
 from jsmpc._src.readings.scaling.plan import Scales
-from jsmpc._src.runtime import dealing
+from jsmpc._src.runtime import dealing, prf
 from jsmpc._src.runtime.context import Context
 
 Array = jax.Array
+# A program with the form of its results, what it is for, and what makes a set for its stock.
+_Part = tuple[tuple[Projection, Any], Purpose, Callable[[], list[Array]] | None]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -153,7 +156,7 @@ class SecureFunction(Generic[P, R]):
         self.__doc__, self.__module__ = f.__doc__, f.__module__
         self.__qualname__ = getattr(f, "__qualname__", type(f).__name__)
         self.__name__ = getattr(f, "__name__", type(f).__name__)
-        self.__signature__ = _signature(f)
+        self.__signature__ = arguments.signature_of(f)
         self._f = f
         self._options = (static_argnums, static_argnames, check, scales)
         self._check, self._scales = check, scales
@@ -162,7 +165,7 @@ class SecureFunction(Generic[P, R]):
         self._deal = jax.jit(_dealt, static_argnums=(0, 1))
         self._run_online = jax.jit(self._resume, static_argnums=(0, 1))
         self._phases: dict[Any, tuple[Phases, Purpose]] = {}
-        self._parts: dict[Any, tuple[tuple[Projection, Any], Purpose]] = {}
+        self._parts: dict[Any, _Part] = {}
         self._bound: dict[Any, SecureFunction[..., Any]] = {}
 
     def __repr__(self) -> str:
@@ -387,16 +390,43 @@ class SecureFunction(Generic[P, R]):
 
     def _at_endpoint(self, session: Session, key: Array, call: Call, leaves: Any, held: Any) -> Any:
         """The results as this endpoint has them."""
-        shapes = tuple((x.shape, x.dtype) for x in leaves)
-        if (call, shapes) not in self._parts:
-            found = self._projection(call, leaves, lines.caller())
-            self._parts[call, shapes] = found, self._purpose(call, leaves)
-        program, purpose = self._parts[call, shapes]
-        return _run_at_endpoint(session, program, purpose, [key], leaves, held)
+        place = call, tuple((x.shape, x.dtype) for x in leaves), session.stocked
+        if place not in self._parts:
+            stocked = self._from_stock(call, leaves) if session.stocked else None
+            self._parts[place] = stocked or self._dealt_as_it_runs(call, leaves)
+        program, purpose, deal = self._parts[place]
+        early = [key] if deal is None else session.from_stock(deal)
+        return choreographed.run_at_endpoint(session, program, purpose, early, leaves, held)
+
+    def _from_stock(self, call: Call, leaves: Any) -> _Part | None:
+        """The program whose dealer takes what it deals from its stock; None where it cannot."""
+        if kept.holders(call.protocol):  # the dealer deals by what others keep
+            return None
+        try:
+            both, _ = self._in_phases(call, leaves)
+        except MaterialError:  # a loop that runs until a value says so: dealt for as it runs
+            return None
+        purpose = self._purpose(call, leaves, ", with what was in stock")
+
+        def deal() -> list[Array]:
+            with compat.protocol_mode():
+                dealt = self._deal(call.protocol, both.plan, call.protocol.state, prf.random_key())
+                return jax.tree.leaves(dealt)
+
+        return both.served, purpose, deal
+
+    def _dealt_as_it_runs(self, call: Call, leaves: Any) -> _Part:
+        """The program whose dealer, where there is one, follows the parties' loops and branches."""
+        found = self._projection(call, leaves, lines.caller())
+        purpose = self._purpose(call, leaves)
+        told = tuple(choreographed.told(call.protocol, found[0].block))
+        return found, dataclasses.replace(purpose, reveals=purpose.reveals + told), None
 
     def _purpose(self, call: Call, leaves: list[Any], how: str = "") -> Purpose:
-        shown = choreographed.reveals(call.protocol, self._traced(call, leaves)[0])
-        return Purpose(f"secure {self.__name__}{how}", shown)
+        jaxpr, secret = self._traced(call, leaves)[0], tuple(map(is_words, leaves))
+        function = Function(jaxpr, secret, lines.line_of(lines.caller()))
+        shown = choreographed.reveals(call.protocol, jaxpr)
+        return Purpose(f"secure {self.__name__}{how}", shown, function=function)
 
     # The two phases.
 
@@ -442,45 +472,15 @@ class SecureFunction(Generic[P, R]):
         both, purpose = self._in_phases(call, leaves)
         given.spend(both, call.protocol, session)
         own = given.parts[session.endpoint]
-        return _run_at_endpoint(session, both.online, purpose, own, leaves, held)
+        return choreographed.run_at_endpoint(session, both.online, purpose, own, leaves, held)
 
 
 _KEY = jax.ShapeDtypeStruct((8,), np.uint32)
 
 
-def _run_at_endpoint(
-    session: Session,
-    program: tuple[Projection, Any],
-    purpose: Purpose,
-    early: Sequence[Any],
-    leaves: Sequence[Any],
-    held: Sequence[Any],
-) -> Any:
-    """The results of a program as an endpoint has them; `early` is its key, or its material."""
-    projection, results = program
-    with compat.protocol_mode():
-        given = choreographed.given(session, projection, early, leaves, iter(held))
-        arrays = session.run(projection, given, purpose)
-        out, verdict = choreographed.gotten(session, results, arrays)
-    return outcome.raised(out, verdict) if session.is_party else out
-
-
 def _dealt(protocol: Protocol, plan: dealing.Plan, state: Any, key: Array) -> Any:
     keys = [key] * len(protocol.endpoints)
     return kernels.optimize(functools.partial(phases.dealt, protocol, plan))(state, keys)
-
-
-def _signature(f: Callable[..., Any]) -> inspect.Signature:
-    """That of `f` after a key."""
-    kind = inspect.Parameter.POSITIONAL_ONLY
-    try:
-        rest = list(inspect.signature(f).parameters.values())
-    except (TypeError, ValueError):
-        any_args = inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)
-        rest = [any_args, inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)]
-    taken = {p.name for p in rest}
-    name = next(n for n in ("key", "key_", "jsmpc_key", "run_key") if n not in taken)
-    return inspect.Signature([inspect.Parameter(name, kind), *rest])
 
 
 def _explained(name: str, error: Exception) -> str:

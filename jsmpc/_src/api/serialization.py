@@ -6,9 +6,9 @@ import functools
 import sys
 from typing import Any
 
-import numpy as np
-
-from jsmpc._src.api.share import Share, from_words
+from jsmpc._src.api.arrays import bytes_of_share, share_of_bytes
+from jsmpc._src.api.share import Share
+from jsmpc._src.errors import ProtocolError
 
 
 def register() -> None:
@@ -19,11 +19,10 @@ def register() -> None:
 
 @functools.cache
 def _register(serialization: Any) -> None:
-    def to_state(x: Share) -> dict[str, Any]:
-        return {str(i): np.asarray(c) for i, c in enumerate(x.components)}
+    def from_state(x: Share, state: Any) -> Share:
+        found = share_of_bytes(state, x.protocol)
+        if found.dtype != x.dtype:
+            raise ProtocolError(f"a share of {found.dtype} was stored, where {x.dtype} is wanted")
+        return found
 
-    def from_state(x: Share, state: dict[str, Any]) -> Share:
-        words = tuple(np.asarray(state[str(i)]) for i in range(len(x.components)))
-        return from_words(words, x.protocol, x.dtype)
-
-    serialization.register_serialization_state(Share, to_state, from_state)
+    serialization.register_serialization_state(Share, bytes_of_share, from_state)

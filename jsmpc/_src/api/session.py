@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -38,6 +38,15 @@ class Reveal:
 
 
 @dataclasses.dataclass(frozen=True)
+class Function:
+    """A user's own function: its jaxpr, which of its inputs are secret, and who calls it where."""
+
+    jaxpr: Any
+    secret: tuple[bool, ...]
+    line: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Purpose:
     """What a program is for, in the words that its endpoints agree on before it runs.
 
@@ -45,12 +54,14 @@ class Purpose:
       what: the function, or what is done.
       reveals: all that anybody learns by it.
       inputs: the labels of what it takes from outside, and `owner` whose that is.
+      function: what it computes, where that is a function of the user's; nobody compares it.
     """
 
     what: str
     reveals: tuple[Reveal, ...] = ()
     inputs: tuple[str, ...] = ()
     owner: str | None = None
+    function: Function | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 class Session(abc.ABC):
@@ -60,11 +71,13 @@ class Session(abc.ABC):
       protocol: the one that all endpoints run.
       endpoint: the number of this one: a party's rank, or that of the dealer behind them.
       state: this endpoint's part of what the parties keep beyond a call; see `kept`.
+      stocked: whether its dealer keeps a stock of what it deals.
     """
 
     protocol: Protocol
     endpoint: int
     state: Sequence[jax.Array] = ()
+    stocked: bool = False
 
     @property
     def name(self) -> str:
@@ -94,6 +107,14 @@ class Session(abc.ABC):
           ProtocolError: if the parties have different ones.
           MaterialError: if it was used before, also in another session.
         """
+
+    def from_stock(self, deal: Callable[[], list[jax.Array]]) -> list[jax.Array]:
+        """What the dealer of a session that is `stocked` has for one run; nothing at the others.
+
+        Args:
+          deal: what makes a set for a run, and is the same object for equal programs.
+        """
+        return []
 
     @abc.abstractmethod
     def agreed(self, what: str, value: Any) -> Any:

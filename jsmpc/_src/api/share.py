@@ -122,7 +122,8 @@ def _refuse_other_words(share: Share, leaf: Any) -> None:
     raise SecretError(
         f"the words of a share are {share.word}, and came back as {dtype}: they were computed on, "
         "or cut by JAX's 32-bit mode. Compute inside a function passed to jsmpc.secure; copy and "
-        "store shares whole (pickle, copy, flax.serialization, orbax), or with jax.enable_x64(True)"
+        "store shares whole (pickle, copy, flax.serialization, jsmpc.to_arrays), or with "
+        "jax.enable_x64(True)"
     )
 
 

@@ -21,6 +21,7 @@ from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.ring.ring import Ring
 
 PATIENCE, SILENCE, STALL = 60.0, 10.0, 600.0
+STOCK_MEMORY = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Config:
       patience: the seconds to wait for the others at the start.
       silence: the seconds without a sign of life after which a party counts as dead.
       stall: the seconds after which one that lives but sends nothing counts as stuck.
+      stock: how many sets of material the dealer keeps ready for each program; 0 to deal as the
+        parties run.
+      stock_memory: the MiB that all of them may take.
 
     Example:
       >>> import tempfile
@@ -62,6 +66,8 @@ class Config:
     patience: float = PATIENCE
     silence: float = SILENCE
     stall: float = STALL
+    stock: int = 0
+    stock_memory: int = STOCK_MEMORY
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Config:
@@ -78,10 +84,11 @@ class Config:
         name = _protocol_name(table, dealer)
         _check_dealer(table, dealer, tuple(parties))
         protocol = _protocol(table, name, [p for p in parties if p != dealer], dealer)
-        last = sorted(peers, key=lambda peer: peer.name == dealer)
+        last = tuple(sorted(peers, key=lambda peer: peer.name == dealer))
         defaults = {"patience": PATIENCE, "silence": SILENCE, "stall": STALL}
-        seconds = [_seconds(table, key, default) for key, default in defaults.items()]
-        return cls(file, name, protocol, tuple(last), *seconds)
+        patience, silence, stall = (_seconds(table, *default) for default in defaults.items())
+        stock, memory = _stock(table, dealer, tuple(parties))
+        return cls(file, name, protocol, last, patience, silence, stall, stock, memory)
 
     def rank(self, name: str) -> int:
         """The place of a party, or of the dealer, among `peers`.
@@ -115,7 +122,7 @@ class Config:
         """A hash of what all parties must agree on: not of addresses, nor of waiting times.
 
         It covers the certificates, which hold the names, in the order of the ranks, the dealer's
-        last; the protocol, the ring and the encoding.
+        last; the protocol, the ring and the encoding; and whether the dealer keeps a stock.
         """
         encoding = self.protocol.encoding
         agreed = {
@@ -123,6 +130,7 @@ class Config:
             "certificates": [peer.fingerprint for peer in self.peers],
             "bits": self.protocol.bits,
             "encoding": [encoding.base, encoding.precision_fractional],
+            "stocked": self.stock > 0,
         }
         return certificates.digest(json.dumps(agreed, sort_keys=True).encode())
 
@@ -154,6 +162,20 @@ def _check_dealer(table: Table, dealer: str | None, parties: tuple[str, ...]) ->
             f"no such party. {tables.nearest(dealer, parties)}; where all material is in files, "
             "write dealt_before = true",
         )
+
+
+def _stock(table: Table, dealer: str | None, parties: tuple[str, ...]) -> tuple[int, int]:
+    """How many sets, and how many MiB; refused where nobody could keep them."""
+    sets, memory = table.get("stock", int), table.get("stock_memory", int)
+    if sets is not None and sets < 0:
+        raise table.refusal("stock", f"must be 0 sets or more, not {sets}")
+    if sets and dealer not in parties:
+        raise table.refusal("stock", "no dealer takes part that could keep it. Leave the key out")
+    if memory is not None and not sets:
+        raise table.refusal("stock_memory", "there is no stock. Write for example: stock = 4")
+    if memory is not None and memory < 1:
+        raise table.refusal("stock_memory", f"must be 1 MiB or more, not {memory}")
+    return sets or 0, STOCK_MEMORY if memory is None else memory
 
 
 def _protocol(table: Table, name: str, parties: list[str], dealer: str | None) -> Protocol[Any]:

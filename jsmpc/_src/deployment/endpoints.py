@@ -21,6 +21,8 @@ OUTER = (
     "precision_fractional",
     "dealer",
     "dealt_before",
+    "stock",
+    "stock_memory",
     "patience",
     "silence",
     "stall",

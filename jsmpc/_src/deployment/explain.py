@@ -16,6 +16,7 @@ from jsmpc._src.errors import JsmpcError, ProtocolError
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import measure
 from jsmpc._src.readings.pricing import cache
+from jsmpc._src.readings.pricing.advice import advise
 from jsmpc._src.readings.pricing.network import Network
 from jsmpc._src.readings.pricing.profile import price
 from jsmpc._src.readings.projection.digest import digest
@@ -33,8 +34,9 @@ class Run:
 class Observer(Session):
     """Someone who sees what is to be run and takes no part in it: it has no rows and no values."""
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: Protocol, stocked: bool = False) -> None:
         self.protocol, self.endpoint = protocol, len(protocol.endpoints)
+        self.stocked = stocked
         self.runs: list[Run] = []
         established(self)
 
@@ -56,36 +58,35 @@ class Observer(Session):
         return []
 
 
-def explained(protocol: Protocol, program: str, arguments: Sequence[str]) -> list[str]:
+def explained(observer: Observer, program: str, arguments: Sequence[str]) -> list[str]:
     """Lines that tell what a program does, in plain words: who gives what, who learns what.
 
     No party's data is read and nothing is computed. Where the program needs a value that was
     revealed, the explanation ends with the place.
     """
-    runs, end = _observed(protocol, program, arguments)
-    lines = [line for run in runs for line in _described(run, protocol)]
-    return [*lines, *end, *_summary(runs)]
+    end = _observed(observer, program, arguments)
+    lines = [line for run in observer.runs for line in _described(run, observer.protocol)]
+    return [*lines, *end, *_summary(observer.runs)]
 
 
 def priced(
-    protocol: Protocol, program: str, arguments: Sequence[str], networks: Sequence[Network]
+    observer: Observer, program: str, arguments: Sequence[str], networks: Sequence[Network]
 ) -> list[str]:
-    """Lines that tell what each program that the parties would run takes: its `Profile`."""
-    runs, end = _observed(protocol, program, arguments)
+    """Lines that tell what each program of the parties takes: its `Profile`, with advice."""
+    end = _observed(observer, program, arguments)
     lines: list[str] = []
-    for run in runs:
-        found = price(run.purpose.what, protocol, run.projection, networks, cache.speeds, ())
+    for run in observer.runs:
+        what, own = run.purpose.what, run.purpose.function
+        advice = () if own is None else advise(own.jaxpr, own.secret, own.line)
+        found = price(what, observer.protocol, run.projection, networks, cache.speeds, advice)
         lines += [*str(found).splitlines(), ""]
     return [*lines, *end]
 
 
-def _observed(
-    protocol: Protocol, program: str, arguments: Sequence[str]
-) -> tuple[list[Run], list[str]]:
-    """What the parties would run, and why no more of it is known."""
-    observer, before = Observer(protocol), sys.argv
+def _observed(observer: Observer, program: str, arguments: Sequence[str]) -> list[str]:
+    """Shows an observer what the parties would run; why no more of it is known."""
+    before, end = sys.argv, list[str]()
     sys.argv = [program, *arguments]
-    end: list[str] = []
     try:
         with active(observer), contextlib.redirect_stdout(io.StringIO()):
             runpy.run_path(program, run_name="__main__")
@@ -93,7 +94,7 @@ def _observed(
         end = [f"The explanation ends here: {error}"]
     finally:
         sys.argv = before
-    return observer.runs, end
+    return end
 
 
 def _described(run: Run, protocol: Protocol) -> list[str]:

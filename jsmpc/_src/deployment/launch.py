@@ -32,6 +32,7 @@ class Launch:
       plain: whether the parties do without encryption.
       dealing: whether a dealer's process takes part, or its material is in files.
       silence: the seconds without a sign of life after which a party counts as dead.
+      stock: how many sets of material the dealer keeps ready for each program.
     """
 
     protocol: Protocol
@@ -41,6 +42,7 @@ class Launch:
     plain: bool = False
     dealing: bool = True
     silence: float = 10.0
+    stock: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,6 +82,7 @@ def _configured(launch: Launch, folder: Path, listeners: Sequence[socket.socket]
     if protocol.dealer is not None:
         lines.append(f'dealer = "{protocol.dealer}"')
         lines.append(f"dealt_before = {'false' if launch.dealing else 'true'}")
+        lines.append(f"stock = {launch.stock}")
     for name, listener in zip(launch.names, listeners, strict=True):
         identity.new(name, folder)
         lines += [

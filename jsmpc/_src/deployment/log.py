@@ -129,8 +129,10 @@ def _lock(file: Path, descriptor: int, kind: int) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise LogError(
-                    f"{file} is kept open by another run of this party. Wait until it has ended, "
-                    "or name another log"
+                    f"{file}: another run of this party keeps the log open, and did so for the "
+                    f"{PATIENCE:g} s that this one waited. Wait until it has ended, or give this "
+                    "one a log of its own (jsmpc party --log FILE), where reveals and material "
+                    "are counted anew"
                 ) from None
         time.sleep(0.01)
 

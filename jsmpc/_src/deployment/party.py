@@ -18,6 +18,7 @@ from jsmpc._src.deployment.config import Config
 from jsmpc._src.deployment.errors import ConfigError
 from jsmpc._src.deployment.policy import Policy
 from jsmpc._src.deployment.session import Deployed
+from jsmpc._src.deployment.stock import Stock
 from jsmpc._src.errors import JsmpcError
 from jsmpc._src.links import links
 
@@ -75,13 +76,24 @@ def joined(membership: Membership) -> Iterator[Deployed]:
                 stall=config.stall,
             )
         try:
-            session = Deployed(config, endpoint, connected, policy, book)
-            with active(session):
-                yield session
+            with _stock(config, endpoint) as stock:
+                session = Deployed(config, endpoint, connected, policy, book, stock)
+                with active(session):
+                    yield session
         except BaseException as error:
             connected.abort(f"it met {type(error).__name__}")
             raise
         connected.close()
+
+
+@contextlib.contextmanager
+def _stock(config: Config, endpoint: int) -> Iterator[Stock | None]:
+    """The stock of a dealer that is told to keep one."""
+    if not config.stock or endpoint < config.protocol.size:
+        yield None
+        return
+    with contextlib.closing(Stock(config.stock, config.stock_memory << 20)) as stock:
+        yield stock
 
 
 def _listener(config: Config, endpoint: int, descriptor: int | None) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def _add_protocol(add: Any) -> None:
     )
     add("--protocol", choices=tuple(PROTOCOLS), default="replicated", help="default: replicated")
     add("--dealer", metavar="NAME", help="the dealer's name, for protocols that have one")
+    add("--stock", type=int, default=0, metavar="N", help="sets that the dealer keeps ready")
     add("--bits", type=int, choices=(32, 64), default=64, help="of the ring, default: 64")
 
 
@@ -64,6 +66,19 @@ def _protocol(options: argparse.Namespace) -> Protocol:
     if parties is not None:
         parties = int(parties) if parties.isdecimal() else tuple(parties.split(","))
     return make_protocol(options.protocol, parties, options.bits, dealer=options.dealer)
+
+
+def _observer(options: argparse.Namespace) -> explain.Observer:
+    protocol = _protocol(options)
+    _check_stock(options, protocol.dealer is not None)
+    return explain.Observer(protocol, options.stock > 0)
+
+
+def _check_stock(options: argparse.Namespace, dealing: bool) -> None:
+    if options.stock < 0:
+        raise ConfigError(f"--stock: must be 0 sets or more, not {options.stock}")
+    if options.stock and not dealing:
+        raise ConfigError("--stock: no dealer takes part that could keep it. Leave it out")
 
 
 def _add_program(add: Any) -> None:
@@ -100,6 +115,11 @@ def run_launch(options: argparse.Namespace) -> int:
     protocol = _protocol(options)
     if options.without_dealer and protocol.dealer is None:
         raise ConfigError(f"--without-dealer: {options.protocol} has none. Leave it out")
+    if not (options.silence > 0 and math.isfinite(options.silence)):
+        raise ConfigError(
+            f"--silence: must be a positive, finite number of seconds, not {options.silence:g}"
+        )
+    _check_stock(options, protocol.dealer is not None and not options.without_dealer)
     return launch.run(
         launch.Launch(
             protocol,
@@ -109,6 +129,7 @@ def run_launch(options: argparse.Namespace) -> int:
             options.plain,
             not options.without_dealer,
             options.silence,
+            options.stock,
         )
     )
 
@@ -122,13 +143,14 @@ def run_profile(options: argparse.Namespace) -> int:
     elif options.round_trip is not None:
         raise ConfigError("--round-trip is that of a network with a --bandwidth")
     program = _file(options.program)
-    for line in explain.priced(_protocol(options), program, options.arguments, networks):
+    observer = _observer(options)
+    for line in explain.priced(observer, program, options.arguments, networks):
         print(line)
     return 0
 
 
 def run_explain(options: argparse.Namespace) -> int:
     """`jsmpc explain`: 0."""
-    for line in explain.explained(_protocol(options), _file(options.program), options.arguments):
+    for line in explain.explained(_observer(options), _file(options.program), options.arguments):
         print(line)
     return 0

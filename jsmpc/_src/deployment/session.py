@@ -9,7 +9,7 @@ import hashlib
 import json
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from jsmpc._src.deployment.digests import Digests
 from jsmpc._src.deployment.errors import AgreementError
 from jsmpc._src.deployment.log import Log
 from jsmpc._src.deployment.policy import Policy
+from jsmpc._src.deployment.stock import Stock
 from jsmpc._src.errors import LinkError, ProtocolError
 from jsmpc._src.jaxprs import tracing
 from jsmpc._src.kernels import sameness
@@ -44,12 +45,22 @@ class Deployed(Session):
     each asks its policy, and writes into its log, before anything secret moves. Public arguments
     are compared in every run, in the program's first exchange: nothing that depends on them is sent
     before it, and nothing at all after it where they differ.
+
+    Args:
+      stock: the dealer's; None at the others.
     """
 
     def __init__(
-        self, config: Config, endpoint: int, links: Links, policy: Policy, book: Log
+        self,
+        config: Config,
+        endpoint: int,
+        links: Links,
+        policy: Policy,
+        book: Log,
+        stock: Stock | None = None,
     ) -> None:
         self.protocol, self.endpoint = config.protocol, endpoint
+        self.stocked, self._stock = config.stock > 0, stock
         self.links, self._policy, self._book = links, policy, book
         self._token, self._thread = jnp.zeros((), jnp.uint32), threading.get_ident()
         self._present = range(len(config.peers))
@@ -95,6 +106,8 @@ class Deployed(Session):
             if public and halted(error):
                 raise self._difference(public) from None
             raise
+        if self._stock is not None:
+            self._stock.refill()
         return list(out)
 
     def _require_turn(self) -> None:
@@ -162,6 +175,14 @@ class Deployed(Session):
         if number in numbers:
             raise used(f"the log of {self.name}: ")
         self._book.append("material", number=number)
+
+    def from_stock(self, deal: Callable[[], list[jax.Array]]) -> list[jax.Array]:
+        self._require_turn()
+        if self._stock is None:
+            return []
+        found = self._stock.take(deal)
+        self._book.append("material", number=found.number)
+        return found.arrays
 
     def agreed(self, what: str, value: Any) -> Any:
         self._require_turn()

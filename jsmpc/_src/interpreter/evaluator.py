@@ -21,14 +21,15 @@ from jax import lax
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
 from jsmpc._src.functions import integers, overflow
-from jsmpc._src.interpreter import folding, guards, parts, patterns, private, ranges, scales
+from jsmpc._src.interpreter import folding, private, ranges
+from jsmpc._src.interpreter.encodings import Encodings
 from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
+from jsmpc._src.interpreter.recognition import recognized
 from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
-from jsmpc._src.interpreter.scales import Kept, Path, Plan
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat, lines, structure, tracing, walk
-from jsmpc._src.protocols.base import Protocol, Shared
+from jsmpc._src.protocols.base import Shared
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.context import Context
@@ -39,35 +40,21 @@ Array = jax.Array
 E = TypeVar("E", bound="Evaluator")
 
 
-def restated(jaxpr: Any) -> Any:
-    """A program as it is evaluated: functions of several equations that have rules found in it."""
-    return parts.found(guards.guarded(patterns.recognize(jaxpr)))
-
-
 _SUMS = (lax.reduce_sum_p, lax.cumsum_p, lax.reduce_window_sum_p)
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluator:
+class Evaluator(Encodings):
     """One evaluation: the protocol, its run, and the equation at hand.
 
     `findings` collects what is found out about numbers on the way, loops and branches included.
-    Equations of library functions that have no line are attributed to `caller`. A `plan` says how
-    the results of equations are kept, which it knows by their `path`.
+    Equations of library functions that have no line are attributed to `caller`.
     """
 
-    smpc: Protocol
-    ctx: Context
     eqn: Any = None
     line: str = "an unknown line"
     findings: Findings = dataclasses.field(default_factory=Findings)
     caller: Any = None
-    plan: Plan | None = None
-    path: Path = ()
-
-    @property
-    def scale(self) -> int:
-        return self.smpc.encoding.scale
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -93,7 +80,7 @@ class Evaluator:
     def evaluate(self, jaxpr: Any, args: Sequence[Any]) -> list[Any]:
         """The outputs of a (closed) jaxpr on operands that may be secret."""
         jaxpr, consts = compat.open_jaxpr(jaxpr)
-        jaxpr = restated(jaxpr)
+        jaxpr = recognized(jaxpr)
         numbers = {id(eqn): i for i, eqn in enumerate(jaxpr.eqns)}
 
         def apply(eqn: Any, operands: list[Any]) -> list[Any]:
@@ -118,14 +105,6 @@ class Evaluator:
         if not (line := lines.user_line(eqn)):
             return dataclasses.replace(self, eqn=eqn)
         return dataclasses.replace(self, eqn=eqn, line=line, caller=eqn.source_info.traceback)
-
-    def within(self, number: int) -> Evaluator:
-        """The evaluator of a numbered equation of a program, or of a numbered sub-program."""
-        return dataclasses.replace(self, path=(*self.path, number))
-
-    def unplanned(self) -> Evaluator:
-        """An evaluator of what no plan says anything of."""
-        return dataclasses.replace(self, plan=None)
 
     def apply(self, operands: list[Any]) -> list[Any]:
         """The results of the equation at hand."""
@@ -157,88 +136,6 @@ class Evaluator:
         if handler.modular is not None and handler.modular.result is not None:
             return [self._bounded(handler.modular.result, x, given) for x in typed]
         return typed
-
-    # Encodings.
-
-    def encoding_of(self, x: Secret) -> FixedPoint:
-        """That of a number."""
-        return x.encoding or self.smpc.encoding
-
-    def scale_of(self, x: Secret) -> int:
-        """The word that stands for 1 in a number; 1 for an integer."""
-        return self.encoding_of(x).scale if jnp.issubdtype(x.dtype, jnp.floating) else 1
-
-    def coded(self, digits: int) -> FixedPoint:
-        """The encoding of the protocol's base with so many digits behind the point."""
-        return dataclasses.replace(self.smpc.encoding, precision_fractional=digits)
-
-    @property
-    def kept(self) -> Kept | None:
-        """What the plan says of the first result of the equation at hand."""
-        return self._kept(0)
-
-    def _kept(self, i: int) -> Kept | None:
-        entries = self.plan.get(self.path) if self.plan is not None else None
-        return entries[i] if entries else None
-
-    @property
-    def wanted(self) -> FixedPoint:
-        """The encoding in which the first result of the equation at hand is kept."""
-        return self.kept_as(0)
-
-    def kept_as(self, i: int) -> FixedPoint:
-        """The encoding in which a result of the equation at hand is kept."""
-        kept = self._kept(i)
-        return self.smpc.encoding if kept is None else self.coded(kept.digits)
-
-    def spare(self, digits: int = 0) -> int | None:
-        """How many digits behind the point the operands of a result may have together, besides
-        some; None where no plan says how large the result is."""
-        if self.kept is None:
-            return None
-        base, ring = self.smpc.encoding.base, self.smpc.ring
-        return max(scales.room(base, ring) - self.kept.top - digits, 0)
-
-    def number(self, value: Shared, dtype: Any, encoding: FixedPoint) -> Secret:
-        """A secret number in an encoding."""
-        own = None if encoding == self.smpc.encoding else encoding
-        return Secret(value, np.dtype(dtype), encoding=own)
-
-    def recoded(self, x: Any, encoding: FixedPoint | None = None) -> Any:
-        """A secret number in an encoding, by default the protocol's: local, or a truncation.
-
-        Others are returned as they are.
-        """
-        if not is_secret(x) or not jnp.issubdtype(x.dtype, jnp.floating):
-            return x
-        encoding = encoding or self.smpc.encoding
-        if (given := self.encoding_of(x)) == encoding:
-            return x
-        digits = scales.digits_of(encoding) - scales.digits_of(given)
-        return self.number(self.shifted(x.value, digits), x.dtype, encoding)
-
-    def shifted(self, value: Shared, digits: int) -> Shared:
-        """[x·b^digits] of words, truncated where that is no whole number."""
-        factor = self.smpc.encoding.base ** abs(digits)
-        if digits >= 0:
-            return value if digits == 0 else value * self.smpc.ring.constant(factor)
-        return self.smpc.truncate(self.ctx, value, factor)
-
-    def of_one_encoding(self, *operands: Any) -> list[Any]:
-        """Secret numbers among operands of one dtype in one encoding, which need not be that of
-        the result: the finest, or the coarsest that is at least as fine as the result's."""
-        numbers = [x for x in operands if is_secret(x) and jnp.issubdtype(x.dtype, jnp.floating)]
-        digits = [scales.digits_of(self.encoding_of(x)) for x in numbers]
-        if len(set(digits)) < 2:
-            return list(operands)
-        common, spare = max(digits), self.spare()
-        if spare is not None:
-            common = min(max(min(digits), scales.digits_of(self.wanted)), spare)
-        return [self.recoded(x, self.coded(common)) for x in operands]
-
-    def _as_planned(self, x: Any, i: int) -> Any:
-        kept = self._kept(i)
-        return x if kept is None else self.recoded(x, self.coded(kept.digits))
 
     # Overflows.
 

@@ -12,7 +12,8 @@ import jax
 import numpy as np
 from jax import lax
 from jax._src import ad_checkpoint, config, hijax
-from jax.extend.core import Literal
+from jax._src.interpreters import partial_eval
+from jax.extend.core import ClosedJaxpr, Literal
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,6 +49,13 @@ def program(f: Callable[..., Any], avals: Sequence[Any], results: Sequence[Any] 
     """
     with jax.enable_x64(any(a.dtype.itemsize == 8 for a in (*avals, *results))):
         return jax.make_jaxpr(f)(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals))
+
+
+def pruned(jaxpr: Any, used: Sequence[bool]) -> Any:
+    """A closed jaxpr with some of its outputs and what they need, of the same inputs."""
+    opened, consts = open_jaxpr(jaxpr)
+    less, _ = partial_eval.dce_jaxpr(opened, list(used), instantiate=True)
+    return ClosedJaxpr(less, consts)
 
 
 def expanded(eqn: Any) -> Any:

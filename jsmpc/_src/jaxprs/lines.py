@@ -73,8 +73,13 @@ def user_line(eqn: Any) -> str:
 
 
 def short(traceback: Any) -> str:
-    """A user's line, the same on every machine: the file without its folder."""
-    return line_of(traceback).rpartition("/")[2]
+    """A user's line, the same on every machine."""
+    return without_folder(line_of(traceback))
+
+
+def without_folder(line: str) -> str:
+    """A source line whose file is named without its folder, which differs among machines."""
+    return line.rpartition("/")[2]
 
 
 @functools.lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ encoding does not have. Their derivatives are as JAX states them, in terms of th
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ _STATED: dict[str, Callable[..., Any]] = {
     "_ndtri": _ndtri,
     "_ndtri_grad": _ndtri_grad,
 }
+_PUBLIC: dict[str, Callable[..., Any]] = {"_hypot": jnp.hypot}  # those of several outputs
 
 
 def restated(body: Any) -> Any:
@@ -58,8 +60,31 @@ def restated(body: Any) -> Any:
     name, _, place = str(jaxpr.debug_info.func_src_info).partition(" at ")
     if name not in _STATED or not place.startswith(_JAX):
         return body
-    stated = _stated(name, tuple(v.aval for v in jaxpr.invars))
-    return stated if len(stated.out_avals) == len(jaxpr.outvars) else body
+    avals = tuple(v.aval for v in jaxpr.invars)
+    stated = _stated(name, avals)
+    if len(stated.out_avals) == len(jaxpr.outvars):
+        return stated
+    used = _used(name, avals, str(jaxpr))
+    return body if used is None else compat.pruned(stated, used)
+
+
+@functools.lru_cache(maxsize=256)
+def _used(name: str, avals: Sequence[Any], found: str) -> tuple[bool, ...] | None:
+    """Which outputs of JAX's own program are left in what `jax.checkpoint` made of it."""
+    own = _own(compat.program(_PUBLIC[name], avals))
+    for used in itertools.product((False, True), repeat=len(own.outvars)):
+        if str(compat.open_jaxpr(compat.pruned(own, used))[0]) == found:
+            return used
+    return None
+
+
+def _own(jaxpr: Any) -> Any:
+    """The innermost of programs that are nothing but a call of another one."""
+    jaxpr, _ = compat.open_jaxpr(jaxpr)
+    while len(jaxpr.eqns) == 1:
+        params = jaxpr.eqns[0].params
+        jaxpr, _ = compat.open_jaxpr(params.get("jaxpr") or params["call_jaxpr"])
+    return jaxpr
 
 
 @functools.lru_cache(maxsize=256)

@@ -49,6 +49,10 @@ class Network:
             None if v is None else self._message(v, "dealer", i) for i, v in enumerate(x.values)
         )
 
+    def tell(self, x: Any) -> Any:
+        """What all parties know, told to the dealer; sent where the dealer needs and lacks it."""
+        return self._message(x, 0, "dealer")
+
     def at(self, rank: int, value: Local, otherwise: Local) -> Local:
         """Party `rank` takes `value`, all others `otherwise`."""
         return self.by_rank(*(value if i == rank else otherwise for i in range(self.parties)))
@@ -60,7 +64,7 @@ class Network:
             received[target] = self._message(x.values[source], source, target)
         return Local(received)
 
-    def _message(self, x: Any, source: int | str, target: int) -> Any:
+    def _message(self, x: Any, source: int | str, target: int | str) -> Any:
         return message_p.bind(x, source=source, target=target, phase=self.phase)
 
     def gather(self, x: Local) -> list[Local]:

@@ -1,7 +1,7 @@
 """Additive sharing among any number of parties with a crypto provider, SPDZ-style.
 
 x = x_0 + … + x_{n-1}: a party a summand. All correlated randomness comes from a dealer, who sees
-no message of the parties.
+none of the parties' shares.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ class Additive(Protocol[Local]):
     """Additive sharing among n >= 2 parties with a dealer of correlated randomness.
 
     Guarantee: against semi-honest parties, up to n-1 of them together, nothing leaks but the
-    program and all shapes, as long as the dealer colludes with none of them. The dealer learns
-    nothing: it receives no message.
+    program and all shapes, as long as the dealer colludes with none of them. Of the parties'
+    messages the dealer receives digests of public arguments that it deals by. Where a loop or a
+    branch depends on what was revealed to all, and is dealt for as it runs, party 0 also tells it
+    whether the loop goes on and which branch is taken (1 or 4 bytes).
 
     Args:
       parties: how many, or their names.

@@ -45,6 +45,11 @@ def _settled(ev: Evaluator, x: Any, secret: bool, encoding: Any) -> Any:
     return x if is_secret(x) else lax.convert_element_type(x, x.dtype)
 
 
+def _followed(ev: Evaluator, choice: Any) -> Any:
+    """What a loop or a branch depends on; a dealer, who deals for what runs, knows it too."""
+    return choice if ev.smpc.dealer is None else ev.ctx.network.tell(choice)
+
+
 @rule(P.scan_p, cost="program", error=INNER, modular=Modular(), scaled=True)
 def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
     loop = Scan.of(ev.eqn)
@@ -98,7 +103,7 @@ def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
         (go,) = inner.within(0).evaluate(loop.condition, [*test, *carry])
         if is_private(go):
             raise refused(ev, go.rank, "decides how often a loop runs")
-        return jnp.asarray(go)
+        return _followed(inner, jnp.asarray(go))
 
     def body(ctx: Any, state: Any) -> Any:
         _, carry, found = state
@@ -160,6 +165,6 @@ def _cond(ev: Evaluator, index: Any, *operands: Any, branches: Any, **_: Any) ->
         return ev.ctx.optimize(taken)
 
     calls = [call(number, ctx) for number, ctx in enumerate(contexts)]
-    out, found = lax.switch(index, calls, list(operands))
+    out, found = lax.switch(_followed(ev, index), calls, list(operands))
     ev.findings.absorb(found)
     return out

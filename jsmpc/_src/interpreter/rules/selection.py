@@ -12,6 +12,7 @@ from jax import lax
 from jsmpc._src.functions import circuits, comparison, indexing
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.exhaustive import exhaustive_p
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import is_known
@@ -48,6 +49,14 @@ def _select_n(ev: Evaluator, predicate: Any, *cases: Any) -> Any:
     if len(cases) == 1:
         return cases[0]
     return choose(ev, predicate, cases)
+
+
+@rule(exhaustive_p, cost="product")
+def _exhaustive(ev: Evaluator, second: Any, index: Any, *cases: Any) -> Any:
+    """Of a secret number one of both conditions holds, and the case of none is never chosen."""
+    if not is_secret(index):
+        return _select_n(ev, index, *cases)
+    return select(ev, second, cases[2], cases[1])
 
 
 def choose(ev: Evaluator, index: Secret, cases: Sequence[Any]) -> Any:

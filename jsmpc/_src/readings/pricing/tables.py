@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jsmpc._src.jaxprs.lines import without_folder
+
 
 def amount(number: float) -> str:
     """A number in at most four digits, with the prefix of its unit."""
@@ -24,7 +26,7 @@ def duration(seconds: float) -> str:
 
 def place(line: str) -> str:
     """A source line without its folder."""
-    return line.rsplit("/", 1)[-1] or "-"
+    return without_folder(line) or "-"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: int) -> list[str]:

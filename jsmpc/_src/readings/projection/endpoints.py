@@ -177,12 +177,18 @@ class _Endpoints:
         self.held.update(held)
 
     def _part(
-        self, block: Block, outer: dict[Place, Operand], given: list[Place], returned: list[Place]
+        self,
+        endpoints: Sequence[int],
+        block: Block,
+        outer: dict[Place, Operand],
+        given: list[Place],
+        returned: list[Place],
     ) -> Body:
-        """A block as a function of what is outer, as far as it is not known, and of `given`."""
+        """A block of some endpoints as a function of what is outer, as far as it is not known, and
+        of `given`."""
         known = {place: x for place, x in outer.items() if not isinstance(x, Var)}
         places = [*(place for place in outer if place not in known), *given]
-        means = self._hosted, self._exchange, self._halt, self._evaluate
+        means = endpoints, self._exchange, self._halt, self._evaluate
         return own_part(block, places, returned, *means, known)
 
     def _outer(
@@ -208,6 +214,7 @@ class _Endpoints:
         scanned = [(e, i) for i, v in enumerate(xs) for e in endpoints if _is_given(v, e)]
         returned = [*carried, *((e, i) for e, i in wanted if i >= form.carried)]
         body = self._part(
+            endpoints,
             block,
             outer,
             [*((e, carry[i]) for e, i in carried), *((e, xs[i]) for e, i in scanned)],
@@ -244,8 +251,11 @@ class _Endpoints:
         outer = self._outer(block.inputs, consts, endpoints)
         tests = self._outer(condition.inputs, test, endpoints)
         given = [(e, carry[i]) for e, i in carried]
-        body = self._part(block, outer, given, [(e, block.outputs[i]) for e, i in carried])
+        body = self._part(
+            endpoints, block, outer, given, [(e, block.outputs[i]) for e, i in carried]
+        )
         goes_on = self._part(
+            endpoints,
             condition,
             tests,
             [(e, tested[i]) for e, i in carried],
@@ -281,6 +291,7 @@ class _Endpoints:
         ]
         branches = [
             self._part(
+                endpoints,
                 block,
                 {},
                 [(e, block.inputs[i]) for e, i in given],

@@ -62,7 +62,12 @@ def _takers(step: Step) -> set[int]:
     if isinstance(step, Message):
         needed = step.target in step.value.needed and step.value.origins[step.target] is step
         return {step.source, step.target} if needed else set()
-    return {e for v in step.results for e in v.needed if v.origins[e] is step}
+    return set().union(*(_from(step, v) for v in step.results))
+
+
+def _from(step: Step, value: Value) -> set[int]:
+    """Who needs a result that comes from this step; others may be sent it later."""
+    return {e for e in value.needed if value.origins[e] is step}
 
 
 def _need(value: Value, endpoints: set[int], place: str, name: Name) -> None:
@@ -85,7 +90,7 @@ def _control(step: Control, name: Name) -> None:
     """Who takes part in a loop or a condition, and what for."""
     form, line = step.form, step.line
     if isinstance(form, Branches):
-        rows = [set(v.needed) for v in step.results]
+        rows = [_from(step, v) for v in step.results]
         columns = zip(*(find(block, rows, name) for block in step.blocks), strict=True)
         inputs = [set.union(*column) for column in columns]
         step.at |= {e for b in step.blocks for e in _active(b)}
@@ -94,7 +99,7 @@ def _control(step: Control, name: Name) -> None:
             _need(value, endpoints, f"a condition at {line}", name)
         return
     body = step.blocks[-1]
-    results = [set(v.needed) for v in step.results]
+    results = [_from(step, v) for v in step.results]
     carried = form.carried if isinstance(form, Scan) else len(results)
     carry, rows = results[:carried], results[carried:]
     while True:

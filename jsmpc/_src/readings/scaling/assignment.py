@@ -19,8 +19,8 @@ from jax import lax
 from jax.extend.core import Literal
 
 from jsmpc._src.interpreter import scales
-from jsmpc._src.interpreter.evaluator import restated
 from jsmpc._src.interpreter.parts import part_p
+from jsmpc._src.interpreter.recognition import recognized
 from jsmpc._src.interpreter.registry import RULES
 from jsmpc._src.interpreter.scales import Kept, Path, Plan
 from jsmpc._src.jaxprs import compat, structure, walk
@@ -125,7 +125,7 @@ class Assignment:
 
     def run(self, jaxpr: Any, args: Sequence[Number | None], path: Path = ()) -> list[Any]:
         opened, _ = compat.open_jaxpr(jaxpr)
-        program = restated(opened)
+        program = recognized(opened)
         numbers = {id(eqn): i for i, eqn in enumerate(program.eqns)}
 
         def apply(eqn: Any, operands: list[Any]) -> list[Any]:

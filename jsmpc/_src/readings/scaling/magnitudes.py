@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc._src.interpreter.evaluator import restated
+from jsmpc._src.interpreter.recognition import recognized
 from jsmpc._src.interpreter.scales import Path
 from jsmpc._src.jaxprs import compat, walk
 from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While, structure
@@ -37,7 +37,7 @@ def run(jaxpr: Any, args: Sequence[Any], path: Path = ()) -> tuple[list[Any], Fo
     """The outputs of a (closed) jaxpr on plain arrays, and the magnitudes of all results."""
     found: Found = {}
     opened, consts = compat.open_jaxpr(jaxpr)
-    program = restated(opened)
+    program = recognized(opened)
     numbers = {id(eqn): i for i, eqn in enumerate(program.eqns)}
 
     def apply(eqn: Any, operands: list[Any]) -> list[Any]:

@@ -12,7 +12,7 @@ from pathlib import Path as File
 from typing import Any
 
 from jsmpc._src.errors import ProtocolError
-from jsmpc._src.interpreter.evaluator import restated
+from jsmpc._src.interpreter.recognition import recognized
 from jsmpc._src.interpreter.scales import Kept, Path
 from jsmpc._src.jaxprs import compat, lines, structure
 from jsmpc._src.protocols.base import Protocol
@@ -150,7 +150,7 @@ def make(
 
 def _equations(jaxpr: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     """All equations as they are evaluated, with their places."""
-    for i, eqn in enumerate(restated(compat.open_jaxpr(jaxpr)[0]).eqns):
+    for i, eqn in enumerate(recognized(compat.open_jaxpr(jaxpr)[0]).eqns):
         yield (*path, i), eqn
         for j, body in enumerate(structure.bodies(eqn)):
             yield from _equations(body, (*path, i, j))
