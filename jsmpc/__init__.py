@@ -44,10 +44,11 @@ from jsmpc import testing as testing
 from jsmpc._src.api.arrays import from_arrays, to_arrays
 from jsmpc._src.api.calibrate import calibrate
 from jsmpc._src.api.diagnose import diagnose
+from jsmpc._src.api.function import SecureFunction
 from jsmpc._src.api.material import Material
 from jsmpc._src.api.owned import input, protocol
 from jsmpc._src.api.profile import profile
-from jsmpc._src.api.secure import SecureFunction, secure
+from jsmpc._src.api.secure import secure
 from jsmpc._src.api.share import Share
 from jsmpc._src.api.sharing import reveal, share
 from jsmpc._src.api.storage import load, save

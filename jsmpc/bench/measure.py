@@ -177,9 +177,9 @@ def revealed(tree: Any) -> list[Any]:
 
     def widened(x: Any) -> Any:
         if is_share(x) and np.issubdtype(x.dtype, np.floating):
-            return Share(x.components, x.protocol, np.float64)
+            return Share(x.components, x.protocol, np.float64, x.digits)
         if is_held(x) and np.issubdtype(x.dtype, np.floating):
-            return Held(x.session, x.shape, np.float64, x.rows)
+            return Held(x.session, x.shape, np.float64, x.rows, x.digits)
         return x
 
     with jax.enable_x64(True):

@@ -101,6 +101,11 @@ def flatten(name: str, static: Static, args: Any, kwargs: Any) -> tuple[Call, li
     return Call(treedef, tuple(fixed), protocol, compat.x64_enabled()), leaves, shares
 
 
+def types(leaves: Sequence[Any]) -> tuple[Any, ...]:
+    """What of arguments a program depends on."""
+    return tuple((x.shape, x.dtype, getattr(x, "digits", None)) for x in leaves)
+
+
 class _NoArray(Exception):
     """An argument that is neither an array nor a share."""
 
@@ -123,7 +128,7 @@ def _leaf(x: Any) -> Any:
         return jax.ShapeDtypeStruct(x.shape, x.dtype)
     if is_share(x):
         checked(x)
-        return Words(x.components, x.protocol, x.dtype)
+        return Words(x.components, x.protocol, x.dtype, x.digits)
     return fresh.without_tangent(_array(x))
 
 

@@ -85,7 +85,7 @@ def from_arrays(tree: Any, protocol: Protocol) -> Any:
 
 def bytes_of_share(x: Share) -> np.ndarray:
     """A share as a vector of bytes."""
-    header = {"kind": _SHARE, **of_protocol(x.protocol), "dtype": x.dtype.name}
+    header = {"kind": _SHARE, **of_protocol(x.protocol), "dtype": x.dtype.name, "digits": x.digits}
     if isinstance(x.components[0], jax.ShapeDtypeStruct):
         empty = [np.broadcast_to(np.zeros((), c.dtype), c.shape) for c in x.components]
         return np.zeros_like(_packed(header, empty))
@@ -140,7 +140,7 @@ def _restored(x: Any, protocol: Protocol) -> Share | Material:
         error = ProtocolError if kind == _SHARE else MaterialError
         raise error(f"a stored {kind} {problem}")
     if kind == _SHARE:
-        return from_words(tuple(words), protocol, header["dtype"])
+        return from_words(tuple(words), protocol, header["dtype"], header["digits"])
     rest = iter(words)
     with compat.protocol_mode():
         parts = {

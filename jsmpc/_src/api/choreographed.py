@@ -105,7 +105,7 @@ def gotten(session: Session, results: Any, arrays: Sequence[Any]) -> Any:
             return Elsewhere(x.shape, x.dtype, session.protocol.parties[x.rank])
         if is_words(x):
             mine = tuple(tuple(next(remaining) for _ in rows) for _ in x.components)
-            return Held(session, x.shape, x.dtype, mine)
+            return Held(session, x.shape, x.dtype, mine, x.digits)
         if session.is_party:
             return next(remaining)
         return Elsewhere(x.shape, x.dtype, "the parties")

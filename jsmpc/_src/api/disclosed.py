@@ -24,27 +24,35 @@ Array = jax.Array
 
 
 def opened(
-    protocol: Protocol, dtype: Any, rank: int | None, state: Any, components: tuple[Any, ...]
+    protocol: Protocol,
+    dtype: Any,
+    digits: int | None,
+    rank: int | None,
+    state: Any,
+    components: tuple[Any, ...],
 ) -> Array:
     """The value of a share, for all parties or for one: a program of all of them."""
     network = Network(protocol.size)
     ctx = Context(network, None, state=state)
     secret = Secret.of(protocol.unpack(network, components), dtype).shares
+    encoding = protocol.encoding.with_digits(digits)
     if rank is None:
-        return disclosure.reveal(protocol, ctx, secret, dtype)
-    return disclosure.reveal_to(protocol, ctx, secret, dtype, rank)
+        return disclosure.reveal(protocol, ctx, secret, dtype, encoding)
+    return disclosure.reveal_to(protocol, ctx, secret, dtype, rank, encoding)
 
 
 @functools.lru_cache(maxsize=256)
 def _opening(
-    smpc: Protocol, rank: int | None, types: tuple[tuple[tuple[int, ...], Any], ...]
+    smpc: Protocol, rank: int | None, types: tuple[tuple[Any, ...], ...]
 ) -> tuple[Projection, Any]:
     """The program that discloses shares of these shapes and dtypes."""
     rows = [ports.apart(Words.of(smpc, *kind)) for kind in types]
     learns = Port(frozenset(range(smpc.size) if rank is None else {rank}))
     return choreographed.projected(
         smpc,
-        lambda state, secrets: [opened(smpc, x.dtype, rank, state, x.components) for x in secrets],
+        lambda state, secrets: [
+            opened(smpc, x.dtype, x.digits, rank, state, x.components) for x in secrets
+        ],
         (rows,),
         ports.of_inputs(smpc, rows),
         lambda out: [learns] * len(out),
@@ -56,7 +64,7 @@ def revealed(values: Sequence[Held], to: str | int | None) -> list[Any]:
     session = values[0].session
     smpc = session.protocol
     rank = None if to is None else smpc.rank(to)
-    projection, results = _opening(smpc, rank, tuple((x.shape, x.dtype) for x in values))
+    projection, results = _opening(smpc, rank, tuple((x.shape, x.dtype, x.digits) for x in values))
     whom = "everyone" if rank is None else smpc.parties[rank]
     line = lines.short(lines.caller())
     shown = tuple(Reveal.of(smpc, rank, x.size, line) for x in values)

@@ -42,14 +42,20 @@ class Held(_Endpoints):
 
     Attributes:
       shape, dtype: of the secret.
+      digits: behind the point, as those of a `Share`.
       rows: for each array that a share is of, the rows that this party holds.
     """
 
     def __init__(
-        self, session: Session, shape: tuple[int, ...], dtype: Any, rows: tuple[Any, ...]
+        self,
+        session: Session,
+        shape: tuple[int, ...],
+        dtype: Any,
+        rows: tuple[Any, ...],
+        digits: int | None = None,
     ) -> None:
         self.session, self.shape, self.dtype = session, tuple(shape), np.dtype(dtype)
-        self.rows = rows
+        self.rows, self.digits = rows, digits
 
     @property
     def protocol(self) -> Protocol:
@@ -57,7 +63,7 @@ class Held(_Endpoints):
 
     def words(self) -> Words:
         """The types of all parties' rows, for tracing."""
-        return Words.of(self.protocol, self.shape, self.dtype)
+        return Words.of(self.protocol, self.shape, self.dtype, self.digits)
 
     def __repr__(self) -> str:
         what = f"{self.dtype}{list(self.shape)}"

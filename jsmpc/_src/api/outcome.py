@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.api import poison
-from jsmpc._src.api.words import Words, is_words
+from jsmpc._src.api.words import is_words
 from jsmpc._src.errors import EncodingError
 from jsmpc._src.interpreter.findings import Verdict
 from jsmpc._src.interpreter.private import is_private
@@ -61,9 +62,8 @@ def poisoned(out: Any, verdict: Verdict, leaves: list[Any]) -> Any:
 
     def marked(x: Any) -> Any:
         if is_words(x):
-            return Words(
-                tuple(poison.poisoned_where(bad, c) for c in x.components), x.protocol, x.dtype
-            ).share()
+            components = tuple(poison.poisoned_where(bad, c) for c in x.components)
+            return dataclasses.replace(x, components=components).share()
         if jnp.issubdtype(x.dtype, jnp.floating):
             return jnp.where(bad, jnp.asarray(np.nan, x.dtype), x)
         return x

@@ -62,4 +62,4 @@ def apart(x: Any) -> Any:
     if not is_words(x):
         return x
     rows = [[jax.ShapeDtypeStruct(c.shape[1:], c.dtype)] * c.shape[0] for c in x.components]
-    return Words(tuple(map(tuple, rows)), x.protocol, x.dtype)
+    return Words(tuple(map(tuple, rows)), x.protocol, x.dtype, x.digits)

@@ -9,7 +9,7 @@ from typing import Any, overload
 import jax
 import numpy as np
 
-from jsmpc._src.api.secure import SecureFunction
+from jsmpc._src.api.function import SecureFunction
 from jsmpc._src.api.share import Share, is_share
 from jsmpc._src.api.words import Words
 from jsmpc._src.errors import ProtocolError

@@ -31,6 +31,8 @@ class Share(Opaque):
       components: one array, or several where a protocol's shares are of several.
       protocol: the protocol whose parties hold it.
       dtype: the dtype of the secret, as the user's function sees it.
+      digits: how many digits behind the point its numbers have, if not those of the protocol's
+        encoding: results of functions that follow a plan, see `jsmpc.calibrate`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jsmpc
@@ -44,27 +46,36 @@ class Share(Opaque):
     components: tuple[Array, ...]
     protocol: Protocol
     dtype: np.dtype[Any]
+    digits: int | None
 
-    def __init__(self, components: tuple[Array, ...], protocol: Protocol, dtype: Any):
+    def __init__(
+        self,
+        components: tuple[Array, ...],
+        protocol: Protocol,
+        dtype: Any,
+        digits: int | None = None,
+    ):
         self.components = tuple(components)
         self.protocol = protocol
         self.dtype = np.dtype(dtype)
+        self.digits = digits
         self._guard = guards.guard(tuple(self.components[0].shape[1:]))
         self._fits, self._sound = False, True
 
-    def tree_flatten_with_keys(self) -> tuple[Any, tuple[Protocol, Any]]:
+    def tree_flatten_with_keys(self) -> tuple[Any, tuple[Any, ...]]:
         names = [jax.tree_util.GetAttrKey(f"components[{i}]") for i in range(len(self.components))]
         names.append(jax.tree_util.GetAttrKey("guard"))
-        return zip(names, (*self.components, self._guard), strict=True), (self.protocol, self.dtype)
+        leaves, aux = self.tree_flatten()
+        return zip(names, leaves, strict=True), aux
 
-    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Protocol, Any]]:
-        return (*self.components, self._guard), (self.protocol, self.dtype)
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return (*self.components, self._guard), (self.protocol, self.dtype, self.digits)
 
     @classmethod
-    def tree_unflatten(cls, aux: tuple[Protocol, Any], leaves: Any) -> Share:
+    def tree_unflatten(cls, aux: tuple[Any, ...], leaves: Any) -> Share:
         share = object.__new__(cls)
         *components, share._guard = leaves
-        share.components, (share.protocol, share.dtype) = tuple(components), aux
+        share.components, (share.protocol, share.dtype, share.digits) = tuple(components), aux
         share._fits = share._sound = False
         for leaf in components:
             _refuse_other_words(share, leaf)
@@ -94,17 +105,19 @@ class Share(Opaque):
 
     def __reduce__(self) -> Any:
         words = tuple(np.asarray(c) for c in self.components)
-        return from_words, (words, self.protocol, self.dtype)
+        return from_words, (words, self.protocol, self.dtype, self.digits)
 
 
 def is_share(x: Any) -> bool:
     return isinstance(x, Share)
 
 
-def from_words(words: tuple[Any, ...], protocol: Protocol, dtype: Any) -> Share:
+def from_words(
+    words: tuple[Any, ...], protocol: Protocol, dtype: Any, digits: int | None = None
+) -> Share:
     """A share from NumPy arrays, whatever the 64-bit mode."""
     with compat.protocol_mode():
-        share = Share(tuple(map(jnp.asarray, words)), protocol, dtype)
+        share = Share(tuple(map(jnp.asarray, words)), protocol, dtype, digits)
     share._sound = False
     return checked(share)
 

@@ -208,10 +208,10 @@ def _reveal_leaf(x: Any, to: str | int | None) -> Any:
         return reveal_public(x, to)
     rank = None if to is None else x.protocol.rank(to)
     with compat.protocol_mode():
-        value = _opened(x.protocol, x.dtype, rank, x.protocol.state, x.components)
+        value = _opened(x.protocol, x.dtype, x.digits, rank, x.protocol.state, x.components)
         if tracing.is_traced(x.components[0]) and jnp.issubdtype(x.dtype, jnp.floating):
             value = jnp.where(poison.is_poisoned(x), jnp.asarray(np.nan, value.dtype), value)
         return value
 
 
-_opened = jax.jit(disclosed.opened, static_argnums=(0, 1, 2))
+_opened = jax.jit(disclosed.opened, static_argnums=(0, 1, 2, 3))

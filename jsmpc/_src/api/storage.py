@@ -23,7 +23,7 @@ from jsmpc._src.errors import ProtocolError
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.protocols.base import Protocol
 
-_FORMAT = 1
+_FORMAT = 2
 _HEADER = "header"
 
 
@@ -72,7 +72,7 @@ def save(tree: Any, path: str | os.PathLike[str]) -> list[Path]:
         for rank in range(protocol.size):
             rows = sorted(protocol.holds(rank))
             files[rank] = [[c[r] for c in checked(x).components for r in rows] for x in leaves]
-    types = [[list(x.shape), x.dtype.name] for x in leaves]
+    types = [[list(x.shape), x.dtype.name, x.digits] for x in leaves]
     written = []
     for rank, arrays in files.items():
         header = {**_expected(protocol, rank), "sharing": sharing, "tree": form, "leaves": types}
@@ -125,7 +125,7 @@ def _shares(found: Sequence[tuple[Any, list[list[np.ndarray]]]], protocol: Proto
     header = found[0][0]
     leaves = []
     with compat.protocol_mode():
-        for i, (_, dtype) in enumerate(header["leaves"]):
+        for i, (_, dtype, digits) in enumerate(header["leaves"]):
             components = []
             for array in range(protocol.arrays):
                 rows: dict[int, np.ndarray] = {}
@@ -134,7 +134,7 @@ def _shares(found: Sequence[tuple[Any, list[list[np.ndarray]]]], protocol: Proto
                     mine = arrays[i][array * len(own) : (array + 1) * len(own)]
                     rows.update(zip(own, mine, strict=True))
                 components.append(jnp.stack([rows[r] for r in range(protocol.size)]))
-            leaves.append(checked(Share(tuple(components), protocol, np.dtype(dtype))))
+            leaves.append(checked(Share(tuple(components), protocol, dtype, digits)))
     return _tree(header["tree"], iter(leaves))
 
 
@@ -152,10 +152,10 @@ def _held(session: Session, path: str | os.PathLike[str]) -> Any:
     form = session.agreed("stored shares", header and {name: header[name] for name in names})
     leaves = []
     with compat.protocol_mode():
-        for i, (shape, dtype) in enumerate(form["leaves"]):
+        for i, (shape, dtype, digits) in enumerate(form["leaves"]):
             rows = [jnp.asarray(x) for x in arrays[i]] if arrays else []
             columns = [tuple(rows[j : j + count]) for j in range(0, len(rows), count or 1)]
-            leaves.append(Held(session, tuple(shape), dtype, tuple(columns)))
+            leaves.append(Held(session, tuple(shape), dtype, tuple(columns), digits))
     return _tree(form["tree"], iter(leaves))
 
 

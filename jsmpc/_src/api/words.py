@@ -16,18 +16,28 @@ from jsmpc._src.protocols.base import Protocol
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """The components of a share, inside of a compiled program: rows apart, or one array."""
+    """The components of a share, inside of a compiled program: rows apart, or one array.
+
+    Numbers have `digits` behind the point, if not those of the protocol's encoding.
+    """
 
     components: tuple[Any, ...]
     protocol: Protocol = dataclasses.field(metadata={"static": True})
     dtype: np.dtype[Any] = dataclasses.field(metadata={"static": True})
+    digits: int | None = dataclasses.field(default=None, metadata={"static": True})
 
     @classmethod
-    def of(cls, protocol: Protocol, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Words:
+    def of(
+        cls,
+        protocol: Protocol,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        digits: int | None = None,
+    ) -> Words:
         """The types of a share's components, for tracing."""
         word = np.dtype(np.uint8) if dtype == np.dtype(bool) else protocol.ring.dtype
         stacked = jax.ShapeDtypeStruct((protocol.size, *shape), word)
-        return cls((stacked,) * protocol.arrays, protocol, dtype)
+        return cls((stacked,) * protocol.arrays, protocol, dtype, digits)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -39,7 +49,7 @@ class Words:
         return dataclasses.replace(self, components=tuple(map(jnp.stack, self.components)))
 
     def share(self) -> Share:
-        share = Share(self.components, self.protocol, self.dtype)
+        share = Share(self.components, self.protocol, self.dtype, self.digits)
         share._fits = True
         return share
 

@@ -51,7 +51,7 @@ class Encodings:
 
     def coded(self, digits: int) -> FixedPoint:
         """The encoding of the protocol's base with so many digits behind the point."""
-        return dataclasses.replace(self.smpc.encoding, precision_fractional=digits)
+        return self.smpc.encoding.with_digits(digits)
 
     @property
     def kept(self) -> Kept | None:

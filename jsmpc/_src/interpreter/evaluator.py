@@ -290,10 +290,8 @@ class Evaluator(Encodings):
         dtype = np.dtype(jnp.result_type(x) if dtype is None else dtype)
         encoding = encoding or self.smpc.encoding
         words = self.smpc.constant(self.ctx, self.words(x, dtype, encoding))
-        found = Secret.of(words, dtype)
-        if encoding == self.smpc.encoding or not jnp.issubdtype(dtype, jnp.floating):
-            return found
-        return dataclasses.replace(found, encoding=encoding)
+        usual = encoding == self.smpc.encoding or not jnp.issubdtype(dtype, jnp.floating)
+        return Secret.of(words, dtype, None if usual else encoding)
 
     def settled(self, x: Any, encoding: FixedPoint | None = None) -> Secret:
         """A secret of which nothing but dtype and encoding is known, as loops and branches pass it

@@ -39,9 +39,9 @@ class Secret:
     encoding: FixedPoint | None = None
 
     @classmethod
-    def of(cls, words: Shared, dtype: np.dtype[Any]) -> Secret:
+    def of(cls, words: Shared, dtype: np.dtype[Any], encoding: FixedPoint | None = None) -> Secret:
         """From a protocol's machine words, under addition or, for booleans, under xor."""
-        return cls(Bits(words, 1) if dtype == BOOL else words, dtype)
+        return cls(Bits(words, 1) if dtype == BOOL else words, dtype, encoding=encoding)
 
     @property
     def words(self) -> Shared:

@@ -61,6 +61,10 @@ class FixedPoint:
             )
         return dataclasses.replace(self, precision_fractional=digits)
 
+    def with_digits(self, digits: int | None) -> FixedPoint:
+        """This encoding with another number of digits behind the point, if one is given."""
+        return self if digits is None else dataclasses.replace(self, precision_fractional=digits)
+
     @property
     def scale(self) -> int:
         """The ring element that stands for 1."""
