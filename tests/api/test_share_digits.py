@@ -65,5 +65,5 @@ def test_functions_take_them_with_others_and_without_a_plan(squares: jsmpc.Share
 
 def test_a_sum_of_leaves_outside_is_refused(squares: jsmpc.Share) -> None:
     one = jsmpc.share(jax.random.key(2), np.ones(3, np.float32), SMPC)
-    with pytest.raises(ValueError, match="digits|Mismatch|mismatch|pytree"):
+    with pytest.raises(ValueError, match=r"digits|[Mm]ismatch|pytree"):
         jax.tree.map(lambda a, b: a, squares, one)

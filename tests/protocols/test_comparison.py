@@ -10,7 +10,7 @@ import pytest
 
 import jsmpc
 from harness import BITS, A, B, Runner, protocol, words
-from jsmpc._src.functions import comparison
+from jsmpc._src.functions import extremes
 from jsmpc._src.ring import blocks as bit_tables
 from jsmpc._src.runtime.context import Context
 from programs import (
@@ -62,10 +62,10 @@ def test_conversions_of_whole_words(name: str, bits: int) -> None:
 
 
 def extremes_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, odd: Any, one: Any) -> Any:
-    value, index = comparison.argument_of_largest(smpc, ctx, x)
-    _, odd_index = comparison.argument_of_largest(smpc, ctx, odd)
-    _, only = comparison.argument_of_largest(smpc, ctx, one)
-    largest = comparison.largest(smpc, ctx, odd)
+    value, index = extremes.argument_of_largest(smpc, ctx, x)
+    _, odd_index = extremes.argument_of_largest(smpc, ctx, odd)
+    _, only = extremes.argument_of_largest(smpc, ctx, one)
+    largest = extremes.largest(smpc, ctx, odd)
     return {
         "max": A(value),
         "argmax": A(index),

@@ -15,7 +15,7 @@ import jsmpc
 import programs
 from harness import SECRET, A, At, B, Runner, mixed, protocol, run_together, split, words
 from jsmpc._src.api import choreographed
-from jsmpc._src.functions import comparison, division, exponential
+from jsmpc._src.functions import division, exponential, extremes
 from jsmpc._src.network.messages import held_p
 from jsmpc._src.readings.projection.choreography import Control, Message
 from jsmpc._src.ring import bilinear
@@ -44,8 +44,8 @@ def products_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any) -> Any:
 
 
 def largest_program(smpc: jsmpc.Protocol, ctx: Context, x: Any) -> Any:
-    value, index = comparison.argument_of_largest(smpc, ctx, x)
-    return {"max": A(value), "argmax": A(index), "largest": A(comparison.largest(smpc, ctx, x))}
+    value, index = extremes.argument_of_largest(smpc, ctx, x)
+    return {"max": A(value), "argmax": A(index), "largest": A(extremes.largest(smpc, ctx, x))}
 
 
 def nonlinear_program(smpc: jsmpc.Protocol, ctx: Context, x: Any) -> Any:
