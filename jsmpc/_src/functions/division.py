@@ -11,8 +11,10 @@ from jsmpc._src.functions.floating import assemble, normalize
 from jsmpc._src.functions.polynomial import fraction_bits, public, rescale
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.routines import traced_once
 
 
+@traced_once
 def reciprocal_of_mantissa(smpc: Protocol[V], ctx: Context, m: V) -> V:
     """[1/m] for 1 <= m <= 2; operand and result have F fractional bits.
 
@@ -44,6 +46,7 @@ def _is_power_of_two(x: float) -> bool:
     return math.frexp(x)[0] == 0.5
 
 
+@traced_once
 def reciprocal(smpc: Protocol[V], ctx: Context, x: V, factor: float) -> V:
     """[factor / x] for a public factor: with the square of the scale, 1/x of numbers.
 
@@ -60,6 +63,7 @@ def reciprocal(smpc: Protocol[V], ctx: Context, x: V, factor: float) -> V:
     return assemble(smpc, ctx, q, exponent, number.sign)
 
 
+@traced_once
 def divide(smpc: Protocol[V], ctx: Context, x: V, y: V, factor: float) -> V:
     """[x·factor / y] for a public factor: with the scale, the quotient of numbers.
 

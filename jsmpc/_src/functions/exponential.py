@@ -19,6 +19,7 @@ from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring.ring import Ring
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.routines import traced_once
 
 
 def _power_of_fraction(smpc: Protocol[V], ctx: Context, t: V) -> tuple[V, V]:
@@ -33,6 +34,7 @@ def _power_of_fraction(smpc: Protocol[V], ctx: Context, t: V) -> tuple[V, V]:
     return whole, evaluate(smpc, ctx, fit(np.exp2, 6), fraction)
 
 
+@traced_once
 def power(
     smpc: Protocol[V],
     ctx: Context,
@@ -49,6 +51,7 @@ def power(
     return assemble(smpc, ctx, q, exponent, sign, over, under)
 
 
+@traced_once
 def exponential(smpc: Protocol[V], ctx: Context, x: V, rate: float, scale: float) -> V:
     """[scale·2^(rate·x)] for public rate > 0 and scale; numbers and results are ring elements.
 
@@ -73,6 +76,7 @@ def exponential(smpc: Protocol[V], ctx: Context, x: V, rate: float, scale: float
     return power(smpc, ctx, t + public(smpc, ctx, offset * one, x), over, under)
 
 
+@traced_once
 def decay(smpc: Protocol[V], ctx: Context, x: V, rate: float) -> tuple[V, Bits[V]]:
     """[2^(-rate·x)] with F fractional bits, for x >= 0 and a public rate > 0.
 
@@ -111,6 +115,7 @@ def _log2_of_mantissa(w: np.ndarray) -> np.ndarray:
     return np.log2((w + 3) / 2)
 
 
+@traced_once
 def logarithm(smpc: Protocol[V], ctx: Context, x: V, unit: float, scale: float) -> V:
     """[scale·log2(x / unit)] for public unit and scale > 0.
 

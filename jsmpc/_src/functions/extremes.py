@@ -23,6 +23,7 @@ from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import blocks
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.routines import traced_once
 
 Array = jax.Array
 
@@ -58,6 +59,7 @@ def _groups(n: int, size: int) -> list[range]:
     return list(itertools.starmap(range, itertools.pairwise(ends)))
 
 
+@traced_once
 def largest(smpc: Protocol[V], ctx: Context, x: V) -> V:
     """[max] along the leading axis.
 
@@ -70,6 +72,7 @@ def largest(smpc: Protocol[V], ctx: Context, x: V) -> V:
     return x.map(lambda a: a[0])
 
 
+@traced_once
 def argument_of_largest(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
     """[max] and the index [argmax], the first of equals, along the leading axis.
 

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Generic
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,8 +18,10 @@ from jsmpc._src.functions.polynomial import fraction_bits, public
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.routines import traced_once
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Floating(Generic[V]):
     """|x| = m·2^n for a shared x, with n = 0 for x = 0.
@@ -88,6 +91,7 @@ def _index_bits(one_hot: Bits[V]) -> list[Bits[V]]:
     return result[::-1]
 
 
+@traced_once
 def normalize(smpc: Protocol[V], ctx: Context, x: V) -> Floating[V]:
     """[x] as sign, mantissa and exponent, for |x| <= 2^(k-2).
 
@@ -104,6 +108,7 @@ def normalize(smpc: Protocol[V], ctx: Context, x: V) -> Floating[V]:
     return _normalized(smpc, ctx, below, zero, sign, [sign, x])
 
 
+@traced_once
 def normalize_positive(smpc: Protocol[V], ctx: Context, x: V) -> Floating[V]:
     """Like `normalize`, but every x < 0 counts as 0.
 
@@ -149,6 +154,7 @@ def _normalized(
     return Floating(mantissa, mantissa + (none << f), tuple(exponent), sign, zero)
 
 
+@traced_once
 def assemble(
     smpc: Protocol[V],
     ctx: Context,

@@ -9,8 +9,10 @@ from jsmpc._src.functions.floating import Floating, assemble, normalize_positive
 from jsmpc._src.functions.polynomial import fraction_bits, public
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.routines import traced_once
 
 
+@traced_once
 def rsqrt_of_mantissa(smpc: Protocol[V], ctx: Context, m: V) -> V:
     """[1/√m] with F + 8 fractional bits, for 1 <= m <= 2 with F.
 
@@ -42,6 +44,7 @@ def _halved(
     return half, choice + public(smpc, ctx, even * one, parity)
 
 
+@traced_once
 def square_root(smpc: Protocol[V], ctx: Context, x: V, factor: float, positive: bool = False) -> V:
     """[√(x·factor)] for a public factor: with the scale, √x of numbers.
 
@@ -63,6 +66,7 @@ def square_root(smpc: Protocol[V], ctx: Context, x: V, factor: float, positive: 
     return assemble(smpc, ctx, q, half + public(smpc, ctx, g, half))
 
 
+@traced_once
 def inverse_square_root(smpc: Protocol[V], ctx: Context, x: V, factor: float) -> V:
     """[factor / √x] for a public factor: with scale^1.5, 1/√x of numbers.
 

@@ -16,6 +16,7 @@ from jsmpc._src.functions.polynomial import evaluate, fit, fit_odd, fraction_bit
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.routines import traced_once
 
 _ERF_END = 4.0  # 1 - erf(4) < 2^-25
 _LOGARITHM_END = 22.0  # -log(1 - x²) for x = 1 - 2^-30
@@ -43,6 +44,7 @@ def _logistic(smpc: Protocol[V], ctx: Context, x: V, rate: float) -> _Logistic[V
     return _Logistic(value, negative, near)
 
 
+@traced_once
 def logistic(
     smpc: Protocol[V], ctx: Context, x: V, rate: float, scale: float, low: float, high: float
 ) -> V:
@@ -61,6 +63,7 @@ def logistic(
     return span + public(smpc, ctx, low * scale, x)
 
 
+@traced_once
 def logistic_gate(smpc: Protocol[V], ctx: Context, x: V, unit: float) -> V:
     """[x / (1 + e^(-x/unit))], which is x or 0 where |x| is large.
 
@@ -75,6 +78,7 @@ def logistic_gate(smpc: Protocol[V], ctx: Context, x: V, unit: float) -> V:
     return smpc.mul_ba(ctx, near, product) + smpc.mul_ba(ctx, large, x)
 
 
+@traced_once
 def normal_gate(
     smpc: Protocol[V],
     ctx: Context,
@@ -117,6 +121,7 @@ def _beyond(smpc: Protocol[V], ctx: Context, x: V, end: float) -> tuple[Bits[V],
     return smpc.not_b(ctx, less), below
 
 
+@traced_once
 def error_function(smpc: Protocol[V], ctx: Context, x: V, unit: float, scale: float) -> V:
     """[scale·erf(x / unit)].
 

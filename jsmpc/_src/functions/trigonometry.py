@@ -11,8 +11,10 @@ from jsmpc._src.functions.polynomial import fit_odd, fraction_bits, public, resc
 from jsmpc._src.functions.sigmoid import odd_polynomial
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.routines import traced_once
 
 
+@traced_once
 def sine(smpc: Protocol[V], ctx: Context, x: V, unit: float, scale: float, turns: float = 0.0) -> V:
     """[scale·sin(x / unit + 2π·turns)].
 
@@ -41,6 +43,7 @@ def _sine_of_quarter(t: np.ndarray) -> np.ndarray:
     return np.sin(np.pi / 2 * t)
 
 
+@traced_once
 def arc_tangent(smpc: Protocol[V], ctx: Context, y: V, x: V, scale: float) -> V:
     """[scale·atan2(y, x)] of two ring elements of one scale.
 

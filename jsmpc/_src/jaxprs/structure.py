@@ -8,7 +8,7 @@ from typing import Any
 
 from jax.extend.core import primitives as P  # noqa: N812
 
-from jsmpc._src.jaxprs import compat, restated
+from jsmpc._src.jaxprs import compat, restated, routine
 
 CALLS = (
     P.jit_p,
@@ -18,6 +18,7 @@ CALLS = (
     P.custom_vjp_call_p,
     compat.unexpanded_call_p,
 )
+_ALL_CALLS = (*CALLS, routine.routine_p)
 _BATCHED_CALLS = ("custom_vmap_call", "shard_map")  # in programs of all parties
 
 
@@ -31,6 +32,8 @@ class Call:
     def of(cls, eqn: Any) -> Call:
         if eqn.primitive is compat.unexpanded_call_p:
             return cls(compat.expanded(eqn))
+        if eqn.primitive is routine.routine_p:
+            return cls(routine.body(eqn))
         if eqn.primitive is P.custom_jvp_call_p:
             return cls(restated.restated(eqn.params["call_jaxpr"]))
         names = ("jaxpr", "call_jaxpr", "call")
@@ -104,7 +107,7 @@ def structure(eqn: Any) -> Call | Scan | While | Branches | None:
         return While.of(eqn)
     if eqn.primitive is P.cond_p:
         return Branches.of(eqn)
-    if eqn.primitive in CALLS or eqn.primitive.name in _BATCHED_CALLS:
+    if eqn.primitive in _ALL_CALLS or eqn.primitive.name in _BATCHED_CALLS:
         return Call.of(eqn)
     return None
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
+from jsmpc._src.jaxprs import routine
 from jsmpc._src.kernels import native, pure
 from jsmpc._src.kernels.batched import mapped_first
 
@@ -17,6 +18,7 @@ Array = jax.Array
 
 keystream_p = Primitive("keystream")
 draw_p = Primitive("draw")
+routine.numbered(draw_p, "number")
 
 TILE_BLOCKS = 16
 _TILE_WORDS = 16 * TILE_BLOCKS

@@ -29,6 +29,7 @@ from jsmpc._src.ring.groups import ARITHMETIC, Group
 from jsmpc._src.ring.ring import Ring
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.routines import traced_once
 
 Array = jax.Array
 Shared = PerParty  # of functions that do not care which
@@ -277,6 +278,7 @@ class Protocol(Generic[V]):
     # Comparison and conversion. A protocol may compute any of these in a way of its own; here they
     # are circuits over `and_bb`, whose first words a protocol makes from its shares.
 
+    @traced_once
     def msbs(self, ctx: Context, x: V, offsets: Sequence[int]) -> list[Bits[V]]:
         """[sign bit of x + c], for each public offset c.
 
@@ -297,6 +299,7 @@ class Protocol(Generic[V]):
         """[x < y], for |x - y| < 2^(k-1)."""
         return self.msb(ctx, x - y)
 
+    @traced_once
     def is_zero(self, ctx: Context, x: V) -> Bits[V]:
         """[x = 0]: every block of u + (v - 1) propagates, for x = u + v."""
         propagate = self.propagate_blocks(ctx, x).low(blocks.count(self.bits))
@@ -314,6 +317,7 @@ class Protocol(Generic[V]):
         """[x mod 2]. Local where shares are summands: their sum is odd if the xor of them is."""
         return Bits(x.astype(np.uint8)).low(1)
 
+    @traced_once
     def a2b(self, ctx: Context, x: V) -> Bits[V]:
         """[x]^B from [x]^A, x = u + v, by a parallel-prefix adder.
 

@@ -51,19 +51,24 @@ class Context:
         self.state = state
         self._drawn = 0
 
-    def _number(self, count: int = 1) -> int:
+    @property
+    def deals_in_place(self) -> bool:
+        """Whether what is dealt is dealt in the same program, where it is used."""
+        return type(self._dealer) is Dealer
+
+    def reserve(self, count: int = 1) -> int:
         """The first of `count` numbers that no draw has used."""
         self._drawn += count
         return self._drawn - count
 
     def draw(self, shape: tuple[int, ...], dtype: Any, group: Group = ARITHMETIC) -> Any:
         """Uniform elements of a group under each seed; those who share a seed draw the same."""
-        number = self._number()
+        number = self.reserve()
         return self.seeds.map(lambda seed: group.draw(seed, number, shape, dtype))
 
     def deal(self, correlation: Correlation) -> tuple[Local, ...]:
         """What each party gets of a correlation, dealt once."""
-        number = self._number(correlation.draws)
+        number = self.reserve(correlation.draws)
         expanded = correlation.expand(self.network, self.seeds, number)
         sent = self._dealer.deal(self.network, number, correlation, expanded, self.state)
         return correlation.assemble(self.network, expanded, sent)
@@ -82,7 +87,7 @@ class Context:
         unroll: int | bool = 1,
     ) -> tuple[Any, Any]:
         """`jax.lax.scan` whose body gets a context of its own in each iteration."""
-        number = self._number()
+        number = self.reserve()
         material, enter = self._dealer.scan(number, length)
 
         def step(carry: Any, step_xs: Any) -> tuple[Any, Any]:
@@ -106,7 +111,7 @@ class Context:
         init: Any,
     ) -> Any:
         """`jax.lax.while_loop` whose condition and body get contexts of their own."""
-        number, again = self._number(), self._number()
+        number, again = self.reserve(), self.reserve()
         dealer = self._dealer.unbounded()
 
         def test(state: Any) -> Any:
@@ -124,6 +129,6 @@ class Context:
         """A context for each branch of a condition."""
         result = []
         for branch in range(count):
-            number = self._number()
+            number = self.reserve()
             result.append(self._enter(number, 0, self._dealer.branch(number, branch)))
         return result

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from jsmpc._src.jaxprs import compat, rewrite
+from jsmpc._src.jaxprs import compat, rewrite, routine
 from jsmpc._src.kernels import native
 from jsmpc._src.kernels.fusion.equations import TRANSPARENT
 from jsmpc._src.kernels.fusion.grouped import Grouped
@@ -23,7 +23,7 @@ from jsmpc._src.kernels.fusion.stages import Fused
 
 def evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
     """The outputs of a jaxpr; its elementwise parts and draws run fast."""
-    jaxpr = rewrite.without_dead_code(rewrite.without(jaxpr, TRANSPARENT))
+    jaxpr = rewrite.without_dead_code(rewrite.without(routine.inlined(jaxpr), TRANSPARENT))
     on_machine = jax.default_backend() == "cpu" and native.available()
     evaluation = Fused if on_machine else Grouped
     return evaluation(jaxpr, consts, args).outputs()

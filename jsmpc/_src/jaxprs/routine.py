@@ -1,0 +1,96 @@
+"""Parts of programs that are traced once and called again, with numbers that begin anew.
+
+An equation of a numbered primitive has a number of its own in every program, such as a draw. In a
+routine numbers count from 0; a call says where they begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.extend.core import Literal, Primitive, Var
+from jax.interpreters import batching, mlir
+
+routine_p = Primitive("routine")
+routine_p.multiple_results = True
+
+_NUMBERED = {routine_p: "start"}
+
+
+def numbered(primitive: Primitive, parameter: str) -> None:
+    """Declares that a parameter of a primitive is a number that no other equation may have."""
+    _NUMBERED[primitive] = parameter
+
+
+def call(jaxpr: Any, start: int, operands: Sequence[Any]) -> list[Any]:
+    """The results of a routine, a jaxpr without constants, with its numbers from `start` on."""
+    results: list[Any] = routine_p.bind(*operands, jaxpr=jaxpr, start=start)
+    return results
+
+
+def body(eqn: Any) -> Any:
+    """The jaxpr of a call with the numbers, the line and the operation of the call."""
+    jaxpr, start = eqn.params["jaxpr"], eqn.params["start"]
+    return jaxpr.replace(eqns=[_placed(e, start, eqn.source_info) for e in jaxpr.eqns])
+
+
+def _placed(eqn: Any, start: int, place: Any) -> Any:
+    parameter = _NUMBERED.get(eqn.primitive)
+    if parameter is None:
+        return eqn.replace(source_info=place)
+    params = {**eqn.params, parameter: eqn.params[parameter] + start}
+    return eqn.replace(source_info=place, params=params)
+
+
+def inlined(jaxpr: Any) -> Any:
+    """The jaxpr with the equations of routines in the place of their calls."""
+    if not any(eqn.primitive is routine_p for eqn in jaxpr.eqns):
+        return jaxpr
+    eqns: list[Any] = []
+    renamed: dict[Any, Any] = {}
+    for eqn in jaxpr.eqns:
+        if eqn.primitive is routine_p:
+            renamed.update(zip(eqn.outvars, _write(eqns, eqn, renamed), strict=True))
+        elif any(v in renamed for v in eqn.invars if not isinstance(v, Literal)):
+            eqns.append(eqn.replace(invars=_renamed(eqn.invars, renamed)))
+        else:
+            eqns.append(eqn)
+    return jaxpr.replace(eqns=eqns, outvars=_renamed(jaxpr.outvars, renamed))
+
+
+def _write(eqns: list[Any], call: Any, outer: dict[Any, Any]) -> list[Any]:
+    """Adds the equations of a call, of new variables; returns those of its results."""
+    jaxpr = call.params["jaxpr"]
+    start, place = call.params["start"], call.source_info
+    names = dict(zip(jaxpr.invars, _renamed(call.invars, outer), strict=True))
+    for eqn in jaxpr.eqns:
+        new = _placed(eqn, start, place)
+        if eqn.primitive is routine_p:
+            names.update(zip(eqn.outvars, _write(eqns, new, names), strict=True))
+        else:
+            results = [Var(v.aval) for v in eqn.outvars]
+            names.update(zip(eqn.outvars, results, strict=True))
+            eqns.append(new.replace(invars=_renamed(eqn.invars, names), outvars=results))
+    return _renamed(jaxpr.outvars, names)
+
+
+def _renamed(variables: Sequence[Any], names: dict[Any, Any]) -> list[Any]:
+    return [v if isinstance(v, Literal) else names.get(v, v) for v in variables]
+
+
+def _evaluate(*operands: Any, jaxpr: Any, start: int) -> list[Any]:
+    eqns = [_placed(e, start, e.source_info) for e in jaxpr.eqns]
+    return jax.core.eval_jaxpr(jaxpr.replace(eqns=eqns), (), *operands)
+
+
+def _batch(operands: Any, dims: Any, **params: Any) -> tuple[list[Any], list[int]]:
+    out = jax.vmap(lambda *xs: _evaluate(*xs, **params), in_axes=tuple(dims))(*operands)
+    return out, [0] * len(out)
+
+
+routine_p.def_abstract_eval(lambda *_, jaxpr, **__: [v.aval for v in jaxpr.outvars])
+routine_p.def_impl(_evaluate)
+batching.primitive_batchers[routine_p] = _batch
+mlir.register_lowering(routine_p, mlir.lower_fun(_evaluate, multiple_results=True))

@@ -1,0 +1,89 @@
+"""Operations that are traced once for each kind of operands, and called again after that.
+
+Tracing takes most of a first call, and programs consist of few operations, over and over. What is
+the same in two calls is the program alone: each has the seeds of its run and draws of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from jsmpc._src.jaxprs import compat, routine, structure
+from jsmpc._src.network.network import Network
+from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.dealing import Dealer
+
+F = TypeVar("F", bound=Callable[..., Any])
+_Traced = tuple[Any, tuple[Any, ...], Any, int]
+
+
+def traced_once(f: F) -> F:
+    """f(protocol, context, operands, …) as a routine, for each kind of its operands.
+
+    It is traced at its place where it loops, as the iterations' seeds have its numbers in them, and
+    where a dealer writes down what is to be dealt, or hands out what was.
+
+    Its operands are trees of shares and arrays, and of what is hashable; its results of shares.
+    """
+
+    @functools.wraps(f)
+    def called(smpc: Any, ctx: Context, *args: Any, **kwargs: Any) -> Any:
+        if not ctx.deals_in_place:
+            return f(smpc, ctx, *args, **kwargs)
+        leaves, tree = jax.tree.flatten((ctx.seeds, ctx.state, args, kwargs))
+        arrays = [x for x in leaves if _is_array(x)]
+        kinds = tuple(_Kind.of(x) if _is_array(x) else x for x in leaves)
+        found = _trace(f, smpc, ctx.network, tree, kinds)
+        if found is None:
+            return f(smpc, ctx, *args, **kwargs)
+        jaxpr, constants, form, count = found
+        out = routine.call(jaxpr, ctx.reserve(count), [*constants, *arrays])
+        return jax.tree.unflatten(form, out)
+
+    return called  # type: ignore[return-value]
+
+
+class _Kind(tuple[Any, Any]):
+    """The shape and the dtype of an array."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, x: Any) -> _Kind:
+        return cls((tuple(x.shape), x.dtype))
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, jax.Array | np.ndarray)
+
+
+@functools.lru_cache(maxsize=2048)
+def _trace(
+    f: Callable[..., Any], smpc: Any, network: Network, tree: Any, kinds: tuple[Any, ...]
+) -> _Traced | None:
+    """A routine: its jaxpr, the constants that it takes first, the form of its results, and how
+    many numbers it takes; None where it cannot be one."""
+    drawn: list[int] = []
+
+    def program(*arrays: Any) -> Any:
+        given = iter(arrays)
+        leaves = [next(given) if isinstance(kind, _Kind) else kind for kind in kinds]
+        seeds, state, args, kwargs = jax.tree.unflatten(tree, leaves)
+        ctx = Context(network, seeds, Dealer(), state=state)
+        out = f(smpc, ctx, *args, **kwargs)
+        drawn.append(ctx.reserve(0))
+        return out
+
+    types = [jax.ShapeDtypeStruct(*kind) for kind in kinds if isinstance(kind, _Kind)]
+    closed, shape = jax.make_jaxpr(program, return_shape=True)(*types)
+    jaxpr, constants = compat.open_jaxpr(closed)
+    forms = (structure.Scan, structure.While, structure.Branches)
+    if any(isinstance(structure.structure(eqn), forms) for eqn in jaxpr.eqns):
+        return None
+    opened = jaxpr.replace(constvars=[], invars=[*jaxpr.constvars, *jaxpr.invars])
+    return opened, tuple(constants), jax.tree.structure(shape), drawn[-1]
