@@ -6,7 +6,7 @@ routine numbers count from 0; a call says where they begin.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import jax
@@ -44,35 +44,41 @@ def _placed(eqn: Any, start: int, place: Any) -> Any:
     return eqn.replace(source_info=place, params=params)
 
 
-def inlined(jaxpr: Any) -> Any:
-    """The jaxpr with the equations of routines in the place of their calls."""
-    if not any(eqn.primitive is routine_p for eqn in jaxpr.eqns):
-        return jaxpr
+def inlined(jaxpr: Any, transparent: Container[Any] = ()) -> Any:
+    """The jaxpr with the equations of routines in the place of their calls, and without those of
+    transparent primitives, whose result is their first operand."""
     eqns: list[Any] = []
-    renamed: dict[Any, Any] = {}
+    names: dict[Any, Any] = {}
     for eqn in jaxpr.eqns:
         if eqn.primitive is routine_p:
-            renamed.update(zip(eqn.outvars, _write(eqns, eqn, renamed), strict=True))
-        elif any(v in renamed for v in eqn.invars if not isinstance(v, Literal)):
-            eqns.append(eqn.replace(invars=_renamed(eqn.invars, renamed)))
+            results = _write(eqns, eqn, _renamed(eqn.invars, names), transparent)
+            names.update(zip(eqn.outvars, results, strict=True))
+        elif eqn.primitive in transparent:
+            (names[eqn.outvars[0]],) = _renamed(eqn.invars[:1], names)
+        elif names:
+            eqns.append(eqn.replace(invars=_renamed(eqn.invars, names)))
         else:
             eqns.append(eqn)
-    return jaxpr.replace(eqns=eqns, outvars=_renamed(jaxpr.outvars, renamed))
+    return jaxpr.replace(eqns=eqns, outvars=_renamed(jaxpr.outvars, names))
 
 
-def _write(eqns: list[Any], call: Any, outer: dict[Any, Any]) -> list[Any]:
-    """Adds the equations of a call, of new variables; returns those of its results."""
-    jaxpr = call.params["jaxpr"]
-    start, place = call.params["start"], call.source_info
-    names = dict(zip(jaxpr.invars, _renamed(call.invars, outer), strict=True))
+def _write(
+    eqns: list[Any], call: Any, operands: Sequence[Any], transparent: Container[Any]
+) -> list[Any]:
+    """Adds the equations of a call on operands, of new variables; returns those of its results."""
+    jaxpr, start, place = call.params["jaxpr"], call.params["start"], call.source_info
+    names = dict(zip(jaxpr.invars, operands, strict=True))
     for eqn in jaxpr.eqns:
-        new = _placed(eqn, start, place)
+        if eqn.primitive in transparent:
+            (names[eqn.outvars[0]],) = _renamed(eqn.invars[:1], names)
+            continue
+        new, given = _placed(eqn, start, place), _renamed(eqn.invars, names)
         if eqn.primitive is routine_p:
-            names.update(zip(eqn.outvars, _write(eqns, new, names), strict=True))
+            results = _write(eqns, new, given, transparent)
         else:
             results = [Var(v.aval) for v in eqn.outvars]
-            names.update(zip(eqn.outvars, results, strict=True))
-            eqns.append(new.replace(invars=_renamed(eqn.invars, names), outvars=results))
+            eqns.append(new.replace(invars=given, outvars=results))
+        names.update(zip(eqn.outvars, results, strict=True))
     return _renamed(jaxpr.outvars, names)
 
 

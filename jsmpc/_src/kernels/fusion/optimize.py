@@ -23,7 +23,7 @@ from jsmpc._src.kernels.fusion.stages import Fused
 
 def evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
     """The outputs of a jaxpr; its elementwise parts and draws run fast."""
-    jaxpr = rewrite.without_dead_code(rewrite.without(routine.inlined(jaxpr), TRANSPARENT))
+    jaxpr = rewrite.without_dead_code(routine.inlined(jaxpr, TRANSPARENT))
     on_machine = jax.default_backend() == "cpu" and native.available()
     evaluation = Fused if on_machine else Grouped
     return evaluation(jaxpr, consts, args).outputs()
