@@ -82,16 +82,13 @@ def test_a_query_is_padded_or_refused() -> None:
         search.tokens_of(read, "un un un un un", 6, 5)
 
 
-def test_a_private_embedding_does_not_depend_on_padding() -> None:
+def test_an_embedding_does_not_depend_on_padding() -> None:
     numbers = jnp.array([3, 1, 4, 1, 5])
     mask = jnp.array([1.0, 1, 1, 1, 0])
     tokens = jax.nn.one_hot(numbers, 11)
     params = SMALL.init(jax.random.key(0), tokens)
     expected = SMALL.apply(params, tokens[:4])
     np.testing.assert_allclose(SMALL.apply(params, tokens, mask), expected, atol=1e-6)
-    given = jsmpc.share(jsmpc.random_key(), (params, tokens, mask), jsmpc.testing.InsecurePlain())
-    found = jsmpc.reveal(jsmpc.secure(SMALL.apply)(jsmpc.random_key(), *given))
-    np.testing.assert_allclose(found, expected, atol=2e-3)  # weights as small as at the start
 
 
 def test_the_best_match_is_told_to_one_party() -> None:

@@ -78,7 +78,7 @@ def _batch(operands: Any, dims: Any, layouts: Sequence[Layout] = ()) -> tuple[Ar
 
 
 matmul_p.def_abstract_eval(_abstract)
-matmul_p.def_impl(jax.jit(matmul_p.bind))
+matmul_p.def_impl(jax.jit(matmul_p.bind, static_argnames="layouts"))
 batching.primitive_batchers[matmul_p] = _batch
 mlir.register_lowering(matmul_p, mlir.lower_fun(_pure, multiple_results=False))
 mlir.register_lowering(matmul_p, mlir.lower_fun(_on_cpu, multiple_results=False), "cpu")
