@@ -15,7 +15,8 @@ from jsmpc.bench import comparison, measure, processes, report
 from jsmpc.bench.limits import Limits
 from jsmpc.bench.measure import PHASES, Row, Settings
 from jsmpc.bench.serving import Candidate
-from jsmpc.bench.workloads import WORKLOADS, Workload
+from jsmpc.bench.table import WORKLOADS
+from jsmpc.bench.workloads import Workload
 from jsmpc.examples import terminal
 from jsmpc.extend import PROTOCOLS
 

@@ -58,8 +58,10 @@ class Row:
       median: of the steady state, on inputs already shared; `times` are the single runs.
       first_call: trace, compile and run; `warm_first_call` the same in a new process with a
         warm persistent compilation cache.
+      trace, compile: the parts of the first call before the run, where both phases are timed.
       offline: median of making the material, where only the online phase is timed.
-      bytes_per_party, rounds, dealer_bytes: counted from the messages.
+      bytes_per_party, busiest_bytes, rounds, dealer_bytes: counted from the messages; the first
+        is a party's mean, the second what the one sends that sends most.
       max_error: largest absolute difference from plain JAX in float64.
       peak_bytes: largest resident size of the process that ran the workload.
       share_bytes: size of the shares of its inputs and outputs, all parties together.
@@ -73,8 +75,11 @@ class Row:
     times: list[float] = dataclasses.field(default_factory=list)
     first_call: float | None = None
     warm_first_call: float | None = None
+    trace: float | None = None
+    compile: float | None = None
     offline: float | None = None
     bytes_per_party: float | None = None
+    busiest_bytes: int | None = None
     rounds: int | None = None
     dealer_bytes: int | None = None
     max_error: float | None = None
@@ -114,12 +119,18 @@ class Calls:
         seconds, self.result = timed(self._call)
         return seconds
 
+    def compile(self) -> tuple[float, float]:
+        """Seconds of tracing and of compiling both phases, which the next call need not do."""
+        key = jax.block_until_ready(jsmpc.random_key())
+        traced, program = timed(lambda: self.secure.lower(key, *self.args))
+        return traced, timed(program.compile)[0]
+
 
 class Local:
     """A workload in this process, its inputs shared already."""
 
     def __init__(self, workload: Workload, settings: Settings):
-        self._workload = workload
+        self._workload, self._phase = workload, settings.phase
         plain = workload.inputs()
         secret = [x for i, x in enumerate(plain) if i not in workload.public]
         shares = iter(jsmpc.share(jsmpc.random_key(), secret, settings.make()))
@@ -130,12 +141,15 @@ class Local:
         jax.block_until_ready(args)
         self._calls = Calls(workload, args, settings.phase)
         self._offline: list[float] = []
+        self._before: tuple[float, float] | None = None
 
     def first(self) -> float:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", jsmpc.EncodingWarning)
-                return self.again()
+                if self._phase == "both":
+                    self._before = self._calls.compile()
+                return sum(self._before or ()) + self.again()
         except jsmpc.UnsupportedError as error:
             raise Unsupported(str(error)) from error
         finally:
@@ -153,7 +167,10 @@ class Local:
         cost = self._calls.secure.cost(*args)
         return {
             "offline": statistics.median(self._offline) if self._offline else None,
+            "trace": self._before and self._before[0],
+            "compile": self._before and self._before[1],
             "bytes_per_party": cost.bytes_per_party,
+            "busiest_bytes": max(cost.bytes_sent),
             "rounds": cost.rounds,
             "dealer_bytes": cost.dealer_bytes,
             "max_error": largest_error(revealed(result), reference(self._workload)),

@@ -18,7 +18,7 @@ import jax
 import jsmpc
 from jsmpc._src.api.session import current
 from jsmpc.bench import measure, serving
-from jsmpc.bench.workloads import WORKLOADS
+from jsmpc.bench.table import WORKLOADS
 
 
 class Party:

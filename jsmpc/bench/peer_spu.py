@@ -27,6 +27,8 @@ class Spu:
 
         self._lib = spu.libspu
         self._directory = directory
+        if workload not in workloads.WORKLOADS:
+            raise serving.Unsupported(f"{workload} is written with Flax, for jsmpc alone")
         self._function = workloads.WORKLOADS[workload].function
         self._inputs = load(directory)
         self._config = self._lib.RuntimeConfig(

@@ -19,7 +19,7 @@ from jsmpc._src.kernels import native
 from jsmpc.bench import processes
 from jsmpc.bench.limits import Limits, share_of_ceiling
 from jsmpc.bench.measure import Row, Settings
-from jsmpc.bench.workloads import WORKLOADS
+from jsmpc.bench.table import WORKLOADS
 
 
 def header(settings: Settings, repeat: int) -> dict[str, Any]:
@@ -108,12 +108,18 @@ def _columns(
         ("median ms", lambda r: _milliseconds(r.median)),
         ("first s", lambda r: _seconds(r.first_call)),
     ]
+    if settings.phase == "both":
+        columns += [
+            ("trace s", lambda r: _seconds(r.trace)),
+            ("compile s", lambda r: _seconds(r.compile)),
+        ]
     if any(r.warm_first_call is not None for r in rows):
         columns.append(("warm first s", lambda r: _seconds(r.warm_first_call)))
     if settings.phase == "online":
         columns.append(("offline ms", lambda r: _milliseconds(r.offline)))
     columns += [
         ("MB/party", lambda r: _megabytes(r.bytes_per_party)),
+        ("busiest MB", lambda r: _megabytes(r.busiest_bytes)),
         ("rounds", lambda r: "" if r.rounds is None else str(r.rounds)),
     ]
     if any(r.dealer_bytes for r in rows):

@@ -9,7 +9,7 @@ import jax
 
 from jsmpc.bench.measure import Local, Settings
 from jsmpc.bench.serving import serve
-from jsmpc.bench.workloads import WORKLOADS
+from jsmpc.bench.table import WORKLOADS
 
 
 def main(argument: str) -> None:

@@ -20,13 +20,15 @@ from jsmpc.bench import comparison, limits, measure, report
 from jsmpc.bench.__main__ import main
 from jsmpc.bench.measure import Local, Remote, Row, Settings
 from jsmpc.bench.serving import Failed, Unsupported
-from jsmpc.bench.workloads import WORKLOADS, Workload
+from jsmpc.bench.table import WORKLOADS
+from jsmpc.bench.workloads import Workload
 
 PUBLISHED = [
     *("matmul_128x784x500", "matmul_1024", "mul_1m", "relu_1m", "less_1m", "argmax_1000x10"),
     *("mlp_infer_b1", "mlp_infer_b50", "mlp_infer_b128", "mlp_train_b128", "lenet_b32"),
     *("transformer_block", "exp", "reciprocal", "div", "sqrt", "rsqrt", "log", "sigmoid", "tanh"),
     *("erf", "gelu", "softmax_1000x10"),
+    *("encoder_16", "encoder_64", "adam_step", "vae_step", "resnet18_b1"),
 ]
 
 

@@ -18,7 +18,8 @@ from jsmpc.bench.__main__ import main
 from jsmpc.bench.measure import Row, Settings
 from jsmpc.bench.processes import Processes
 from jsmpc.bench.serving import Failed
-from jsmpc.bench.workloads import WORKLOADS, Workload
+from jsmpc.bench.table import WORKLOADS
+from jsmpc.bench.workloads import Workload
 
 
 def descendants(of: int) -> set[int]:

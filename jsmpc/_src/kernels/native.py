@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jsmpc._src.kernels import library
+from jsmpc._src.kernels.layout import Layout
 
 Array = jax.Array
 
@@ -64,30 +66,35 @@ def keystream(key: Array, nonce: Array, blocks: int) -> Array:
       uint32[..., 16, blocks]: word w of block j at [w, j].
     """
     out = _result((*key.shape[:-1], 16, blocks), jnp.uint32, (key, nonce))
-    return _call("jsmpc_keystream", out, "broadcast_all")(key, nonce)
+    return call("jsmpc_keystream", out, vmap_method="broadcast_all")(key, nonce)
 
 
-def matmul(
-    terms: Sequence[tuple[Array, Array]], transpose_x: bool = False, transpose_y: bool = False
-) -> Array:
+def matmul(terms: Sequence[tuple[Array, Array]], layouts: Sequence[Layout] = ()) -> Array:
     """The sum over the terms of `x @ y`, modulo 2^bits.
 
     Args:
-      terms: one to four pairs of x, uint[b, m, k] (uint[b, k, m] if `transpose_x`), and y,
-        uint[b, k, n] (uint[b, n, k] if `transpose_y`), all uint32 or all uint64; b may be 1 in
-        some of them, which are then used for every entry.
+      terms: one to four pairs of arrays, all uint32 or all uint64.
+      layouts: where x, [b, m, k], and y, [b, k, n], of each pair lie in its arrays, rows or columns
+        closely; by default they are these. b may be 1 in some of them, which are then used for
+        every entry.
 
     Returns:
       uint[b, m, n].
     """
-    x, y = terms[0]
     operands = [operand for term in terms for operand in term]
-    batch = jnp.broadcast_shapes(*(operand.shape[:1] for operand in operands))
-    rows = x.shape[2] if transpose_x else x.shape[1]
-    columns = y.shape[1] if transpose_y else y.shape[2]
-    out = _result((*batch, rows, columns), x.dtype, operands)
-    call = _call("jsmpc_matmul", out, "expand_dims")
-    return call(*operands, transpose_a=transpose_x, transpose_b=transpose_y)
+    layouts = layouts or [Layout.of(x.shape) for x in operands]
+    (batch,) = jnp.broadcast_shapes(*(at.shape[:1] for at in layouts))
+    (_, rows, depth), (_, _, columns) = layouts[0].shape, layouts[1].shape
+    for x, y in zip(layouts[::2], layouts[1::2], strict=True):
+        if x.shape[1:] != (rows, depth) or y.shape[1:] != (depth, columns):
+            raise ValueError(f"operands do not fit the product: {x.shape} @ {y.shape}")
+    out = _result((batch, rows, columns), operands[0].dtype, operands)
+    places = [
+        (at.offset, 0 if at.shape[0] == 1 else at.strides[0], *at.matrix_strides) for at in layouts
+    ]
+    return call("jsmpc_matmul", out)(
+        *operands, depth=np.int64(depth), layouts=np.asarray(places, np.int64).reshape(-1)
+    )
 
 
 def multiply_add_peak(threads: int, seconds: float = 0.2) -> float:
@@ -121,12 +128,6 @@ def _result(
         sharding=jax.NamedSharding(mesh, jax.P()),
         manual_axis_type=jax.sharding.ManualAxisType(varying=varying),
     )
-
-
-def _call(target: str, out: jax.ShapeDtypeStruct, vmap_method: str) -> Callable[..., Array]:
-    if (reason := why_unavailable()) is not None:
-        raise RuntimeError(reason)
-    return jax.ffi.ffi_call(target, out, vmap_method=vmap_method)
 
 
 def call(target: str, out: Any, **kwargs: Any) -> Any:

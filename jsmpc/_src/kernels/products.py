@@ -15,12 +15,14 @@ from jax.interpreters import batching, mlir
 
 from jsmpc._src.kernels import native, pure
 from jsmpc._src.kernels.batched import mapped_first
+from jsmpc._src.kernels.layout import Layout
 
 Array = jax.Array
 Pairs = Sequence[tuple[Array, Array]]
 
 PATCH_BLOCK = 2**24  # how many words of patches a convolution holds at once
 
+# Its operands are arrays [b, m, k] and [b, k, n] by turns, or lie in arrays as `layouts` say.
 matmul_p = Primitive("ring_matmul")
 
 
@@ -33,35 +35,50 @@ def _pairs(operands: Sequence[Any]) -> list[tuple[Any, Any]]:
     return list(zip(operands[::2], operands[1::2], strict=True))
 
 
-def _pure(*operands: Array) -> Array:
+def layouts_of(eqn: Any) -> tuple[Layout, ...]:
+    """Where the operands of an equation of `matmul_p` lie in its arrays."""
+    return eqn.params.get("layouts") or tuple(Layout.of(v.aval.shape) for v in eqn.invars)
+
+
+def _own(operands: Sequence[Array], layouts: Sequence[Layout]) -> list[Array]:
+    """The operands as arrays of their own."""
+    if not layouts:
+        return list(operands)
+    return [at.read(x) for x, at in zip(operands, layouts, strict=True)]
+
+
+def _pure(*operands: Array, layouts: Sequence[Layout] = ()) -> Array:
     with jax.enable_x64(True):
-        return pure.matmul(_pairs(operands))
+        return pure.matmul(_pairs(_own(operands, layouts)))
 
 
-def _on_cpu(*operands: Array) -> Array:
+def _on_cpu(*operands: Array, layouts: Sequence[Layout] = ()) -> Array:
     if not native.available():
-        return _pure(*operands)
+        return _pure(*operands, layouts=layouts)
     with jax.enable_x64(True):
-        return native.matmul(_pairs(operands))
+        return native.matmul(_pairs(operands), layouts)
 
 
-def _on_gpu(*operands: Array) -> Array:
+def _on_gpu(*operands: Array, layouts: Sequence[Layout] = ()) -> Array:
     with jax.enable_x64(True):
-        return pure.matmul_int8(_pairs(operands))
+        return pure.matmul_int8(_pairs(_own(operands, layouts)))
 
 
-def _abstract(x: Any, y: Any, *_: Any) -> jax.core.ShapedArray:
-    return jax.core.ShapedArray((x.shape[0], x.shape[1], y.shape[2]), x.dtype)
+def _abstract(*operands: Any, layouts: Sequence[Layout] = ()) -> jax.core.ShapedArray:
+    x, y = (v.shape for v in (layouts or operands)[:2])
+    return jax.core.ShapedArray((x[0], x[1], y[2]), operands[0].dtype)
 
 
-def _batch(operands: Any, dims: Any) -> tuple[Array, int]:
+def _batch(operands: Any, dims: Any, layouts: Sequence[Layout] = ()) -> tuple[Array, int]:
     stacked = mapped_first(operands, dims)
+    if layouts:
+        stacked = [jax.vmap(at.read)(x) for x, at in zip(stacked, layouts, strict=True)]
     out = matmul_p.bind(*(x.reshape(-1, *x.shape[2:]) for x in stacked))
     return out.reshape(stacked[0].shape[0], -1, *out.shape[1:]), 0
 
 
 matmul_p.def_abstract_eval(_abstract)
-matmul_p.def_impl(jax.jit(matmul_p.bind))
+matmul_p.def_impl(jax.jit(matmul_p.bind, static_argnames="layouts"))
 batching.primitive_batchers[matmul_p] = _batch
 mlir.register_lowering(matmul_p, mlir.lower_fun(_pure, multiple_results=False))
 mlir.register_lowering(matmul_p, mlir.lower_fun(_on_cpu, multiple_results=False), "cpu")

@@ -8,7 +8,8 @@ from typing import Any
 
 from jax.extend.core import Literal
 
-from jsmpc._src.jaxprs import compat
+from jsmpc._src.jaxprs import compat, lines
+from jsmpc._src.kernels import products
 from jsmpc._src.kernels.fusion.equations import (
     BINARY,
     COMMUTATIVE,
@@ -23,6 +24,7 @@ from jsmpc._src.kernels.fusion.equations import (
     slice_offset,
     variables,
 )
+from jsmpc._src.kernels.fusion.places import place
 from jsmpc._src.kernels.fusion.region import Region, fused_p
 
 
@@ -195,6 +197,14 @@ class Fused(Evaluation):
         if v not in self.env:
             self.bind(self.maker[v])
         return self.env[v]
+
+    def bind(self, eqn: Any) -> None:
+        if eqn.primitive is not products.matmul_p:
+            return super().bind(eqn)
+        values, layouts = zip(*(place(self, v) for v in eqn.invars), strict=True)
+        with lines.at_line_of(eqn):
+            out = eqn.primitive.bind(*map(self.read, values), layouts=layouts)
+        self.env[eqn.outvars[0]] = out
 
     def outputs(self) -> list[Any]:
         last = max([0, *self.others, *(stage for stage, _ in self.regions)])

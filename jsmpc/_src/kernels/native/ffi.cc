@@ -49,54 +49,54 @@ ffi::Error keystream(ffi::ThreadPool pool, ffi::Buffer<ffi::U32> key,
   return ffi::Error::Success();
 }
 
-// A row-major operand [batch..., rows, cols], or [batch..., cols, rows] where
-// transposed; a batch dimension of 1 is broadcast.
+// Where an operand lies in its array.
+struct Layout {
+  int64_t offset, batch_stride, row_stride, col_stride;
+};
+
+// Whether all that is read of a rows x cols operand lies in its array.
+bool lies_within(const Layout& at, int64_t batch, int64_t rows, int64_t cols, int64_t size) {
+  if (at.offset < 0 || at.batch_stride < 0 || at.row_stride < 0 || at.col_stride < 0) return false;
+  if (!batch || !rows || !cols) return true;
+  return at.offset + (batch - 1) * at.batch_stride + (rows - 1) * at.row_stride +
+             (cols - 1) * at.col_stride < size;
+}
+
 template <class T>
-bool bind(typename Gemm<T>::Operand& operand, const ffi::AnyBuffer& buffer,
-          bool transposed, int64_t rows, int64_t cols, const Gemm<T>& gemm) {
-  const auto dims = buffer.dimensions();
-  const int batch_dims = gemm.batch_dims;
+bool bind(typename Gemm<T>::Operand& operand, const ffi::AnyBuffer& buffer, const Layout& at,
+          int64_t rows, int64_t cols, const Gemm<T>& gemm) {
   if (buffer.element_type() != (sizeof(T) == 4 ? ffi::U32 : ffi::U64) ||
-      int(dims.size()) != batch_dims + 2 ||
-      dims[batch_dims + transposed] != rows ||
-      dims[batch_dims + !transposed] != cols)
+      !lies_within(at, gemm.batch(), rows, cols, buffer.element_count()))
     return false;
-  operand.data = buffer.typed_data<T>();
-  operand.row_stride = transposed ? 1 : cols;
-  operand.col_stride = transposed ? rows : 1;
-  int64_t stride = rows * cols;
-  for (int d = batch_dims - 1; d >= 0; --d) {
-    if (dims[d] != 1 && dims[d] != gemm.batch_shape[d]) return false;
-    operand.batch_stride[d] = dims[d] == 1 ? 0 : stride;
-    stride *= dims[d];
-  }
+  operand.data = buffer.typed_data<T>() + at.offset;
+  operand.row_stride = at.row_stride;
+  operand.col_stride = at.col_stride;
+  operand.batch_stride[0] = at.batch_stride;
   return true;
 }
 
 template <class T>
-ffi::Error multiply(ffi::ThreadPool pool, ffi::RemainingArgs operands,
-                    bool transpose_a, bool transpose_b, ffi::AnyBuffer& out) {
+ffi::Error multiply(ffi::ThreadPool pool, ffi::RemainingArgs operands, int64_t depth,
+                    ffi::Span<const int64_t> layouts, ffi::AnyBuffer& out) {
   const auto dims = out.dimensions();
-  const int batch_dims = int(dims.size()) - 2;
   const int terms = int(operands.size()) / 2;
-  if (operands.size() % 2 || terms < 1 || terms > kMaxTerms || batch_dims < 0 ||
-      batch_dims > kMaxBatchDims)
-    return ffi::Error::InvalidArgument("too many terms or dimensions");
+  if (operands.size() % 2 || terms < 1 || terms > kMaxTerms || dims.size() != 3 ||
+      layouts.size() * sizeof(int64_t) != operands.size() * sizeof(Layout))
+    return ffi::Error::InvalidArgument("too many terms, or not a layout for each operand");
+  const Layout* at = reinterpret_cast<const Layout*>(layouts.begin());
   Gemm<T> gemm{};
-  gemm.rows = dims[batch_dims];
-  gemm.cols = dims[batch_dims + 1];
-  gemm.batch_dims = batch_dims;
-  for (int d = 0; d < batch_dims; ++d) gemm.batch_shape[d] = dims[d];
+  gemm.batch_dims = 1;
+  gemm.batch_shape[0] = dims[0];
+  gemm.rows = dims[1];
+  gemm.cols = dims[2];
+  gemm.depth = depth;
   gemm.c = out.typed_data<T>();
   gemm.terms = terms;
   for (int t = 0; t < terms; ++t) {
     const auto a = operands.get<ffi::AnyBuffer>(2 * t);
     const auto b = operands.get<ffi::AnyBuffer>(2 * t + 1);
-    if (!a || !b) return ffi::Error::InvalidArgument("not an array");
-    if (t == 0 && int(a->dimensions().size()) == batch_dims + 2)
-      gemm.depth = a->dimensions()[batch_dims + !transpose_a];
-    if (!bind(gemm.a[t], *a, transpose_a, gemm.rows, gemm.depth, gemm) ||
-        !bind(gemm.b[t], *b, transpose_b, gemm.depth, gemm.cols, gemm))
+    if (!a || !b || !bind(gemm.a[t], *a, at[2 * t], gemm.rows, depth, gemm) ||
+        !bind(gemm.b[t], *b, at[2 * t + 1], depth, gemm.cols, gemm))
       return ffi::Error::InvalidArgument("operands do not fit the product");
   }
   const GemmPlan<T> plan(gemm, pool.num_threads());
@@ -107,13 +107,13 @@ ffi::Error multiply(ffi::ThreadPool pool, ffi::RemainingArgs operands,
 
 // a, b, a, b, ... -> sum of the products
 ffi::Error matmul(ffi::ThreadPool pool, ffi::RemainingArgs operands,
-                  ffi::Result<ffi::AnyBuffer> out, bool transpose_a,
-                  bool transpose_b) {
+                  ffi::Result<ffi::AnyBuffer> out, int64_t depth,
+                  ffi::Span<const int64_t> layouts) {
   switch (out->element_type()) {
     case ffi::U32:
-      return multiply<uint32_t>(pool, operands, transpose_a, transpose_b, *out);
+      return multiply<uint32_t>(pool, operands, depth, layouts, *out);
     case ffi::U64:
-      return multiply<uint64_t>(pool, operands, transpose_a, transpose_b, *out);
+      return multiply<uint64_t>(pool, operands, depth, layouts, *out);
     default:
       return ffi::Error::InvalidArgument("uint32 or uint64 only");
   }
@@ -161,8 +161,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_matmul, jsmpc::matmul,
                                   .Ctx<xla::ffi::ThreadPool>()
                                   .RemainingArgs()
                                   .Ret<xla::ffi::AnyBuffer>()
-                                  .Attr<bool>("transpose_a")
-                                  .Attr<bool>("transpose_b"));
+                                  .Attr<int64_t>("depth")
+                                  .Attr<xla::ffi::Span<const int64_t>>("layouts"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_program, jsmpc::program,
                               xla::ffi::Ffi::Bind()

@@ -11,7 +11,7 @@ from jax.extend.core import Literal
 
 from jsmpc._src.jaxprs import lines
 from jsmpc._src.kernels.fusion.region import Region, fused_p
-from jsmpc._src.kernels.products import matmul_p
+from jsmpc._src.kernels.products import layouts_of, matmul_p
 from jsmpc._src.kernels.stream import draw_p, keystream_p
 from jsmpc._src.readings.cost import Label, label
 
@@ -81,8 +81,9 @@ def _of_equation(eqn: Any) -> Done:
     operands = sum(nbytes(v) for v in eqn.invars if not isinstance(v, Literal))
     results = sum(map(nbytes, eqn.outvars))
     if eqn.primitive is matmul_p:
-        bits = 8 * eqn.invars[0].aval.dtype.itemsize
-        amounts[f"products{bits}"] = _multiply_adds(eqn)
+        width = eqn.invars[0].aval.dtype.itemsize
+        operands = width * sum(math.prod(at.shape) for at in layouts_of(eqn))
+        amounts[f"products{8 * width}"] = _multiply_adds(eqn)
         amounts["moved"] = operands + results
     elif eqn.primitive in (draw_p, keystream_p):
         amounts["drawn"] = results
@@ -103,7 +104,7 @@ def _label_of(eqn: Any) -> Label:
 
 def _multiply_adds(eqn: Any) -> int:
     pairs = len(eqn.invars) // 2
-    x, y = (v.aval.shape for v in eqn.invars[:2])
+    x, y = (at.shape for at in layouts_of(eqn)[:2])
     return int(pairs * max(x[0], y[0]) * x[1] * x[2] * y[2])
 
 

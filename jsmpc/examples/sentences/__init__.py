@@ -1,0 +1,1 @@
+"""Private semantic search: `python -m jsmpc sentences`."""
