@@ -88,6 +88,10 @@ def _rearranged(stacked):
     return kernels.dot_general([(joined, y[:, 3:9])], (((0,), (0,)), ((), ()))), both
 
 
+def _by_row(x, stacked):
+    return kernels.dot_general([(x, stacked[2])], (((1,), (0,)), ((), ())))
+
+
 @needs_native
 def test_products_read_in_place_what_is_only_rearranged():
     with jax.enable_x64(True):
@@ -97,6 +101,8 @@ def test_products_read_in_place_what_is_only_rearranged():
         jax.tree.map(np.testing.assert_array_equal, jax.jit(optimized)(stacked), plain)
         twice = jax.vmap(optimized)(jnp.stack([stacked, stacked]))
         jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[1], y), twice, plain)
+        row = jax.vmap(kernels.optimize(_by_row), (0, None))(stacked[:, :, :6], stacked)
+        np.testing.assert_array_equal(row[1], stacked[1, :, :6] @ stacked[2])
 
         jaxpr = jax.make_jaxpr(optimized)(stacked).jaxpr
         products = [e for e in jaxpr.eqns if e.primitive.name == "ring_matmul"]

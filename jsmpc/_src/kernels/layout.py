@@ -80,11 +80,22 @@ class Layout:
 
     def read(self, array: Array) -> Array:
         """The elements, as an array of their own."""
+        axes = sorted(range(len(self.shape)), key=lambda d: (self.shape[d] == 1, -self.strides[d]))
+        lying, flat = self.permuted(axes), array.reshape(-1)
+        if lying._is_whole:
+            flat = flat[self.offset : self.offset + math.prod(self.shape)]
+            return flat.reshape(lying.shape).transpose(np.argsort(axes))
         index = np.full((1,) * len(self.shape), self.offset, np.int64)
         for axis, (size, stride) in enumerate(zip(self.shape, self.strides, strict=True)):
             along = np.arange(size).reshape(-1, *(1,) * (len(self.shape) - axis - 1))
             index = index + along * stride
-        return array.reshape(-1)[index]
+        return flat[index]
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether elements lie one after another."""
+        places = zip(self.shape, self.strides, row_major(self.shape), strict=True)
+        return all(size == 1 or given == own for size, given, own in places)
 
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:

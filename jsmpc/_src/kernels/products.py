@@ -70,9 +70,11 @@ def _abstract(*operands: Any, layouts: Sequence[Layout] = ()) -> jax.core.Shaped
 
 
 def _batch(operands: Any, dims: Any, layouts: Sequence[Layout] = ()) -> tuple[Array, int]:
-    stacked = mapped_first(operands, dims)
     if layouts:
-        stacked = [jax.vmap(at.read)(x) for x, at in zip(stacked, layouts, strict=True)]
+        places = list(zip(operands, dims, layouts, strict=True))
+        operands = [at.read(x) if d is None else jax.vmap(at.read, d)(x) for x, d, at in places]
+        dims = [None if d is None else 0 for d in dims]
+    stacked = mapped_first(operands, dims)
     out = matmul_p.bind(*(x.reshape(-1, *x.shape[2:]) for x in stacked))
     return out.reshape(stacked[0].shape[0], -1, *out.shape[1:]), 0
 
