@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +37,14 @@ class Bilinear:
 
     def shape(self, x: Any, y: Any) -> tuple[int, ...]:
         """The shape of one product, from operands that have a shape and a dtype."""
-        return jax.eval_shape(lambda a, b: self((a, b)), x, y).shape
+        return _shape(self, x.shape, x.dtype, y.shape, y.dtype)
+
+
+@functools.lru_cache(4096)
+def _shape(f: Bilinear, *operands: Any) -> tuple[int, ...]:
+    """Remembered: each correlation of a program asks for it several times."""
+    x, y = (jax.ShapeDtypeStruct(*operands[i : i + 2]) for i in (0, 2))
+    return jax.eval_shape(lambda a, b: f((a, b)), x, y).shape
 
 
 def _total(f: Callable[[Array, Array], Array], pairs: Sequence[tuple[Array, Array]]) -> Array:
