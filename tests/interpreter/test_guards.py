@@ -53,7 +53,7 @@ def test_the_warning_names_line_and_remedy():
     shares = jsmpc.share(jax.random.key(1), (jnp.ones(2), jnp.full(2, 0.03)), PLAIN)
     with pytest.warns(
         jsmpc.EncodingWarning,
-        match=r"add at .*transform.*\.py:\d+.* 1e-08 is rounded to zero.*above 0\.002.*optax.scale",
+        match=r"add at .*transform.*\.py:\d+.* 1e-08 is rounded .*above 0\.002.*jsmpc.calibrate",
     ):
         jsmpc.secure(first_step(optax.adam(1e-3)))(KEY, *shares)
 

@@ -49,10 +49,14 @@ def calibrate(
 
     Example:
       >>> import jax, jax.numpy as jnp, jsmpc
-      >>> f = lambda g: jnp.sqrt(jnp.mean(g * g))  # squares of 1e-6 vanish in 18 bits
-      >>> g = jnp.array([1e-6, -3e-6])
-      >>> small = jsmpc.secure(f, scales=jsmpc.calibrate(f, (g,)))
-      >>> x = jsmpc.share(jax.random.key(0), 1e3 * g, jsmpc.Replicated3())
+      >>> def f(x):
+      ...     small = x * 1e-6  # its squares vanish in 18 bits
+      ...     return 1e6 * jnp.sqrt(jnp.mean(small * small))
+      >>> plan = jsmpc.calibrate(f, (jnp.array([1.0, 2.0]),))
+      >>> x = jsmpc.share(jax.random.key(0), jnp.array([1.0, -3.0]), jsmpc.Replicated3())
+      >>> found = jsmpc.reveal(jsmpc.secure(f, scales=plan)(jax.random.key(1), x))
+      >>> round(float(found), 3)  # without the plan, 0
+      2.236
     """
     smpc = Replicated3() if protocol is None else protocol
     if not samples:
@@ -67,7 +71,7 @@ def calibrate(
     jaxpr = jax.make_jaxpr(f)(*arguments[0])
     run = jax.jit(lambda *leaves: magnitudes.run(jaxpr, leaves)[1])
     found = [run(*jax.tree.leaves(a)) for a in arguments]
-    largest = {path: np.max([np.asarray(x[path]) for x in found], 0) for path in found[0]}
+    largest = jax.tree.map(lambda *x: float(np.max(x)), *found)
     assignment = Assignment(smpc, largest, headroom)
     opened, _ = compat.open_jaxpr(jaxpr)
     assignment.run(jaxpr, [assignment.given(v.aval) for v in opened.invars])
@@ -85,7 +89,12 @@ def _arrays(sample: Any) -> tuple[Any, ...]:
             "calibrate computes in the clear and needs values, not shares. Pass samples that may "
             "be known: public or synthetic data of the same kind"
         )
-    return jax.tree.map(jnp.asarray, sample)
+    return jax.tree.map(_array, sample)
+
+
+def _array(x: Any) -> Any:
+    """An array as a share's is, of a dtype of its own; a Python number is left to promotion."""
+    return jnp.asarray(x) if np.isscalar(x) else jnp.asarray(x, jnp.result_type(x))
 
 
 def _aval(x: Any) -> Any:

@@ -80,6 +80,12 @@ class Encodings:
         base, ring = self.smpc.encoding.base, self.smpc.ring
         return max(scales.room(base, ring) - self.kept.top - digits, 0)
 
+    @property
+    def finest(self) -> int:
+        """The most digits that an operand of a sum may have behind the point."""
+        spare = self.spare()
+        return scales.finest(self.smpc.encoding.base, self.smpc.ring) if spare is None else spare
+
     def number(self, value: Shared, dtype: Any, encoding: FixedPoint) -> Secret:
         """A secret number in an encoding."""
         own = None if encoding == self.smpc.encoding else encoding
@@ -96,13 +102,25 @@ class Encodings:
         if (given := self.encoding_of(x)) == encoding:
             return x
         digits = scales.digits_of(encoding) - scales.digits_of(given)
+        self.check_room(x.value, digits)
         return self.number(self.shifted(x.value, digits), x.dtype, encoding)
+
+    def check_room(self, value: Shared, digits: int) -> None:
+        """What an evaluation does before digits are added to words: by default nothing."""
+
+    def fine_enough(self, x: Any) -> Any:
+        """A secret number in an encoding as fine as the result's: a public one that meets it may
+        have a fraction, or stand for infinity, where x has no digits for it."""
+        coarse = is_secret(x) and self.encoding_of(x).scale < self.wanted.scale
+        return self.recoded(x, self.wanted) if coarse else x
 
     def shifted(self, value: Shared, digits: int) -> Shared:
         """[x·b^digits] of words, truncated where that is no whole number."""
         factor = self.smpc.encoding.base ** abs(digits)
         if digits >= 0:
             return value if digits == 0 else value * self.smpc.ring.constant(factor)
+        if factor >= self.smpc.ring.bound:
+            return value - value
         return self.smpc.truncate(self.ctx, value, factor)
 
     def of_one_encoding(self, *operands: Any) -> list[Any]:

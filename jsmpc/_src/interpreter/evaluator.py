@@ -27,6 +27,7 @@ from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.recognition import recognized
 from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
+from jsmpc._src.interpreter.scales import digits_of
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat, lines, structure, tracing, walk
 from jsmpc._src.protocols.base import Shared
@@ -139,6 +140,13 @@ class Evaluator(Encodings):
 
     # Overflows.
 
+    def check_room(self, value: Shared, digits: int) -> None:
+        """Finds out, where asked for, whether words leave the range where digits are added."""
+        bound = self.smpc.ring.bound // self.smpc.encoding.base ** max(digits, 0)
+        if self.checks_overflow and digits > 0 and bound and math.prod(value.shape):
+            bits = overflow.outside(self.smpc, self.ctx, value, bound)
+            self.findings.overflow(self.place, bits)
+
     @property
     def checks_overflow(self) -> bool:
         return self.findings.overflows is not None
@@ -163,8 +171,10 @@ class Evaluator(Encodings):
             size = 2 * max(math.prod(x.shape), 1)
             shift = size.bit_length()
             if jnp.issubdtype(x.dtype, jnp.floating):
-                small = Secret(self.smpc.truncate(self.ctx, x.value, 1 << shift), x.dtype)
-                results = [handler.apply(self, small, **self.eqn.params)]
+                fits = self.coded(min(digits_of(self.encoding_of(x)), self.finest))
+                value = self.recoded(x, fits).value
+                small = Secret(self.smpc.truncate(self.ctx, value, 1 << shift), x.dtype)
+                results = [handler.apply(self.unplanned(), small, **self.eqn.params)]
                 bound = (bound >> shift) - size
         elif handler.cost != "function" and self.eqn.primitive not in (lax.add_p, lax.sub_p):
             return
@@ -275,9 +285,8 @@ class Evaluator(Encodings):
                     f"that works is {0.5 / encoding.scale:.3g}. If it guards a quotient against "
                     "zero, a divisor that underflows counts as one unit in the last place (under a "
                     "root, of what is rooted), and the quotient is wrong: use a guard above "
-                    f"{encoding.scale**-0.5:.2g}, or scale up what is divided, as with "
-                    "optax.chain(optax.scale(1e3), optimizer) before an optimizer that is "
-                    "invariant to scale",
+                    f"{encoding.scale**-0.5:.2g}, or give small numbers more digits by "
+                    "a plan: jsmpc.secure(f, scales=jsmpc.calibrate(f, samples))",
                     EncodingWarning,
                     stacklevel=2,
                 )
@@ -307,7 +316,9 @@ class Evaluator(Encodings):
 
     def cases(self, *operands: Any) -> list[Secret]:
         """Operands to choose from, as `secrets`; public ones may hold ±inf, see `saturated`."""
-        coded, dtype, encoding = self._alike(operands)
+        public = any(not is_secret(x) and jnp.issubdtype(x.dtype, jnp.floating) for x in operands)
+        given = [self.fine_enough(x) if public else x for x in operands]
+        coded, dtype, encoding = self._alike(given)
         return [self.secret(self.saturated(x, encoding), dtype, encoding) for x in coded]
 
     def _alike(self, operands: Sequence[Any]) -> tuple[list[Any], Any, FixedPoint]:

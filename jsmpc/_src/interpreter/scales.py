@@ -41,6 +41,12 @@ def room(base: int, ring: Ring) -> int:
     return math.floor(math.log(ring.bound, base) + 1e-9)
 
 
+def finest(base: int, ring: Ring) -> int:
+    """The most digits behind the point: more than a word has, as those in front of it may be
+    zeros of which is known. Exponents of quotients and roots have a byte."""
+    return room(base, ring) + math.floor(math.log(2**28, base))
+
+
 def digits_of(encoding: FixedPoint) -> int:
     """Those behind the point, of an encoding that is resolved."""
     if encoding.precision_fractional is None:

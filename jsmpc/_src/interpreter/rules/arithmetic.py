@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from jsmpc._src.interpreter.bounds import A_PRODUCT, ROUNDED
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
-from jsmpc._src.interpreter.scales import digits_of, room
+from jsmpc._src.interpreter.scales import Kept, digits_of, room
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
 from jsmpc._src.jaxprs import compat, tracing
 from jsmpc._src.protocols.base import Shared
@@ -57,17 +58,10 @@ def plus(ev: Evaluator, x: Any, y: Any) -> Secret:
     encoding = ev.encoding_of(x)
     if is_secret(y):
         return ev.number(x.value + y.value, x.dtype, encoding)
-    x = fine_enough(ev, x)
+    x = ev.fine_enough(x)
     encoding = ev.encoding_of(x)
     words = ev.words(ev.saturated(y, encoding), x.dtype, encoding)
     return ev.number(ev.smpc.add_ap(ev.ctx, x.value, words), x.dtype, encoding)
-
-
-def fine_enough(ev: Evaluator, x: Any) -> Any:
-    """A secret number in an encoding as fine as the result's: a public one that meets it may have
-    a fraction where x has none."""
-    coarse = is_secret(x) and ev.encoding_of(x).scale < ev.wanted.scale
-    return ev.recoded(x, ev.wanted) if coarse else x
 
 
 @rule(lax.add_p, P.add_jaxvals_p, cost="local", modular=Modular(ranges.total), scaled=True)
@@ -80,7 +74,7 @@ def _sub(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     if is_secret(y):
         return plus(ev, x, neg(ev, y))
     x, y = aligned(x, y)
-    x = fine_enough(ev, x)
+    x = ev.fine_enough(x)
     encoding = ev.encoding_of(x)
     words = -ev.words(ev.saturated(y, encoding), x.dtype, encoding)
     return ev.number(ev.smpc.add_ap(ev.ctx, x.value, words), x.dtype, encoding)
@@ -113,12 +107,16 @@ def times_public(
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return Secret(times(x.value, ev.words(y, y.dtype)), x.dtype)
     if not is_known(y):
-        x = with_room(ev, fine_enough(ev, x), digits_of(ev.smpc.encoding))
+        digits = digits_of(ev.smpc.encoding)
+        if digits_of(ev.encoding_of(x)) < min(digits, digits_of(ev.wanted)):
+            x = ev.recoded(x)
+        x = with_room(ev, x, digits)
         check(ev.words(y, np.float64))
         value = _running_factor(ev, x.value, y, times, f == MULTIPLY)
         return ev.number(value, x.dtype, ev.encoding_of(x))
     words, divisors = _known_factor(ev, np.asarray(y, np.float64), f == MULTIPLY)
     if divisors is None:
+        x = with_room(ev, x)
         check(words)
         return ev.number(times(x.value, words), x.dtype, ev.encoding_of(x))
     base = ev.smpc.encoding.base
@@ -247,7 +245,10 @@ def _with_room_for_each_other(ev: Evaluator, x: Secret, y: Secret) -> tuple[Secr
     """Two factors; where their product has no room, the finer has fewer digits."""
     dx, dy = (digits_of(ev.encoding_of(v)) for v in (x, y))
     spare = ev.spare()
-    if spare is None or dx + dy <= spare:
+    if spare is None:
+        return x, y
+    spare = min(spare, digits_of(ev.wanted) + room(ev.smpc.encoding.base, ev.smpc.ring) - 2)
+    if dx + dy <= spare:
         return x, y
     if x is y:
         half = ev.recoded(x, ev.coded(spare // 2))
@@ -283,15 +284,28 @@ def _polynomial(ev: Evaluator, x: Any, *coefficients: Any, **_: Any) -> Any:
 
 def power(ev: Evaluator, x: Secret, y: int) -> Secret:
     """x^y for y >= 1, by squaring."""
+    rest, exponent, made = y, 1, 0  # of x as it is squared, and of the result so far
     result: Secret | None = None
     while True:
-        if y & 1:
-            result = x if result is None else mul(ev, result, x)
-        y >>= 1
-        if not y:
+        if rest & 1:
+            made += exponent
+            result = x if result is None else mul(_of_power(ev, made, y), result, x)
+        rest >>= 1
+        if not rest:
             assert result is not None
             return result
-        x = square(ev, x)
+        exponent *= 2
+        x = square(_of_power(ev, exponent, y), x)
+
+
+def _of_power(ev: Evaluator, k: int, y: int) -> Evaluator:
+    """The evaluator of x^k on the way to x^y, which is as large as follows from the plan for this:
+    with so many digits that a product of two such has room."""
+    if ev.kept is None or k == y:
+        return ev
+    top = math.ceil(ev.kept.top * k / y)
+    half = room(ev.smpc.encoding.base, ev.smpc.ring) // 2
+    return dataclasses.replace(ev, plan={ev.path: (Kept(max(half - top, 0), top),)})
 
 
 def as_number(ev: Evaluator, x: Any, dtype: Any = np.int32) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jsmpc._src.interpreter.parts import part_p
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules import integers
-from jsmpc._src.interpreter.rules.arithmetic import aligned, fine_enough, is_known, times_public
+from jsmpc._src.interpreter.rules.arithmetic import aligned, is_known, times_public
 from jsmpc._src.interpreter.scales import digits_of, room
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.ring.division import Divisors
@@ -75,7 +76,10 @@ def divided_by_public(ev: Evaluator, x: Secret, y: Any) -> Secret:
     size = np.abs(values)
     if (values != np.round(values)).any() or (size > ev.smpc.ring.bound).any():
         return times_public(ev, x, 1.0 / values)
-    x = fine_enough(ev, x)
+    spare = ev.spare(math.ceil(math.log(size.max(), ev.smpc.encoding.base)))
+    digits = digits_of(ev.wanted) if spare is None else min(digits_of(ev.wanted), spare)
+    if digits_of(ev.encoding_of(x)) < digits:
+        x = ev.recoded(x, ev.coded(digits))
     value = x.value
     if (values < 0).any():
         value = value * np.sign(values).astype(np.int64).astype(ev.smpc.ring.dtype)

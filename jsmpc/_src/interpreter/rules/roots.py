@@ -16,7 +16,7 @@ from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.guards import guarded_sqrt_p
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule, unary
-from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number, is_known, power, square
+from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number, is_known, power
 from jsmpc._src.interpreter.rules.division import reciprocal
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.protocols.base import Shared
@@ -40,13 +40,11 @@ _POWER = Bound(
 def _integer_pow(ev: Evaluator, x: Secret, *, y: int) -> Any:
     if y == 0:
         return jnp.ones(x.shape, x.dtype)
-    if y == 2:
-        return square(ev, x)
+    if y > 0:
+        return power(ev, x, y)
     if y == -1 and jnp.issubdtype(x.dtype, jnp.floating):
         return reciprocal(ev, x)
     ev, x = ev.unplanned(), ev.recoded(x)
-    if y > 0:
-        return power(ev, x, y)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ev.unsupported("a negative power of an integer: convert it with .astype(float) first")
     return power(ev, reciprocal(ev, x), -y)

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.extend.core import Literal
 
 from jsmpc._src.interpreter import scales
+from jsmpc._src.interpreter.guards import guarded_sqrt_p
 from jsmpc._src.interpreter.parts import part_p
 from jsmpc._src.interpreter.recognition import recognized
 from jsmpc._src.interpreter.registry import RULES
@@ -27,10 +27,11 @@ from jsmpc._src.jaxprs import compat, structure, walk
 from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While
 from jsmpc._src.protocols.base import Protocol
 
+_UNBOUNDED = 1e30  # what is larger stands for infinity: masks
 _COMPARISONS = (lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.eq_p, lax.ne_p)
 _PRODUCTS = (lax.mul_p, lax.square_p, lax.dot_general_p, lax.conv_general_dilated_p)
 _FUNCTIONS = (
-    *(lax.div_p, lax.sqrt_p, lax.rsqrt_p, lax.exp_p, lax.exp2_p, lax.log_p),
+    *(lax.div_p, lax.sqrt_p, guarded_sqrt_p, lax.rsqrt_p, lax.exp_p, lax.exp2_p, lax.log_p),
     *(lax.logistic_p, lax.tanh_p, lax.sign_p, lax.integer_pow_p, lax.pow_p, part_p),
 )
 
@@ -75,15 +76,15 @@ class Assignment:
 
     Args:
       protocol: its ring, and its encoding for what is given and what no rule keeps otherwise.
-      magnitudes: by equation, of each result the largest, and whether there are unbounded ones.
+      magnitudes: by equation, of each result the largest.
       headroom: the digits by which numbers may become larger.
     """
 
     def __init__(
-        self, protocol: Protocol, magnitudes: Mapping[Path, np.ndarray], headroom: float
+        self, protocol: Protocol, magnitudes: Mapping[Path, Sequence[float]], headroom: float
     ) -> None:
         self._base, self._magnitudes, self._headroom = protocol.encoding.base, magnitudes, headroom
-        self._room = scales.room(self._base, protocol.ring)
+        self._ring, self._room = protocol.ring, scales.room(self._base, protocol.ring)
         self._default = scales.digits_of(protocol.encoding)
         self._budget = self._room - self._default - math.ceil(math.log(16, self._base))
         self._kept: dict[Path, list[Number | None]] = {}
@@ -146,12 +147,13 @@ class Assignment:
 
     def _new(self, path: Path, i: int, fixed: bool = False) -> Number:
         """A result in a group of its own."""
-        largest, unbounded = map(float, self._magnitudes[path][i])
+        most = scales.finest(self._base, self._ring)
+        largest = self._magnitudes[path][i]
+        unbounded = not largest < _UNBOUNDED  # NaN counts as such
         if fixed or unbounded or not largest:
             group = Group(self._default, bool(fixed or unbounded), seen=False)
             return Number(group, self._room - self._default if fixed or unbounded else 0)
         top = math.ceil(math.log(largest, self._base) + self._headroom)
-        most = self._room - math.ceil(math.log(16, self._base))
         return Number(Group(min(max(self._budget - top, 0), most)), top)
 
     def _join(self, *numbers: Number | None) -> None:
@@ -186,6 +188,9 @@ class Assignment:
             assert results[0] is not None
             self._products += [_Product(n, n, results[0].top) for n in numbers]
         elif eqn.primitive not in _FUNCTIONS:
+            for x in results:  # what stands for infinity does so in every encoding
+                if x is not None:
+                    x.group.fixed = False
             self._join(*numbers, *results)
         self._kept[path] = results
         return results
@@ -234,6 +239,6 @@ class Assignment:
 
 
 def _by_whole(eqn: Any) -> bool:
-    """Whether a product is by a known whole number, which takes no digits off."""
-    known = [v.val for v in eqn.invars if isinstance(v, Literal)]
-    return eqn.primitive is lax.mul_p and any(float(x) == round(float(x)) for x in known)
+    """Whether a product is by a small known whole number, which takes no digits off."""
+    known = [float(v.val) for v in eqn.invars if isinstance(v, Literal)]
+    return eqn.primitive is lax.mul_p and any(x == round(x) and abs(x) <= 16 for x in known)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import Literal
+from jax.extend.core import primitives as P  # noqa: N812
 
 from jsmpc._src.interpreter.recognition import recognized
 from jsmpc._src.interpreter.scales import Path
@@ -16,21 +18,22 @@ from jsmpc._src.jaxprs import compat, walk
 from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While, structure
 
 Array = jax.Array
-Found = dict[Path, Array]
-"""For each equation with results of numbers, for each of these: see `magnitude`."""
+Found = dict[Path, tuple[Array, ...]]
+"""For each equation with results of numbers, of each of these the largest magnitude."""
 
-UNBOUNDED = 1e30  # what is larger stands for infinity: masks
+# Of these, whatever their operand has, and no more, is in the result.
+_SAME = (
+    *(lax.reshape_p, lax.transpose_p, lax.broadcast_in_dim_p, lax.squeeze_p, lax.slice_p),
+    *(lax.rev_p, lax.neg_p, lax.abs_p, P.stop_gradient_p, P.copy_p, lax.split_p),
+)
 
 
 def magnitude(x: Any) -> Array:
-    """The largest magnitude among the numbers of an array, float32[2], and whether (0 or 1) there
-    are any besides that stand for infinity, or are not a number."""
+    """The largest magnitude among the numbers of an array, float32[]: NaN if one is not a number,
+    and 0 if there are none."""
     if not jnp.issubdtype(x.dtype, jnp.floating) or not np.size(x):
-        return jnp.zeros(2, jnp.float32)
-    size = jnp.abs(x.astype(jnp.float32))
-    bounded = size < UNBOUNDED  # false for NaN
-    largest = jnp.where(bounded, size, 0).max()
-    return jnp.stack([largest, (~bounded).any().astype(jnp.float32)])
+        return jnp.zeros((), jnp.float32)
+    return jnp.abs(x).max().astype(jnp.float32)
 
 
 def run(jaxpr: Any, args: Sequence[Any], path: Path = ()) -> tuple[list[Any], Found]:
@@ -39,21 +42,29 @@ def run(jaxpr: Any, args: Sequence[Any], path: Path = ()) -> tuple[list[Any], Fo
     opened, consts = compat.open_jaxpr(jaxpr)
     program = recognized(opened)
     numbers = {id(eqn): i for i, eqn in enumerate(program.eqns)}
+    known: dict[Any, Array] = {}
 
     def apply(eqn: Any, operands: list[Any]) -> list[Any]:
         here = (*path, numbers[id(eqn)])
         form = structure(eqn)
-        if form is None:
-            results = compat.bind(eqn, operands)
-        else:
+        if form is not None:
             results, inner = _RUNS[type(form)](form, operands, here)
             found.update(inner)
+            return results
+        results = compat.bind(eqn, operands)
         if any(jnp.issubdtype(x.dtype, jnp.floating) for x in results):
-            own = jnp.stack([magnitude(x) for x in results])
-            found[here] = jnp.maximum(found[here], own) if here in found else own
+            given = _known(eqn, known)
+            found[here] = tuple(magnitude(x) if given is None else given for x in results)
+            known.update(zip(eqn.outvars, found[here], strict=True))
         return results
 
     return walk.evaluate(program, args, apply, consts=consts), found
+
+
+def _known(eqn: Any, sizes: dict[Any, Array]) -> Array | None:
+    """The magnitude of what an equation only moves, if it is among those found."""
+    x = eqn.invars[0] if eqn.primitive in _SAME else None
+    return None if x is None or isinstance(x, Literal) else sizes.get(x)
 
 
 def _call(form: Call, operands: list[Any], path: Path) -> tuple[list[Any], Found]:
@@ -67,19 +78,17 @@ def _scan(form: Scan, operands: list[Any], path: Path) -> tuple[list[Any], Found
     def body(carry: Any, x: Any) -> Any:
         out, found = run(form.body, [*consts, *carry, *x], (*path, 0))
         new, ys = out[: form.carried], out[form.carried :]
-        return new, (ys, {**found, path: _each([*carry, *new], len(ys), form.carried)})
+        return new, (ys, {**found, path: _each(carry, new)})
 
     init = [jnp.asarray(x) for x in init]
     carry, (ys, found) = lax.scan(body, init, xs, form.length, reverse=form.reverse)
-    return [*carry, *ys], {p: f.max(0, initial=0) for p, f in found.items()}
+    return [*carry, *ys], jax.tree.map(lambda x: x.max(initial=0), found)
 
 
-def _each(carries: list[Any], others: int, count: int) -> Array:
-    """The magnitudes of what is carried, before and after, and nothing for other results."""
-    sizes = [magnitude(x) for x in carries]
-    both = [jnp.maximum(a, b) for a, b in zip(sizes[:count], sizes[count:], strict=True)]
-    nothing = [jnp.zeros(2, jnp.float32)] * others
-    return jnp.stack([*both, *nothing]) if both or nothing else jnp.zeros((0, 2), jnp.float32)
+def _each(before: list[Any], after: list[Any]) -> tuple[Array, ...]:
+    """The magnitudes of what is carried, before and after."""
+    pairs = zip(before, after, strict=True)
+    return tuple(jnp.maximum(magnitude(a), magnitude(b)) for a, b in pairs)
 
 
 def _while(form: While, operands: list[Any], path: Path) -> tuple[list[Any], Found]:
@@ -90,7 +99,7 @@ def _while(form: While, operands: list[Any], path: Path) -> tuple[list[Any], Fou
 
     def body(carry: list[Any]) -> tuple[list[Any], Found]:
         new, found = run(form.body, [*consts, *carry], (*path, 1))
-        return new, {**found, path: _each([*carry, *new], 0, len(new))}
+        return new, {**found, path: _each(carry, new)}
 
     init = [jnp.asarray(x) for x in init]
     nothing = _nothing(lambda: body(init)[1])
@@ -111,7 +120,8 @@ def _branches(form: Branches, operands: list[Any], path: Path) -> tuple[list[Any
     def taken(i: int) -> Any:
         def branch(values: list[Any]) -> tuple[list[Any], Found]:
             out, found = run(form.branches[i], values, (*path, i))
-            return [jnp.asarray(x) for x in out], {**nothing, **found}
+            results = [jnp.asarray(x) for x in out]
+            return results, {**nothing, **found, path: tuple(map(magnitude, results))}
 
         return branch
 
@@ -120,8 +130,7 @@ def _branches(form: Branches, operands: list[Any], path: Path) -> tuple[list[Any
 
 
 def _nothing(program: Any) -> Found:
-    shapes = jax.eval_shape(program)
-    return {path: jnp.zeros(x.shape, x.dtype) for path, x in shapes.items()}
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(program))
 
 
 _RUNS: dict[Any, Any] = {Call: _call, Scan: _scan, While: _while, Branches: _branches}

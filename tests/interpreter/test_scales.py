@@ -1,0 +1,260 @@
+"""Numbers in encodings other than the protocol's, and plans that say which these are."""
+
+import json
+import re
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optax.contrib
+import pytest
+from jax import lax
+
+import jsmpc
+from jsmpc.testing import InsecurePlain
+
+KEY = jax.random.key(0)
+DECIMAL = InsecurePlain(encoding=jsmpc.FixedPoint(base=10))
+PROTOCOLS = {"64": InsecurePlain(), "32": InsecurePlain(bits=32), "decimal": DECIMAL}
+
+
+def planned(f, *args, smpc=None, check=False):
+    """f of secrets under a plan from the same numbers."""
+    smpc = PROTOCOLS["64"] if smpc is None else smpc
+    scales = jsmpc.calibrate(f, args, protocol=smpc)
+    secure = jsmpc.secure(f, scales=scales, check=check)
+    return jsmpc.reveal(secure(KEY, *jsmpc.share(KEY, args, smpc)))
+
+
+def close(found, exact, relative):
+    for a, b in zip(*map(jax.tree.leaves, (found, exact)), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        if b.dtype.kind == "f":
+            np.testing.assert_allclose(a, b, atol=relative * np.abs(b).max())
+        else:
+            np.testing.assert_array_equal(a, b)
+
+
+# Each rule, on numbers that a factor makes small or large, so that they have other encodings.
+
+X = np.float32([[1.5, -0.75, 2.0, 0.25], [0.5, 1.25, -2.0, 1.0]])
+Y = np.float32([[0.5, 1.5, -1.0, 2.0], [-0.25, 0.75, 1.0, -1.5]])
+AT = np.int32([3, 1])
+
+
+def _pooled(x, y):
+    pool = lambda v: lax.reduce_window(v, -jnp.inf, lax.max, (1, 2), (1, 2), "VALID")  # noqa: E731
+    moved = jax.grad(lambda v: (pool(v) * y[:, :2]).sum())(x)
+    return pool(x), moved, lax.reduce_window(x, 0.0, lax.add, (1, 2), (1, 1), "VALID")
+
+
+# By the power of the factor that results have.
+RULES = {
+    0: lambda x, y: (
+        (x < y, x >= 0, x == y, jnp.argmax(x, 1), jnp.sign(x)),
+        (x / y, jax.nn.softmax(x / y), x * lax.rsqrt(y * y)),
+    ),
+    1: lambda x, y: (
+        (x + y, x - y, -x, x.sum(1), jnp.cumsum(x, 1)),
+        (x.T, x[:, 1:3], x[::-1], jnp.stack([x, y]), jnp.pad(x, 1), x[:, :1] + y),
+        (x[:, AT], x.at[0, 1].set(y[0, 0]), x.at[:, AT].add(y[:, :2])),
+        (jnp.where(x > y, x, y), jnp.where(x > y, x, 0), jnp.abs(x), jnp.clip(x, 0, y)),
+        (x.max(1), x.min(0), jnp.maximum(x, y), jnp.where(np.arange(4) < 3, x, -jnp.inf).max(1)),
+        (x * 0.3, x * jnp.float32(-2), x / 3, x / 0.7, x @ np.full((4, 2), 0.1, np.float32)),
+        (jnp.sqrt(y * y), (x > 0).astype(jnp.float32) * y, jnp.tanh(x / y) * y),
+        jax.jit(lambda v: jax.checkpoint(lambda u: u * 2 + y)(v))(x),
+        lax.scan(lambda c, v: (c * 0.5 + v, c), y[0], x),
+        lax.fori_loop(0, x.shape[0], lambda i, c: c * 0.5 + x, y),
+        lax.cond(x[0, 0] > y[0, 0], lambda: x * 2, lambda: y),
+    ),
+    2: lambda x, y: (x * y, x**2, x @ y.T, jnp.square(y)),
+    3: lambda x, y: x**3,
+}
+
+
+def of_factor(factor):
+    """All rules on numbers of a size, their results brought back to that of numbers near one."""
+
+    def f(x, y):
+        x, y = jnp.asarray(x) * np.float32(factor), jnp.asarray(y) * np.float32(factor)
+        results = {
+            n: jax.tree.map(lambda v, n=n: v * factor**-n if v.dtype.kind == "f" else v, g(x, y))
+            for n, g in RULES.items()
+        }
+        return results, _pooled(x, y / factor)[0] / factor
+
+    return f
+
+
+@pytest.mark.parametrize("factor", [1e-4, 1.0, 1e4])
+def test_rules_take_numbers_in_any_encoding(factor):
+    f = of_factor(factor)
+    close(planned(f, X, Y), f(X, Y), 2e-4)
+
+
+def some(x, y):
+    """A few of the rules, for other rings and protocols."""
+    x, y = x / 64, y / 64
+    chosen = jnp.where(x > y, x, y).max(1)
+    loop = lax.fori_loop(0, 2, lambda i, c: c * 0.5 + x, y)
+    return chosen * 64, loop * 64, (x @ y.T) * 2.0**12, jnp.sqrt(y * y) * 64, x / y
+
+
+@pytest.mark.parametrize(("name", "relative"), [("32", 0.02), ("decimal", 1e-3)])
+def test_rules_in_other_rings_and_bases(name, relative):
+    close(planned(some, X, Y, smpc=PROTOCOLS[name]), some(X, Y), relative)
+
+
+def test_rules_among_parties():
+    close(planned(some, X, Y, smpc=jsmpc.Replicated3()), some(X, Y), 1e-5)
+
+
+# What the default encoding cannot hold.
+
+LARGE = {
+    "1e4 * 1e4": (lambda x: (x * x) / 1e4, np.float32([1e4, 123.0])),
+    "3e4 * 3e4": (lambda x: (x * x) / 1e4, np.float32([3e4, -2e4])),
+    "exp(12)": (lambda x: jnp.exp(x) * jnp.exp(x) / 1e6, np.float32([12.0, 3.0])),
+    "variance": (
+        lambda x: jnp.var(x),
+        (1e4 + 3 * np.random.default_rng(0).standard_normal(10**5)).astype(np.float32),
+    ),
+    "softmax": (jax.nn.softmax, np.float32([500.0, 499.0, 498.5, -500.0])),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_numbers(name):
+    f, x = LARGE[name]
+    close(planned(f, x), jax.jit(f)(x), 1e-3 if name == "variance" else 1e-4)
+
+
+def test_a_matrix_product_in_the_small_ring():
+    x = np.full((3, 50), 40, np.float32)
+    f = lambda x: (x @ x.T) / 1e3  # noqa: E731
+    close(planned(f, x, smpc=PROTOCOLS["32"]), f(x), 0.02)
+    assert abs(jsmpc.reveal(jsmpc.secure(f)(KEY, jsmpc.share(KEY, x, PROTOCOLS["32"])))[0, 0]) < 70
+
+
+# Plans.
+
+
+def squares(x):
+    return jnp.sqrt(jnp.mean(x * x)) * 1e3
+
+
+SMALL = np.float32([1e-4, -3e-4])
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return jsmpc.calibrate(squares, (SMALL,))
+
+
+def test_a_plan_is_of_one_function_shape_and_encoding(plan):
+    share = lambda x, smpc=None: jsmpc.share(KEY, x, smpc or jsmpc.Replicated3())  # noqa: E731
+    with pytest.raises(jsmpc.ProtocolError, match="another function"):
+        jsmpc.secure(lambda x: x * x + 1, scales=plan)(KEY, share(SMALL))
+    with pytest.raises(jsmpc.ProtocolError, match="other shapes"):
+        jsmpc.secure(squares, scales=plan)(KEY, share(np.zeros(3, np.float32)))
+    with pytest.raises(jsmpc.ProtocolError, match="bits=64, and the shares have 32"):
+        jsmpc.secure(squares, scales=plan)(KEY, share(SMALL, jsmpc.Replicated3(bits=32)))
+    with pytest.raises(jsmpc.ProtocolError, match="base=2, and the shares have 10"):
+        jsmpc.secure(squares, scales=plan)(KEY, share(SMALL, DECIMAL))
+
+
+def test_samples_are_values_of_one_shape():
+    with pytest.raises(ValueError, match="needs a sample"):
+        jsmpc.calibrate(squares)
+    with pytest.raises(ValueError, match="a tuple of arguments, not ndarray"):
+        jsmpc.calibrate(squares, SMALL)
+    with pytest.raises(ValueError, match="several structures, shapes or dtypes"):
+        jsmpc.calibrate(squares, (SMALL,), (SMALL[:1],))
+    with pytest.raises(jsmpc.SecretError, match="not shares"):
+        jsmpc.calibrate(squares, (jsmpc.share(KEY, SMALL, PROTOCOLS["64"]),))
+
+
+def test_the_largest_of_all_samples_counts():
+    top = lambda *samples: max(  # noqa: E731
+        k.top for row in jsmpc.calibrate(squares, *samples).rows.values() for k in row.kept if k
+    )
+    assert top((SMALL,), (SMALL * 2**20,)) == top((SMALL * 2**20,)) > top((SMALL,))
+
+
+def test_a_weak_type_is_that_of_a_share():
+    weak = jnp.full(2, 2**-10)
+    assert weak.weak_type
+    close(planned(squares, weak), squares(weak), 1e-4)
+
+
+def test_a_plan_is_saved_loaded_and_printed(plan, tmp_path):
+    plan.save(tmp_path / "plan.json")
+    loaded = jsmpc.Scales.load(tmp_path / "plan.json")
+    assert loaded.plan == plan.plan and str(loaded) == str(plan)
+    assert re.search(r"^ +\d+ +2\^-\d+ +mul at test_scales.py:\d+ \(squares\)$", str(plan), re.M)
+    data = json.loads((tmp_path / "plan.json").read_text())
+    for damage in (b"", b"[]", b"{}", json.dumps({**data, "rows": [1]}).encode(), b"\xff"):
+        (tmp_path / "damaged.json").write_bytes(damage)
+        with pytest.raises(jsmpc.ProtocolError, match="holds no scales"):
+            jsmpc.Scales.load(tmp_path / "damaged.json")
+
+
+def test_numbers_beyond_their_head_room_are_found():
+    f = lambda x: (x * x).sum()  # noqa: E731
+    scales = jsmpc.calibrate(f, (SMALL,), protocol=PROTOCOLS["64"])
+    checked = jsmpc.secure(f, scales=scales, check=True)
+    share = lambda x: jsmpc.share(KEY, np.float32(x), PROTOCOLS["64"])  # noqa: E731
+    assert jsmpc.reveal(checked(KEY, share(SMALL))) < 1e-5
+    with pytest.raises(jsmpc.EncodingError, match="leaves the range"):
+        checked(KEY, share([9e3, 1e4]))
+
+
+def test_a_plan_and_its_checks_agree():
+    f = lambda x: (jnp.cumsum(x * 1e-5, 1).sum() * 1e5, (x * 1e5 * 3e4 / 1e9).sum(0))  # noqa: E731
+    close(planned(f, X, check=True), f(X), 1e-4)
+
+
+# Optimizers.
+
+STEPS = 5
+OPTIMIZERS = {
+    **{
+        name: lambda name=name: getattr(optax, name)(1e-2)
+        for name in ("adam", "adabelief", "adafactor", "adagrad", "lamb", "lion", "rmsprop", "yogi")
+    },
+    **{
+        name: lambda name=name: getattr(optax.contrib, name)(1e-2)
+        for name in ("ademamix", "muon", "schedule_free_adamw")
+    },
+    "sgd": lambda: optax.sgd(10.0, momentum=0.9),
+}
+
+
+def test_optimizers_of_small_gradients():
+    inputs = np.float32(np.random.default_rng(1).standard_normal((8, 3)))
+    targets = inputs @ np.float32([1.0, -2.0, 0.5])
+    start = np.float32([0.125, 0.125, -0.125])
+
+    def train(w, x, y):
+        def loss(w):
+            return 1e-3 * jnp.mean((x @ w - y) ** 2)
+
+        def trained(optimizer):
+            def step(state, _):
+                w, opt_state = state
+                updates, opt_state = optimizer.update(jax.grad(loss)(w), opt_state, w)
+                return (optax.apply_updates(w, updates), opt_state), None
+
+            return lax.scan(step, (w, optimizer.init(w)), None, STEPS)[0][0]
+
+        return {name: trained(make()) for name, make in OPTIMIZERS.items()}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jsmpc.EncodingWarning)
+        found = planned(train, start, inputs, targets)
+    exact = jax.jit(train)(start, inputs, targets)
+    for name, weights in exact.items():
+        off = np.linalg.norm(found[name] - weights) / np.linalg.norm(weights - start)
+        assert off < 0.02, (name, off)
