@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Iterator
@@ -229,6 +230,20 @@ def test_matmul_sums_its_terms(dtype: type, terms: int, rows: int) -> None:
         (random(rng, (3, rows, 300), dtype), random(rng, (3, 300, 21), dtype)) for _ in range(terms)
     ]
     np.testing.assert_array_equal(native.matmul(pairs), sum(x @ y for x, y in pairs))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [3, 20])
+def test_matmul_sums_terms_that_lie_each_in_a_way_of_its_own(dtype: type, rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    x, y = random(rng, (2, 1, rows, 21), dtype), random(rng, (2, 1, 21, 5), dtype)
+    ways = itertools.product(placed(y[0]), placed(y[1]))
+    for (first, at_first), (second, at_second) in ways:
+        out = native.matmul(
+            [(x[0], first), (x[1], second)],
+            [Layout.of(x[0].shape), at_first, Layout.of(x[1].shape), at_second],
+        )
+        np.testing.assert_array_equal(out, x[0] @ y[0] + x[1] @ y[1])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -384,14 +384,17 @@ void add_tiles(const Block<T>& block) {
 template <class T>
 void gemm(const Block<T>& block) {
   if (block.depth == 0) return clear(block);
-  const bool rows_of_b = block.b[0].col_stride == 1;
-  const bool both_along_depth =
-      block.a[0].col_stride == 1 && block.b[0].row_stride == 1;
-  if (block.rows.size() > kFewRows || !(rows_of_b || both_along_depth))
-    return add_tiles(block);
+  const auto rows_of_b = [&](int t) { return block.b[t].col_stride == 1; };
+  const auto both_along_depth = [&](int t) {
+    return block.a[t].col_stride == 1 && block.b[t].row_stride == 1;
+  };
+  bool in_place = block.rows.size() <= kFewRows;
+  for (int t = 0; t < block.terms; ++t)
+    in_place = in_place && (rows_of_b(t) || both_along_depth(t));
+  if (!in_place) return add_tiles(block);
   clear(block);
   for (int t = 0; t < block.terms; ++t)
-    if (rows_of_b)
+    if (rows_of_b(t))
       add_combinations(block, block.a[t], block.b[t]);
     else
       add_all_dots(block, block.a[t], block.b[t]);
