@@ -24,11 +24,21 @@ from harness import A, B, key, machine_words, split
 from jsmpc._src import kernels
 from jsmpc._src.network.network import Network
 from jsmpc._src.protocols.base import Protocol
-from jsmpc._src.runtime import prf
+from jsmpc._src.runtime import prf, routines
 from jsmpc._src.runtime.context import Context
 from recording import Recorder
 
 # --- Views ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def nothing_traced_before() -> Iterator[None]:
+    """Operations are traced anew, and not kept: for code that is changed meanwhile."""
+    routines.forget()
+    try:
+        yield
+    finally:
+        routines.forget()
 
 
 @contextlib.contextmanager
@@ -46,6 +56,7 @@ def known_seeds_draw_zero() -> Iterator[None]:
         return masked(iterate(key, *args), key)
 
     with (
+        nothing_traced_before(),
         mock.patch.object(kernels, "draw", quiet_draw),
         mock.patch.object(prf, "iterate", quiet_iterate),
     ):

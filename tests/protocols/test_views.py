@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -21,7 +23,7 @@ from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.correlations import ThresholdMask
 from operations import OPERATIONS
 from recording import Recorder, record, record_secure
-from views import Observed, leaks
+from views import Observed, leaks, nothing_traced_before
 
 # --- Every operation -----------------------------------------------------------------------------
 
@@ -129,7 +131,7 @@ def test_a_zero_mask_of_a_triple_is_found() -> None:
         return jnp.zeros_like(result) if number == 0 else result
 
     for operation in ("mul_aa", "truncate", "msb"):
-        with mock.patch.object(kernels, "draw", first_draw_is_zero):
+        with nothing_traced_before(), mock.patch.object(kernels, "draw", first_draw_is_zero):
             observed = observe(protocol("additive2", 64), operation)
             kinds = OPERATIONS[operation][0]
             assert leaks(observed, kinds, 64)
@@ -152,9 +154,19 @@ def test_a_missing_mask_is_found(broken: jsmpc.Protocol, operation: str) -> None
     assert leaks(observe(broken, operation), OPERATIONS[operation][0], 64)
 
 
+@contextlib.contextmanager
+def one_mask_for_all() -> Iterator[None]:
+    """Numbers that no draw has used are all the same."""
+    with (
+        nothing_traced_before(),
+        mock.patch.object(Context, "reserve", OneMaskForAll._number),
+    ):
+        yield
+
+
 @pytest.mark.parametrize("name", ["additive2", "replicated3"])
 def test_a_mask_used_twice_is_found(name: str) -> None:
-    with mock.patch.object(Context, "_number", OneMaskForAll._number):
+    with one_mask_for_all():
         assert leaks(observe(protocol(name, 64), "mul_aa twice"), (A, A), 64)
 
 
@@ -199,7 +211,7 @@ def test_no_keystream_is_drawn_twice(name: str) -> None:
 def test_a_repeated_keystream_would_be_noticed() -> None:
     smpc = protocol("replicated3", 64)
     shares = jsmpc.share(key(5), (np.ones((3, 2), np.float32), np.ones(2, np.float32)), smpc)
-    with mock.patch.object(Context, "_number", OneMaskForAll._number):
+    with one_mask_for_all():
         drawn = pairs(record_secure(jsmpc.secure(looping), jnp.asarray(key(6)), *shares))
     assert len(set(drawn)) < len(drawn)
 

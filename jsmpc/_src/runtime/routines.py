@@ -48,6 +48,11 @@ def traced_once(f: F) -> F:
     return called  # type: ignore[return-value]
 
 
+def forget() -> None:
+    """Traces all operations anew from now on."""
+    _trace.cache_clear()
+
+
 class _Kind(tuple[Any, Any]):
     """The shape and the dtype of an array."""
 
