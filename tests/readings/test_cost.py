@@ -395,7 +395,7 @@ NONLINEAR = {
     division.reciprocal_of_mantissa: division.reciprocal_of_mantissa,
     division.reciprocal: lambda s, c, x: division.reciprocal(s, c, x, SCALE**2),
     division.divide: lambda s, c, x: division.divide(s, c, x, x + x, SCALE),
-    roots.rsqrt_of_mantissa: roots.rsqrt_of_mantissa,
+    roots.rsqrt_of_mantissa: lambda s, c, x: roots.rsqrt_of_mantissa(s, c, x, x),
     roots.square_root: lambda s, c, x: roots.square_root(s, c, x, SCALE),
     roots.inverse_square_root: lambda s, c, x: roots.inverse_square_root(s, c, x, SCALE**1.5),
     exponential.exponential: lambda s, c, x: exponential.exponential(s, c, x, RATE, SCALE),

@@ -122,7 +122,7 @@ def logarithm(smpc: Protocol[V], ctx: Context, x: V, unit: float, scale: float) 
     With unit and scale/log2(e) the encoding's scale it is log(x) of numbers. Every x <= 0 counts
     as the smallest positive number. Off by less than two units in the last place.
 
-    Cost: 31 rounds, 400 bytes a party and element.
+    Cost: 29 rounds, 400 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     y = _binary_logarithm(smpc, ctx, normalize_positive(smpc, ctx, x))
@@ -151,7 +151,7 @@ def public_power(smpc: Protocol[V], ctx: Context, x: V, y: float, scale: int) ->
     Every x < 0 counts as 0; 0^y is 0 for y > 0, and otherwise what the smallest positive number
     gives. Relative error below |y|·2^-F and 2^-22, or one unit in the last place.
 
-    Cost: 44 rounds, 645 bytes a party and element.
+    Cost: 42 rounds, 645 bytes a party and element.
     """
     base = normalize_positive(smpc, ctx, x)
     one, offset = 1 << fraction_bits(smpc.ring), math.log2(scale)
@@ -167,7 +167,7 @@ def power_of(smpc: Protocol[V], ctx: Context, x: V, y: V, scale: int) -> V:
 
     |y| is clamped so that y·log2(x) fits: to 2^12 for 18 fractional bits in the 64-bit ring.
 
-    Cost: 44 rounds, 728 bytes a party and element.
+    Cost: 42 rounds, 728 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     end = public(smpc, ctx, smpc.ring.bound // (one * smpc.bits), y)
@@ -185,7 +185,7 @@ def cube_root(smpc: Protocol[V], ctx: Context, x: V, scale: int) -> V:
 
     Relative error below 2^-20, or one unit in the last place.
 
-    Cost: 46 rounds, 628 bytes a party and element.
+    Cost: 41 rounds, 633 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     number = normalize(smpc, ctx, x)

@@ -153,7 +153,7 @@ def inverse_error_function(smpc: Protocol[V], ctx: Context, x: V, scale: float) 
     erfinv function, GPU Computing Gems 2011); (1 - x)·(1 + x) is exact before the logarithm.
     Off by 2^-16 and the rounding of x near the ends.
 
-    Cost: 46 rounds, 592 bytes a party and element.
+    Cost: 44 rounds, 592 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
     one, end = 1 << f, public(smpc, ctx, scale, x)

@@ -54,7 +54,7 @@ def arc_tangent(smpc: Protocol[V], ctx: Context, y: V, x: V, scale: float) -> V:
 
     atan2(0, 0) is 0. Off by less than three units in the last place.
 
-    Cost: 65 rounds, 1081 bytes a party and element.
+    Cost: 61 rounds, 1091 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
     left, down = (smpc.msb(ctx, v) for v in (x, y))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -70,9 +70,17 @@ class Program:
         signed = constant - (1 << 64) if constant >= 1 << 63 else constant
         self.instructions.append((OPS.index(op), type_code(dtype), result, a, b, signed))
 
-    def __call__(self, operands: Sequence[Array], results: Sequence[Any]) -> list[Array]:
-        """Run on operands; `results` are their shapes and dtypes."""
-        call = native.call("jsmpc_program", list(results))
+    def __call__(
+        self,
+        operands: Sequence[Array],
+        results: Sequence[Any],
+        continued: Mapping[int, int] | None = None,
+    ) -> list[Array]:
+        """Run on operands; `results` are their shapes and dtypes.
+
+        Operands that are `continued` become results, by their positions, where nothing is written.
+        """
+        call = native.call("jsmpc_program", list(results), input_output_aliases=continued)
         return call(
             *operands,
             instructions=np.asarray(self.instructions, np.int64).reshape(-1),

@@ -106,3 +106,9 @@ def slice_offset(eqn: Any) -> int | None:
         return None
     strides = [int(np.prod(shape[i + 1 :], dtype=np.int64)) for i in range(len(shape))]
     return sum(a * b for a, b in zip(start, strides, strict=True))
+
+
+def is_join(eqn: Any) -> bool:
+    """Whether the result of an equation has those of its operands one after another."""
+    axis = {"stack": "axis", "concatenate": "dimension"}.get(eqn.primitive.name)
+    return axis is not None and math.prod(eqn.outvars[0].aval.shape[: eqn.params[axis]]) == 1

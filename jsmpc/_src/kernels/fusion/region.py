@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.extend.core import Literal, Primitive
 from jax.interpreters import batching, mlir
 
@@ -21,6 +23,19 @@ if TYPE_CHECKING:
     from jsmpc._src.kernels.fusion.stages import Fused
 
 
+@dataclasses.dataclass(frozen=True)
+class Join:
+    """Values of a region that are written side by side, from their places on in one result.
+
+    Attributes:
+      result: the variable; values: with their places; begins: whether no region wrote before.
+    """
+
+    result: Any
+    values: dict[Any, int]
+    begins: bool
+
+
 class Region:
     """Equations of one stage and size, as a program and as equations."""
 
@@ -30,14 +45,16 @@ class Region:
         self.inside = {e.outvars[0] for e in self.equations}
         self.results = [e.outvars[0] for e in self.equations if e.outvars[0] in whole.exported]
         self.slots = {v: (i, 0) for i, v in enumerate(self.results)}
-        self.stacks = whole.stacks[region]
-        for eqn in self.stacks:
-            for row, v in enumerate(eqn.invars):
-                self.slots[whole.seen(v)[0]] = (len(self.results), row * self.size)
-            self.results.append(eqn.outvars[0])
+        self.joins = whole.joins[region]
         self.operands: dict[Any, int] = {}  # with their positions
-        readers = [*self.equations, *self.stacks]
-        self.root = {v: whole.seen(v) for e in readers for v in variables(e.invars)}
+        self.continued: dict[int, int] = {}  # operands by their positions: results, by theirs
+        for join in self.joins:
+            self.slots.update((v, (len(self.results), start)) for v, start in join.values.items())
+            if not join.begins:
+                self.continued[len(self.operands)] = len(self.results)
+                self.operands[join.result] = len(self.operands)
+            self.results.append(join.result)
+        self.root = {v: whole.seen(v) for e in self.equations for v in variables(e.invars)}
         self.known = {v: word for v in self.root if (word := _known(whole, v)) is not None}
         for eqn in self.equations:
             for v in eqn.invars:
@@ -62,14 +79,20 @@ class Region:
                 flat[offset : offset + size_of(v)] if flat.size > 1 else flat, (size_of(v),)
             ).reshape(v.aval.shape)
 
-        for eqn in (*self.equations, *self.stacks):
+        for eqn in self.equations:
             env[eqn.outvars[0]] = compat.bind(eqn, [read(v) for v in eqn.invars])[0]
+        for join in self.joins:
+            out = join.result.aval
+            flat = jnp.zeros(out.size, out.dtype) if join.begins else env[join.result].reshape(-1)
+            for v, start in join.values.items():
+                flat = lax.dynamic_update_slice(flat, env[v].reshape(-1), (start,))
+            env[join.result] = flat.reshape(out.shape)
         return [env[v] for v in self.results]
 
     def run(self, *operands: Array) -> list[Array]:
         """The results by the elementwise machine."""
         shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in self.results]
-        return Assembler(self).program(operands, shapes)
+        return Assembler(self).program(operands, shapes, self.continued)
 
 
 def _known(whole: Fused, v: Any) -> int | None:

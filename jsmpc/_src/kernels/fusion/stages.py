@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,13 +20,14 @@ from jsmpc._src.kernels.fusion.equations import (
     VIEWS,
     WORDS,
     Evaluation,
+    is_join,
     is_word,
     size_of,
     slice_offset,
     variables,
 )
 from jsmpc._src.kernels.fusion.places import place
-from jsmpc._src.kernels.fusion.region import Region, fused_p
+from jsmpc._src.kernels.fusion.region import Join, Region, fused_p
 
 
 class Fused(Evaluation):
@@ -49,10 +51,15 @@ class Fused(Evaluation):
         for eqn in fused:
             self.regions.setdefault(self.home[eqn.outvars[0]], []).append(eqn)
         self.exported = self._exported()
-        self.stacks: dict[tuple[int, int], list[Any]] = collections.defaultdict(list)
-        for eqns in self.others.values():
-            for eqn in [e for e in eqns if e.primitive.name == "stack"]:
-                self._write_in_place(eqn, eqns)
+        self.joins: dict[tuple[int, int], list[Join]] = collections.defaultdict(list)
+        self.joined: set[Any] = set()  # the results of joins that regions write
+        for stage in sorted(self.others, reverse=True):
+            for eqn in self.others[stage]:
+                self._write_in_place(eqn)
+        self.others = {
+            stage: [e for e in eqns if not (e.outvars and e.outvars[0] in self.joined)]
+            for stage, eqns in self.others.items()
+        }
 
     def seen(self, v: Any) -> tuple[Any, int]:
         """The value whose elements a variable shows, and from which element on."""
@@ -215,17 +222,49 @@ class Fused(Evaluation):
                 self._run(region)
         return [self.read(v) for v in self.jaxpr.outvars]
 
-    def _write_in_place(self, eqn: Any, others: list[Any]) -> None:
-        """Lets a region write its results into a stack of them, if nothing else reads them."""
-        rows = [self.seen(v) for v in variables(eqn.invars)]
-        values = {v for v, start in rows if not start and size_of(v) == size_of(eqn.invars[0])}
-        homes = {self.home.get(v) for v in values}
-        home = homes.pop() if len(homes) == 1 else None
-        alone = len(values) == len(eqn.invars) and all(self.uses[v] == 1 for v in values)
-        if eqn.params["axis"] == 0 and home is not None and alone:
-            others.remove(eqn)
-            self.exported -= values
-            self.stacks[home].append(eqn)
+    def _write_in_place(self, eqn: Any) -> None:
+        """Lets regions write their results into what joins them, if nothing else reads these.
+
+        A join of several regions' results passes through them, and each writes its part.
+        """
+        if not is_join(eqn) or eqn.outvars[0] in self.joined:
+            return
+        joined: set[Any] = set()
+        values = self._pieces(eqn, joined)
+        if values is None:
+            return
+        self.joined |= joined
+        self.exported -= set(values)
+        starts = itertools.accumulate(map(size_of, values), initial=0)
+        parts: dict[tuple[int, int], dict[Any, int]] = collections.defaultdict(dict)
+        for v, start in zip(values, starts, strict=False):
+            parts[self.home[v]][v] = start
+        order = [r for r in sorted(self.regions, key=lambda r: r[0]) if r in parts]
+        for home in order:
+            self.joins[home].append(Join(eqn.outvars[0], parts[home], begins=home == order[0]))
+
+    def _pieces(self, eqn: Any, joined: set[Any]) -> list[Any] | None:
+        """The fused values that a join consists of, through the joins that it is made of; None if
+        there are others, or some are read elsewhere."""
+        joined.add(eqn.outvars[0])
+        values: list[Any] = []
+        for x in eqn.invars:
+            if isinstance(x, Literal):
+                return None
+            v, start = self.seen(x)
+            if start or size_of(v) != size_of(x) or self.uses[v] != 1 or v in values:
+                return None
+            if v in self.home:
+                values.append(v)
+                continue
+            inner = self.maker.get(v)
+            if inner is None or not is_join(inner):
+                return None
+            more = self._pieces(inner, joined)
+            if more is None:
+                return None
+            values += more
+        return values
 
     def _exported(self) -> set[Any]:
         """Fused values that are read outside of their own region."""

@@ -113,7 +113,7 @@ def _of_region(region: Region) -> Done:
     work: Done = {}
     blocks = -(-region.size // _BLOCK)
     waiting = set(region.operands)
-    exported = set(region.results)
+    exported = region.slots
     for eqn in region.equations:
         amounts = work.setdefault(_label_of(eqn), Counter())
         result = nbytes(eqn.outvars[0])
@@ -129,8 +129,5 @@ def _of_region(region: Region) -> Done:
             if seen in waiting:
                 waiting.remove(seen)
                 amounts["moved"] += nbytes(v)
-    for eqn in region.stacks:
-        amounts = work.setdefault(_label_of(eqn), Counter())
-        amounts["moved"] += nbytes(eqn.outvars[0])
     next(iter(work.values()), Counter())["calls"] += 1
     return work
