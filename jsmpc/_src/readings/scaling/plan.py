@@ -48,7 +48,7 @@ class Scales:
       >>> scales = jsmpc.calibrate(lambda x: x * x, (jnp.array([1e-4, 3e-4]),))
       >>> print(scales)
       digits  |x| <  equation
-          58  2^-21  mul at <doctest jsmpc.Scales[1]>:1 (<lambda>)
+          61  2^-21  mul at <doctest jsmpc.Scales[1]>:1 (<lambda>)
     """
 
     program: str
