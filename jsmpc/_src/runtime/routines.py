@@ -67,7 +67,7 @@ def _is_array(x: Any) -> bool:
     return isinstance(x, jax.Array | np.ndarray)
 
 
-@functools.lru_cache(maxsize=2048)
+@functools.lru_cache(maxsize=256)
 def _trace(
     f: Callable[..., Any], smpc: Any, network: Network, tree: Any, kinds: tuple[Any, ...]
 ) -> _Traced | None:
