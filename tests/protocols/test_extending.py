@@ -21,7 +21,8 @@ from jsmpc import extend
 from jsmpc._src.interpreter.registry import RULES
 from jsmpc.bench import __main__ as bench
 from jsmpc.bench import measure
-from jsmpc.bench.workloads import WORKLOADS, Workload
+from jsmpc.bench.table import WORKLOADS
+from jsmpc.bench.workloads import Workload
 from jsmpc.examples import cli
 
 # --- A protocol ----------------------------------------------------------------------------------
