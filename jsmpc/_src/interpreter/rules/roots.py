@@ -109,7 +109,7 @@ def _pow(ev: Evaluator, x: Any, y: Any) -> Any:
         raise ev.unsupported("a secret integer exponent: convert it with .astype(float) first")
     base = ev.secret(x, dtype).value
     if is_known(x) and (x >= 0).all():
-        exponent = as_number(ev, y, dtype).value
+        exponent = ev.recoded(as_number(ev, y, dtype)).value
         return Secret(exponential.power_of(ev.smpc, ev.ctx, base, exponent, ev.scale), dtype)
     return _to_secret_powers(ev, base, y, dtype)
 
@@ -135,7 +135,7 @@ def _to_public_powers(ev: Evaluator, x: Secret, y: Any) -> Secret:
 def _to_secret_powers(ev: Evaluator, x: Shared, y: Secret, dtype: Any) -> Secret:
     """x^y for numbers, or integers, y; as `_to_public_powers`."""
     smpc, ctx = ev.smpc, ev.ctx
-    exponent = as_number(ev, y, dtype).value
+    exponent = ev.recoded(as_number(ev, y, dtype)).value
     whole: Any = np.ones(y.shape, np.uint8)
     floor = y.value
     if jnp.issubdtype(y.dtype, jnp.floating):
