@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.extend.core import Literal, Primitive
 from jax.interpreters import batching, mlir
 
@@ -84,9 +83,11 @@ class Region:
         for join in self.joins:
             out = join.result.aval
             flat = jnp.zeros(out.size, out.dtype) if join.begins else env[join.result].reshape(-1)
-            for v, start in join.values.items():
-                flat = lax.dynamic_update_slice(flat, env[v].reshape(-1), (start,))
-            env[join.result] = flat.reshape(out.shape)
+            pieces, end = [], 0
+            for v, start in sorted(join.values.items(), key=lambda piece: piece[1]):
+                pieces += [flat[end:start], env[v].reshape(-1)]
+                end = start + size_of(v)
+            env[join.result] = jnp.concatenate([*pieces, flat[end:]]).reshape(out.shape)
         return [env[v] for v in self.results]
 
     def run(self, *operands: Array) -> list[Array]:
