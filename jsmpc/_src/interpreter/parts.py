@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import numpy as np
 from jax import lax
 from jax.extend.core import Literal, Primitive
 from jax.extend.core import primitives as P  # noqa: N812
@@ -20,7 +21,7 @@ part_p.def_abstract_eval(lambda x, y: jax.core.ShapedArray(x.shape, x.dtype))
 mlir.register_lowering(part_p, mlir.lower_fun(lax.div, multiple_results=False))
 batching.defbroadcasting(part_p)
 
-# What does not change numbers, along an axis that is kept.
+# What keeps numbers and their order.
 _SAME = (lax.broadcast_in_dim_p, lax.reshape_p, lax.squeeze_p, P.stop_gradient_p, P.copy_p)
 
 
@@ -35,42 +36,44 @@ def found(jaxpr: Any) -> Any:
 
 
 def _is_part(eqn: Any, maker: Any) -> bool:
-    """Whether an equation is exp(x - max x) / Σ exp(x - max x)."""
+    """Whether an equation is exp(x - max x) / Σ exp(x - max x), along the same axes."""
     if eqn.primitive is not lax.div_p:
         return False
-    exponential, whole = eqn.invars
-    if isinstance(exponential, Literal) or isinstance(whole, Literal):
+    power = _made(eqn.invars[0], lax.exp_p, maker)
+    difference = power and _made(power.invars[0], lax.sub_p, maker)
+    if not difference:
         return False
-    total = _source(whole, maker)
-    if total is None or total.primitive is not lax.reduce_sum_p:
-        return False
-    if total.invars[0] is not exponential:
-        return False
-    power = maker.get(exponential)
-    if power is None or power.primitive is not lax.exp_p:
-        return False
-    difference = maker.get(power.invars[0])
-    if difference is None or difference.primitive is not lax.sub_p:
-        return False
-    x, largest = difference.invars
-    extreme = _source(largest, maker)
-    return (
-        extreme is not None
-        and extreme.primitive is lax.reduce_max_p
-        and extreme.invars[0] is x
-        and extreme.params["axes"] == total.params["axes"]
-    )
+    total = _reduced(eqn.invars[1], lax.reduce_sum_p, eqn.invars[0], maker)
+    extreme = _reduced(difference.invars[1], lax.reduce_max_p, difference.invars[0], maker)
+    return total is not None and total == extreme
 
 
-def _source(v: Any, maker: Any) -> Any:
-    """The equation that makes the numbers that a variable shows."""
+def _made(v: Any, primitive: Primitive, maker: Any) -> Any:
+    """The equation of a primitive that makes a variable; None if another does."""
     eqn = None if isinstance(v, Literal) else maker.get(v)
-    while eqn is not None:
+    return eqn if eqn is not None and eqn.primitive is primitive else None
+
+
+def _reduced(v: Any, primitive: Primitive, x: Any, maker: Any) -> tuple[int, ...] | None:
+    """The axes along which a variable is x reduced, standing beside it; None if it is not."""
+    every = tuple(range(len(x.aval.shape)))
+    spread = _made(v, lax.broadcast_in_dim_p, maker) if v.aval.shape == x.aval.shape else None
+    if spread is not None and spread.params["broadcast_dimensions"] == every:
+        v = spread.invars[0]  # which has axes of one element
+    beside = v.aval.shape
+    while (eqn := None if isinstance(v, Literal) else maker.get(v)) is not None:
+        if eqn.primitive is primitive:
+            axes = tuple(eqn.params["axes"])
+            kept = tuple(1 if d in axes else n for d, n in enumerate(x.aval.shape))
+            return axes if eqn.invars[0] is x and beside == kept else None
         if eqn.primitive in _SAME:
             v = eqn.invars[0]
-        elif eqn.primitive is lax.max_p and isinstance(eqn.invars[0], Literal):
+        elif eqn.primitive is lax.max_p and _is_least(eqn.invars[0]):
             v = eqn.invars[1]
         else:
-            return eqn
-        eqn = None if isinstance(v, Literal) else maker.get(v)
+            break
     return None
+
+
+def _is_least(v: Any) -> bool:
+    return isinstance(v, Literal) and bool(np.isneginf(v.val))
