@@ -258,3 +258,47 @@ def test_optimizers_of_small_gradients():
     for name, weights in exact.items():
         off = np.linalg.norm(found[name] - weights) / np.linalg.norm(weights - start)
         assert off < 0.02, (name, off)
+
+
+# Whole numbers, which have no digits behind the point, beside public numbers that have a fraction.
+
+WHOLE = np.int32([[1, -2, 3], [0, 5, -7]])
+
+
+def _beside_fractions(i):
+    w = i.astype(jnp.float32)
+    quarter, one = jnp.full((1, 1), 0.25), i[0, 0]
+    return {
+        "sums": (w + 0.25, 0.25 - w, w - 0.25, w.sum() + 0.1),
+        "compared": (w < 0.25, w == 0.5, w >= -1.5),
+        "extremes": (jnp.maximum(w, 0.25), jnp.minimum(0.25, w), jnp.clip(w, -0.25, 0.75)),
+        "chosen": (jnp.where(i > 0, w, 0.25), jnp.where(i > 0, 0.25, w)),
+        "joined": (
+            jnp.concatenate([w, quarter * jnp.ones((1, 3))]),
+            jnp.pad(w, 1, "constant", constant_values=0.25),
+        ),
+        "written": (
+            w.at[0, 1].set(0.25),
+            w.at[0, 1].add(0.25),
+            w.at[0, 1].multiply(0.25),
+            w.at[0, 1].max(0.25),
+            lax.dynamic_update_slice(w, quarter, (0, 1)),
+        ),
+        "written in secret": (
+            w.at[0, one].set(0.25),
+            lax.dynamic_update_slice(w, quarter, (one * 0, one)),
+        ),
+        "read": (jnp.take(w, np.int32([0, 7]), axis=1, fill_value=0.25, mode="fill"), w[0, one]),
+        "gates": (jax.nn.silu(w), jax.nn.gelu(w), jax.nn.sigmoid(w), jnp.tanh(w)),
+        "products": (w * 0.3, w * 1000.3, w @ jnp.full((3, 1), 0.3), w / 0.3, w / 3, w.mean()),
+        "loops": lax.fori_loop(0, 3, lambda _, c: c * 0.5 + 0.1, w),
+    }
+
+
+def test_whole_numbers_beside_fractions():
+    i = jsmpc.share(KEY, WHOLE, PROTOCOLS["64"])
+    found = jsmpc.reveal(jsmpc.secure(_beside_fractions)(KEY, i))
+    expected = _beside_fractions(jnp.asarray(WHOLE))
+    for name, exact in expected.items():
+        for a, b in zip(jax.tree.leaves(found[name]), jax.tree.leaves(exact), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-5, err_msg=name)

@@ -108,10 +108,10 @@ class Encodings:
     def check_room(self, value: Shared, digits: int) -> None:
         """What an evaluation does before digits are added to words: by default nothing."""
 
-    def fine_enough(self, x: Any) -> Any:
-        """A secret number in an encoding as fine as the result's: a public one that meets it may
-        have a fraction, or stand for infinity, where x has no digits for it."""
-        coarse = is_secret(x) and self.encoding_of(x).scale < self.wanted.scale
+    def fine_enough(self, x: Secret) -> Secret:
+        """A secret number in an encoding as fine as the result's, where this has a fraction though
+        x may have no digits for one."""
+        coarse = self.encoding_of(x).scale < self.wanted.scale
         return self.recoded(x, self.wanted) if coarse else x
 
     def shifted(self, value: Shared, digits: int) -> Shared:
@@ -125,14 +125,20 @@ class Encodings:
 
     def of_one_encoding(self, *operands: Any) -> list[Any]:
         """Secret numbers among operands of one dtype in one encoding, which need not be that of
-        the result: the finest, or the coarsest that is at least as fine as the result's."""
-        numbers = [x for x in operands if is_secret(x) and jnp.issubdtype(x.dtype, jnp.floating)]
-        digits = [scales.digits_of(self.encoding_of(x)) for x in numbers]
-        if len(set(digits)) < 2:
+        the result: the finest, or the coarsest that is at least as fine as the result's.
+
+        Beside a public number, which may have a fraction or stand for infinity, none is coarser
+        than the result.
+        """
+        numbers = [x for x in operands if jnp.issubdtype(x.dtype, jnp.floating)]
+        digits = {scales.digits_of(self.encoding_of(x)) for x in numbers if is_secret(x)}
+        wanted, spare = scales.digits_of(self.wanted), self.spare()
+        least = 0 if all(map(is_secret, numbers)) else wanted
+        if not digits or (len(digits) == 1 and min(digits) >= least):
             return list(operands)
-        common, spare = max(digits), self.spare()
+        common = max(*digits, least)
         if spare is not None:
-            common = min(max(min(digits), scales.digits_of(self.wanted)), spare)
+            common = min(max(min(digits), wanted), spare)
         return [self.recoded(x, self.coded(common)) for x in operands]
 
     def _as_planned(self, x: Any, i: int) -> Any:

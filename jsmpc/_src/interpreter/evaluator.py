@@ -316,9 +316,7 @@ class Evaluator(Encodings):
 
     def cases(self, *operands: Any) -> list[Secret]:
         """Operands to choose from, as `secrets`; public ones may hold ±inf, see `saturated`."""
-        public = any(not is_secret(x) and jnp.issubdtype(x.dtype, jnp.floating) for x in operands)
-        given = [self.fine_enough(x) if public else x for x in operands]
-        coded, dtype, encoding = self._alike(given)
+        coded, dtype, encoding = self._alike(operands)
         return [self.secret(self.saturated(x, encoding), dtype, encoding) for x in coded]
 
     def _alike(self, operands: Sequence[Any]) -> tuple[list[Any], Any, FixedPoint]:

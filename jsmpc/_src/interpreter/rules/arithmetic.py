@@ -58,8 +58,6 @@ def plus(ev: Evaluator, x: Any, y: Any) -> Secret:
     encoding = ev.encoding_of(x)
     if is_secret(y):
         return ev.number(x.value + y.value, x.dtype, encoding)
-    x = ev.fine_enough(x)
-    encoding = ev.encoding_of(x)
     words = ev.words(ev.saturated(y, encoding), x.dtype, encoding)
     return ev.number(ev.smpc.add_ap(ev.ctx, x.value, words), x.dtype, encoding)
 
@@ -73,8 +71,7 @@ def _add(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
 def _sub(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     if is_secret(y):
         return plus(ev, x, neg(ev, y))
-    x, y = aligned(x, y)
-    x = ev.fine_enough(x)
+    x, y = ev.of_one_encoding(*aligned(x, y))
     encoding = ev.encoding_of(x)
     words = -ev.words(ev.saturated(y, encoding), x.dtype, encoding)
     return ev.number(ev.smpc.add_ap(ev.ctx, x.value, words), x.dtype, encoding)

@@ -40,7 +40,7 @@ def _compare(ev: Evaluator, f: Callable[..., Any], g: Any, x: Any, y: Any) -> An
     There the result is the same for every secret, which is a number within the encoding's
     limits: 0 stands for it in g.
     """
-    x, y = aligned(*ev.of_one_encoding(*(ev.fine_enough(v) for v in (x, y))))
+    x, y = ev.of_one_encoding(*aligned(x, y))
     encoding = ev.encoding_of(x if is_secret(x) else y)
     beyond = next((b for b in (_beyond(ev, v, encoding) for v in (x, y)) if b is not None), None)
     if beyond is None:
@@ -129,7 +129,7 @@ def maximum(ev: Evaluator, x: Any, y: Any) -> Any:
     for public, other in ((x, y), (y, x)):
         if _unbounded(public, -1):
             return other
-    x, y = ev.secrets(*(ev.fine_enough(v) for v in aligned(x, y)))
+    x, y = ev.secrets(*aligned(x, y))
     if x.dtype == BOOL:
         return Secret(ev.smpc.or_bb(ev.ctx, x.bits, y.bits), BOOL)
     value = comparison.maximum(ev.smpc, ev.ctx, x.value, y.value)
@@ -143,7 +143,7 @@ def minimum(ev: Evaluator, x: Any, y: Any) -> Any:
     for public, other in ((x, y), (y, x)):
         if _unbounded(public, 1):
             return other
-    x, y = ev.secrets(*(ev.fine_enough(v) for v in aligned(x, y)))
+    x, y = ev.secrets(*aligned(x, y))
     if x.dtype == BOOL:
         return Secret(ev.smpc.and_bb(ev.ctx, x.bits, y.bits), BOOL)
     value = comparison.minimum(ev.smpc, ev.ctx, x.value, y.value)

@@ -118,7 +118,8 @@ def _gather(
 ) -> Secret:
     fill = None if reads_clip(mode) else _fill(ev, x.dtype, fill_value)
     if fill is not None:  # what is not hit is zero
-        x = _shifted(ev, ev.secret(x), fill, subtract=True)
+        x, _ = ev.of_one_encoding(ev.secret(x), fill)
+        x = _shifted(ev, x, fill, subtract=True)
     if is_secret(indices):
         layout = gather_layout(x, indices, dimension_numbers, slice_sizes, mode)
         result = _read(ev, layout, x, indices)

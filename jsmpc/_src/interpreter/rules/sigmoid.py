@@ -70,7 +70,7 @@ def _beside_a_gate(ev: Evaluator, x: Secret) -> Secret:
     """A number with so few digits that one of a gate's range has room for a factor below 1."""
     base, ring = ev.smpc.encoding.base, ev.smpc.ring
     factor = math.ceil(math.log(2 ** (fraction_bits(ring) + 3), base))
-    return at_most(ev, x, room(base, ring) - factor)
+    return at_most(ev, ev.fine_enough(x), room(base, ring) - factor)
 
 
 @unary(pattern("gelu_tanh", jax.nn.gelu), error=TWO_ULP, scaled=True)
