@@ -21,15 +21,14 @@ from jax import lax
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
 from jsmpc._src.functions import integers, overflow
-from jsmpc._src.interpreter import folding, private, ranges
+from jsmpc._src.interpreter import folding, private, ranges, recognition
 from jsmpc._src.interpreter.encodings import Encodings
 from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.ranges import Modular, Range
-from jsmpc._src.interpreter.recognition import recognized
 from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
 from jsmpc._src.interpreter.scales import digits_of
 from jsmpc._src.interpreter.secret import Secret, is_secret
-from jsmpc._src.jaxprs import compat, lines, structure, tracing, walk
+from jsmpc._src.jaxprs import compat, lines, structure, tracing
 from jsmpc._src.protocols.base import Shared
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.fixedpoint import FixedPoint
@@ -80,15 +79,12 @@ class Evaluator(Encodings):
 
     def evaluate(self, jaxpr: Any, args: Sequence[Any]) -> list[Any]:
         """The outputs of a (closed) jaxpr on operands that may be secret."""
-        jaxpr, consts = compat.open_jaxpr(jaxpr)
-        jaxpr = recognized(jaxpr)
-        numbers = {id(eqn): i for i, eqn in enumerate(jaxpr.eqns)}
 
-        def apply(eqn: Any, operands: list[Any]) -> list[Any]:
+        def apply(number: int, eqn: Any, operands: list[Any]) -> list[Any]:
             with lines.at_line_of(eqn, self.caller), self._operation(eqn):
-                return self.at(eqn).within(numbers[id(eqn)]).apply(operands)
+                return self.at(eqn).within(number).apply(operands)
 
-        return walk.evaluate(jaxpr, args, apply, consts=consts)
+        return recognition.evaluate(jaxpr, args, apply)
 
     def _operation(self, eqn: Any) -> AbstractContextManager[Any]:
         """Marks what computes an equation with its primitive; of a sub-program, that of each."""

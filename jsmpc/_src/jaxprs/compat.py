@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,8 +14,6 @@ from jax import lax
 from jax._src import ad_checkpoint, config, hijax
 from jax._src.interpreters import partial_eval
 from jax.extend.core import ClosedJaxpr, Literal
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 checkpoint_name_p: Any = ad_checkpoint.name_p
 unexpanded_call_p: Any = hijax.call_hi_primitive_p
@@ -67,17 +65,6 @@ def expanded(eqn: Any) -> Any:
 @functools.lru_cache(maxsize=256)
 def _expanded(primitive: Any, params: Any, operands: Any, results: Any) -> Any:
     return program(functools.partial(primitive.to_lojax, **dict(params)), operands, results)
-
-
-def traced_once(f: F) -> F:
-    """A function of arrays whose equations, traced once for each shape, are copied into programs.
-
-    For a function of many equations this takes a third of the time of tracing it again; since
-    0.12 what is inlined may be so only when it is compiled.
-    """
-    early = jax.Inline.JAX_EARLY if hasattr(jax, "Inline") else True
-    traced: Any = jax.jit(f, inline=early)
-    return traced
 
 
 def literal_value(literal: Literal) -> Any:

@@ -10,8 +10,10 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import Literal, Primitive, Var
+from jax.extend.core import Primitive, Var
 from jax.interpreters import batching, mlir
+
+from jsmpc._src.jaxprs.rewrite import renamed
 
 routine_p = Primitive("routine")
 routine_p.multiple_results = True
@@ -36,12 +38,11 @@ def body(eqn: Any) -> Any:
     return jaxpr.replace(eqns=[_placed(e, start, eqn.source_info) for e in jaxpr.eqns])
 
 
-def _placed(eqn: Any, start: int, place: Any) -> Any:
+def _placed(eqn: Any, start: int, place: Any, **changes: Any) -> Any:
     parameter = _NUMBERED.get(eqn.primitive)
-    if parameter is None:
-        return eqn.replace(source_info=place)
-    params = {**eqn.params, parameter: eqn.params[parameter] + start}
-    return eqn.replace(source_info=place, params=params)
+    if parameter is not None:
+        changes["params"] = {**eqn.params, parameter: eqn.params[parameter] + start}
+    return eqn.replace(source_info=place, **changes)
 
 
 def inlined(jaxpr: Any, transparent: Container[Any] = ()) -> Any:
@@ -51,15 +52,15 @@ def inlined(jaxpr: Any, transparent: Container[Any] = ()) -> Any:
     names: dict[Any, Any] = {}
     for eqn in jaxpr.eqns:
         if eqn.primitive is routine_p:
-            results = _write(eqns, eqn, _renamed(eqn.invars, names), transparent)
+            results = _write(eqns, eqn, renamed(eqn.invars, names), transparent)
             names.update(zip(eqn.outvars, results, strict=True))
         elif eqn.primitive in transparent:
-            (names[eqn.outvars[0]],) = _renamed(eqn.invars[:1], names)
+            (names[eqn.outvars[0]],) = renamed(eqn.invars[:1], names)
         elif names:
-            eqns.append(eqn.replace(invars=_renamed(eqn.invars, names)))
+            eqns.append(eqn.replace(invars=renamed(eqn.invars, names)))
         else:
             eqns.append(eqn)
-    return jaxpr.replace(eqns=eqns, outvars=_renamed(jaxpr.outvars, names))
+    return jaxpr.replace(eqns=eqns, outvars=renamed(jaxpr.outvars, names))
 
 
 def _write(
@@ -70,20 +71,16 @@ def _write(
     names = dict(zip(jaxpr.invars, operands, strict=True))
     for eqn in jaxpr.eqns:
         if eqn.primitive in transparent:
-            (names[eqn.outvars[0]],) = _renamed(eqn.invars[:1], names)
+            (names[eqn.outvars[0]],) = renamed(eqn.invars[:1], names)
             continue
-        new, given = _placed(eqn, start, place), _renamed(eqn.invars, names)
+        given = renamed(eqn.invars, names)
         if eqn.primitive is routine_p:
-            results = _write(eqns, new, given, transparent)
+            results = _write(eqns, _placed(eqn, start, place), given, transparent)
         else:
             results = [Var(v.aval) for v in eqn.outvars]
-            eqns.append(new.replace(invars=given, outvars=results))
+            eqns.append(_placed(eqn, start, place, invars=given, outvars=results))
         names.update(zip(eqn.outvars, results, strict=True))
-    return _renamed(jaxpr.outvars, names)
-
-
-def _renamed(variables: Sequence[Any], names: dict[Any, Any]) -> list[Any]:
-    return [v if isinstance(v, Literal) else names.get(v, v) for v in variables]
+    return renamed(jaxpr.outvars, names)
 
 
 def _evaluate(*operands: Any, jaxpr: Any, start: int) -> list[Any]:

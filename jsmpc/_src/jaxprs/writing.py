@@ -10,6 +10,7 @@ import numpy as np
 from jax.extend.core import Literal, Var
 
 from jsmpc._src.jaxprs import compat
+from jsmpc._src.jaxprs.rewrite import renamed
 
 Operand = Any  # a variable of the jaxpr, or an array that is known
 
@@ -47,13 +48,10 @@ class Writer:
         jaxpr, constants = compat.open_jaxpr(traced)
         self._constants.update(zip(jaxpr.constvars, constants, strict=True))
         atom_of = dict(zip(jaxpr.invars, atoms, strict=True))
-
-        def here(variables: Sequence[Any]) -> list[Any]:
-            return [v if isinstance(v, Literal) else atom_of.get(v, v) for v in variables]
-
-        self._eqns += [eqn.replace(invars=here(eqn.invars)) for eqn in jaxpr.eqns]
+        self._eqns += [eqn.replace(invars=renamed(eqn.invars, atom_of)) for eqn in jaxpr.eqns]
         results = [
-            compat.literal_value(v) if isinstance(v, Literal) else v for v in here(jaxpr.outvars)
+            compat.literal_value(v) if isinstance(v, Literal) else v
+            for v in renamed(jaxpr.outvars, atom_of)
         ]
         return jax.tree.unflatten(jax.tree.structure(shape), results)
 

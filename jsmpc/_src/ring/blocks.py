@@ -40,7 +40,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsmpc._src.jaxprs import compat
 from jsmpc._src.ring.words import cast, left, right, xor
 from jsmpc._src.ring.words import conjunction as both
 from jsmpc._src.ring.words import disjunction as either
@@ -80,7 +79,6 @@ def _ones(like: Array) -> Any:
     return np.asarray(np.iinfo(like.dtype).max, like.dtype)
 
 
-@compat.traced_once
 def thresholds(u: Array) -> tuple[Array, ...]:
     """T_1, …, T_15 with T_t = [u >= t] in each block; u: uint32 or uint64."""
     low0, low1, high0, high1 = (_gather(u, j) for j in range(4))
@@ -107,7 +105,6 @@ def _one_hot(v: Array) -> list[Array]:
     return [both(h, w) for h in high for w in low]
 
 
-@compat.traced_once
 def select(table: Sequence[Array], v: Array) -> tuple[Array, Array]:
     """What the blocks of u + v do, from the thresholds of u and from v.
 

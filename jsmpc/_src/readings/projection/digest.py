@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from jsmpc._src.jaxprs.printing import stable
 from jsmpc._src.readings.projection.choreography import Block, Compute, Control, Message, Value
 from jsmpc._src.readings.projection.projection import Projection
-
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def digest(projection: Projection) -> str:
@@ -75,4 +73,4 @@ _name = functools.cache(str)  # of a dtype: NumPy takes as long for it as the re
 
 
 def _text(params: Any) -> str:
-    return _ADDRESS.sub("", repr(sorted(params.items())))
+    return stable(sorted(params.items()))

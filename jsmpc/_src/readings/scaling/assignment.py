@@ -17,13 +17,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Literal
 
-from jsmpc._src.interpreter import scales
+from jsmpc._src.interpreter import recognition, scales
 from jsmpc._src.interpreter.guards import guarded_sqrt_p
 from jsmpc._src.interpreter.parts import part_p
-from jsmpc._src.interpreter.recognition import recognized
 from jsmpc._src.interpreter.registry import RULES
 from jsmpc._src.interpreter.scales import Kept, Path, Plan
-from jsmpc._src.jaxprs import compat, structure, walk
+from jsmpc._src.jaxprs import compat, structure
 from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While
 from jsmpc._src.protocols.base import Protocol
 
@@ -125,25 +124,20 @@ class Assignment:
         return Number(Group(self._default, fixed=True), self._room - self._default)
 
     def run(self, jaxpr: Any, args: Sequence[Number | None], path: Path = ()) -> list[Any]:
-        opened, _ = compat.open_jaxpr(jaxpr)
-        program = recognized(opened)
-        numbers = {id(eqn): i for i, eqn in enumerate(program.eqns)}
+        runs: dict[Any, Any] = {
+            Call: self._call,
+            Scan: self._scan,
+            While: self._while,
+            Branches: self._branches,
+        }
 
-        def apply(eqn: Any, operands: list[Any]) -> list[Any]:
-            here = (*path, numbers[id(eqn)])
-            form = structure.structure(eqn)
+        def apply(number: int, eqn: Any, operands: list[Any]) -> list[Any]:
+            form, here = structure.structure(eqn), (*path, number)
             if form is None:
                 return self._equation(eqn, operands, here)
-            runs: dict[Any, Any] = {
-                Call: self._call,
-                Scan: self._scan,
-                While: self._while,
-                Branches: self._branches,
-            }
             return list(runs[type(form)](form, operands, here))
 
-        consts = [None] * len(program.constvars)
-        return walk.evaluate(program, args, apply, lambda _: None, consts)
+        return recognition.evaluate(jaxpr, args, apply, lambda _: None)
 
     def _new(self, path: Path, i: int, fixed: bool = False) -> Number:
         """A result in a group of its own."""

@@ -12,9 +12,9 @@ from jax import lax
 from jax.extend.core import Literal
 from jax.extend.core import primitives as P  # noqa: N812
 
-from jsmpc._src.interpreter.recognition import recognized
+from jsmpc._src.interpreter import recognition
 from jsmpc._src.interpreter.scales import Path
-from jsmpc._src.jaxprs import compat, walk
+from jsmpc._src.jaxprs import compat
 from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While, structure
 
 Array = jax.Array
@@ -39,13 +39,10 @@ def magnitude(x: Any) -> Array:
 def run(jaxpr: Any, args: Sequence[Any], path: Path = ()) -> tuple[list[Any], Found]:
     """The outputs of a (closed) jaxpr on plain arrays, and the magnitudes of all results."""
     found: Found = {}
-    opened, consts = compat.open_jaxpr(jaxpr)
-    program = recognized(opened)
-    numbers = {id(eqn): i for i, eqn in enumerate(program.eqns)}
     known: dict[Any, Array] = {}
 
-    def apply(eqn: Any, operands: list[Any]) -> list[Any]:
-        here = (*path, numbers[id(eqn)])
+    def apply(number: int, eqn: Any, operands: list[Any]) -> list[Any]:
+        here = (*path, number)
         form = structure(eqn)
         if form is not None:
             results, inner = _RUNS[type(form)](form, operands, here)
@@ -58,7 +55,7 @@ def run(jaxpr: Any, args: Sequence[Any], path: Path = ()) -> tuple[list[Any], Fo
             known.update(zip(eqn.outvars, found[here], strict=True))
         return results
 
-    return walk.evaluate(program, args, apply, consts=consts), found
+    return recognition.evaluate(jaxpr, args, apply), found
 
 
 def _known(eqn: Any, sizes: dict[Any, Array]) -> Array | None:

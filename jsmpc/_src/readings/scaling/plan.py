@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path as File
 from typing import Any
@@ -15,9 +14,9 @@ from jsmpc._src.errors import ProtocolError
 from jsmpc._src.interpreter.recognition import recognized
 from jsmpc._src.interpreter.scales import Kept, Path
 from jsmpc._src.jaxprs import compat, lines, structure
+from jsmpc._src.jaxprs.printing import stable
 from jsmpc._src.protocols.base import Protocol
 
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _VERSION = 1
 
 
@@ -158,4 +157,4 @@ def _equations(jaxpr: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 
 def fingerprint(jaxpr: Any) -> str:
     """SHA-256 of a program as it prints, in hexadecimal digits."""
-    return hashlib.sha256(_ADDRESS.sub("", str(jaxpr)).encode()).hexdigest()
+    return hashlib.sha256(stable(jaxpr).encode()).hexdigest()
