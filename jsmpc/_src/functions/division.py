@@ -42,7 +42,7 @@ def binary(factor: float, least: float) -> tuple[float, int]:
     return factor / 2**g, g
 
 
-def _is_power_of_two(x: float) -> bool:
+def is_power_of_two(x: float) -> bool:
     return math.frexp(x)[0] == 0.5
 
 
@@ -84,7 +84,7 @@ def divide(smpc: Protocol[V], ctx: Context, x: V, y: V, factor: float) -> V:
     slightly_less = public(smpc, ctx, 4, y)  # so that q < 2
     inverse = reciprocal_of_mantissa(smpc, ctx, below.divisor) - slightly_less
     q = smpc.mul_aa(ctx, spread(above.mantissa), spread(inverse), one)
-    phi, g = (1.0, math.log2(factor)) if _is_power_of_two(factor) else binary(factor, 0.5)
+    phi, g = (1.0, math.log2(factor)) if is_power_of_two(factor) else binary(factor, 0.5)
     q = rescale(smpc, ctx, q, phi, 2 * one)
     exponent = spread(above.exponent(smpc, ctx)) - spread(below.exponent(smpc, ctx))
     sign = smpc.mul_aa(ctx, spread(above.sign), spread(below.sign))

@@ -32,6 +32,24 @@ def fit(f: Callable[[np.ndarray], np.ndarray], degree: int) -> tuple[float, ...]
 
 
 @functools.cache
+def fit_even(f: Callable[[np.ndarray], np.ndarray], error: float) -> tuple[float, ...]:
+    """Chebyshev coefficients of g(2t² - 1) = f(t) for an even function f on [-1, 1].
+
+    Of the lowest degree among 7, 11, 15, … at which they are off by less than an error.
+    """
+    points = np.linspace(-1, 1, 999)
+
+    def g(w: np.ndarray) -> np.ndarray:
+        return f(np.sqrt(np.maximum((w + 1) / 2, 0)))
+
+    for degree in range(2 * _BABY_STEPS - 1, 64, _BABY_STEPS):
+        found = fit(g, degree)
+        if np.abs(chebyshev.chebval(points, found) - g(points)).max() < error:
+            break
+    return found
+
+
+@functools.cache
 def fit_odd(f: Callable[[np.ndarray], np.ndarray], degree: int) -> tuple[float, ...]:
     """Chebyshev coefficients of g(2t² - 1) = f(t) / t for an odd function f on [-1, 1]."""
 
@@ -66,8 +84,17 @@ def rescale(smpc: Protocol[V], ctx: Context, x: V, factor: float, largest: float
     return smpc.truncate(ctx, x * smpc.ring.constant(round(factor * divisor)), divisor)
 
 
-def evaluate(smpc: Protocol[V], ctx: Context, coefficients: Sequence[float], w: V) -> V:
+def evaluate(
+    smpc: Protocol[V],
+    ctx: Context,
+    coefficients: Sequence[float],
+    w: V,
+    divisor: int | None = None,
+    addend: V | None = None,
+) -> V:
     """[Σ c_k·T_k(w)] for w in [-1, 1]; operand and result have F fractional bits.
+
+    With a divisor and an addend: the sum with 2F fractional bits, and the addend, divided.
 
     1. T_2, T_3 and, from degree 7, T_4, T_8, … by T_{2n} = 2·T_n² - 1 and
        T_3 = 2·T_2·T_1 - T_1.
@@ -95,15 +122,18 @@ def evaluate(smpc: Protocol[V], ctx: Context, coefficients: Sequence[float], w: 
         powers[m] = double(powers[m // 2])
         m *= 2
 
-    def reduce(c: Any, divisor: int | None) -> V:
-        """Σ c_k·T_k with F fractional bits, or with 2F if it is not divided."""
+    def reduce(c: Any, divisor: int | None, added: V | None = None) -> V:
+        """Σ c_k·T_k and what is added, with 2F fractional bits before it is divided."""
         if len(c) <= _BABY_STEPS:
             total = public(smpc, ctx, c[0] * one * one, w)
             for k, value in enumerate(c[1:], 1):
                 total = total + powers[k] * smpc.ring.constant(round(value * one))
+            total = total if added is None else total + added
             return total if divisor is None else smpc.truncate(ctx, total, divisor)
         m = max(k for k in powers if k < len(c))
         quotient, rest = chebyshev.chebdiv(c, [0] * m + [1])
-        return smpc.mul_aa(ctx, reduce(quotient, one), powers[m], divisor, reduce(rest, None))
+        return smpc.mul_aa(
+            ctx, reduce(quotient, one), powers[m], divisor, reduce(rest, None, added)
+        )
 
-    return reduce(coefficients, one)
+    return reduce(coefficients, divisor or one, addend)
