@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -274,7 +275,15 @@ CASES: dict[str, list[Case]] = {
         *one(lax.div, I32, J32, steps=6),  # a long division
         *one(lax.div, X, held(np.abs(X[:, :1]) + UNIT)),  # of which a divisor is for several
     ],
-    "part_of_whole": one(part_p.bind, PARTS, held(PARTS.sum(1, keepdims=True) + 1)),
+    "part_of_whole": [
+        case
+        for count in (1, 2, 5, 300)
+        for case in one(
+            functools.partial(part_p.bind, count=count),
+            PARTS,
+            held(1 + (count - 1) * np.float64([[0], [0.37], [1]])),
+        )
+    ],
     "exp": one(lax.exp, between(-14, 30.4, 0, UNIT, -UNIT, -1e4)),
     "exp2": one(lax.exp2, between(-20, 43.9, 0, UNIT, -UNIT, -1e4)),
     "expm1": one(lax.expm1, between(-14, 30.4, 0, UNIT, -UNIT, -1e4)),

@@ -395,6 +395,9 @@ NONLINEAR = {
     division.reciprocal_of_mantissa: division.reciprocal_of_mantissa,
     division.reciprocal: lambda s, c, x: division.reciprocal(s, c, x, SCALE**2),
     division.divide: lambda s, c, x: division.divide(s, c, x, x + x, SCALE),
+    division.part: lambda s, c, x: division.part(
+        s, c, x, x.map(lambda w: w[:1]), SCALE, 10, 1 << 29
+    ),
     roots.rsqrt_of_mantissa: lambda s, c, x: roots.rsqrt_of_mantissa(s, c, x, x),
     roots.square_root: lambda s, c, x: roots.square_root(s, c, x, SCALE),
     roots.inverse_square_root: lambda s, c, x: roots.inverse_square_root(s, c, x, SCALE**1.5),
@@ -416,7 +419,7 @@ NONLINEAR = {
 
 @pytest.mark.parametrize("function", NONLINEAR, ids=lambda f: f.__name__)
 def test_documented_cost_of_nonlinear_functions(function):
-    smpc, count = protocol("replicated3", 64), 8
+    smpc, count = protocol("replicated3", 64), 1024
     net = Network(3)
 
     def program(keys: Any, rows: Any) -> Any:

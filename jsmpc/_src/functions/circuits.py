@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.runtime.context import Context
@@ -20,7 +18,7 @@ def b2a_words(smpc: Protocol[V], ctx: Context, x: Bits[V], signed: bool = False)
     weights = [1 << i for i in range(x.width)]
     if signed:
         weights[-1] = -weights[-1]
-    column = np.asarray([w % (1 << smpc.bits) for w in weights], smpc.ring.dtype)
+    column = smpc.ring.constants(weights)
     planes = smpc.b2a(ctx, x.planes())
     return planes.map(lambda p: (p * column).sum(-1, dtype=p.dtype))
 

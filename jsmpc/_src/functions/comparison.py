@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -37,6 +37,13 @@ def absolute(smpc: Protocol[V], ctx: Context, x: V) -> V:
 def copy_sign(smpc: Protocol[V], ctx: Context, x: V, y: V) -> V:
     """[x] where y >= 0, [-x] where y < 0."""
     return x - _twice(smpc.mul_ba(ctx, smpc.msb(ctx, y), x))
+
+
+def beneath(smpc: Protocol[V], ctx: Context, x: V, ends: Sequence[int]) -> Bits[V]:
+    """[x <= e] for public integers e, along a new leading axis."""
+    column = smpc.ring.constants(-1 - e for e in ends).reshape(-1, *[1] * len(x.shape))
+    offsets = smpc.constant(ctx, jnp.broadcast_to(column, (len(ends), *x.shape)))
+    return smpc.msb(ctx, x.map(lambda w: w[None]) + offsets)
 
 
 def _twice(x: V) -> V:

@@ -7,6 +7,8 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src.functions.comparison import beneath
+from jsmpc._src.functions.digits import Thermometer
 from jsmpc._src.functions.floating import assemble, normalize
 from jsmpc._src.functions.polynomial import fraction_bits, public, rescale
 from jsmpc._src.protocols.base import Protocol, V
@@ -89,3 +91,37 @@ def divide(smpc: Protocol[V], ctx: Context, x: V, y: V, factor: float) -> V:
     exponent = spread(above.exponent(smpc, ctx)) - spread(below.exponent(smpc, ctx))
     sign = smpc.mul_aa(ctx, spread(above.sign), spread(below.sign))
     return assemble(smpc, ctx, q, exponent + public(smpc, ctx, g, q), sign)
+
+
+@traced_once
+def part(
+    smpc: Protocol[V], ctx: Context, x: V, whole: V, unit: float, count: int, divisor: int
+) -> V:
+    """[x·c / (whole·divisor)] with c = unit·2^(F + m), for unit <= whole <= count·unit.
+
+    2^m is the power of two next to count / 2. Each of `whole` is for all x along the axes in which
+    it has one element.
+
+    1. [whole > unit·2^j] for 0 < j <= m, so that whole = unit·2^d·w with 1 <= w <= 2.
+    2. x·2^(m-d) / w / divisor, where 1/w needs no more than the mantissa's reciprocal.
+
+    Relative error below 2^-23, or one unit in the last place.
+
+    Cost: 19 rounds, 24 bytes a party for each x.
+    """
+    one, m = 1 << fraction_bits(smpc.ring), doublings(count)
+    scaled = whole
+    if m:
+        ends = [round(unit * (1 << j)) for j in range(1, m + 1)]
+        reach = Thermometer.of(smpc, ctx, beneath(smpc, ctx, whole, ends), 0)
+        power = reach.lookup(smpc, ctx, [1 << m - d for d in range(m + 1)])
+        scaled = smpc.mul_aa(ctx, whole, power)
+        x = smpc.mul_aa(ctx, x, power.map(lambda w: jnp.broadcast_to(w, x.shape)))
+    w = rescale(smpc, ctx, scaled, one / (unit * (1 << m)), 2 * unit * (1 << m))
+    inverse = reciprocal_of_mantissa(smpc, ctx, w)
+    return smpc.mul_aa(ctx, x, inverse.map(lambda w: jnp.broadcast_to(w, x.shape)), divisor)
+
+
+def doublings(count: int) -> int:
+    """How often the least whole of so many parts may double before it is next to the largest."""
+    return max((count - 1).bit_length() - 1, 0)

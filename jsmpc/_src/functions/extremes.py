@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions.comparison import rows
+from jsmpc._src.functions.rounds import ROUND
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import blocks
@@ -27,7 +28,6 @@ from jsmpc._src.runtime.routines import traced_once
 
 Array = jax.Array
 
-_ROUND = 1 << 16  # bytes that 1 Gbit/s carries in a round of 0.5 ms
 _ROUNDS, _BYTES = 7, 18  # of a comparison and a selection: rounds, and bytes a party
 _MOST = 32  # in a group
 
@@ -48,7 +48,7 @@ def _cheapest(n: int, columns: int) -> tuple[int, tuple[int, ...]]:
         pairs = sum(math.comb(len(g), 2) for g in _groups(n, size))
         rounds = _ROUNDS + (size - 2).bit_length()
         rest, sizes = _cheapest(-(-n // size), columns)
-        found.append((rounds * _ROUND + pairs * columns * _BYTES + rest, (size, *sizes)))
+        found.append((rounds * ROUND + pairs * columns * _BYTES + rest, (size, *sizes)))
     return min(found)
 
 

@@ -66,22 +66,29 @@ def public(smpc: Protocol[V], ctx: Context, value: float, like: V) -> V:
     return smpc.constant(ctx, jnp.broadcast_to(word, like.shape))
 
 
-def rescale(smpc: Protocol[V], ctx: Context, x: V, factor: float, largest: float) -> V:
-    """[x·factor] for a public factor and |x| <= largest.
+def rescale(
+    smpc: Protocol[V], ctx: Context, x: V, factor: float, largest: float, addend: float = 0.0
+) -> V:
+    """[x·factor + addend] for a public factor and addend, and |x| <= largest.
 
-    1. [x·c] for the integer c nearest to factor·2^j, with the largest j that leaves room.
+    1. [x·c + d] for the integers nearest to factor·2^j and addend·2^j, with the largest j that
+       leaves room.
     2. Truncate by 2^j. Off by less than one unit and |x|·2^-j / 2.
 
     Cost: that of `truncate`; none for an integer factor.
     """
     if factor == round(factor):
-        return x * smpc.ring.constant(round(factor))
+        product = x * smpc.ring.constant(round(factor))
+        return product + public(smpc, ctx, addend, x) if addend else product
     divisor = 2
-    while largest * abs(factor) * 2 * divisor <= smpc.ring.bound:
+    while (largest * abs(factor) + abs(addend)) * 2 * divisor <= smpc.ring.bound:
         divisor *= 2
     while (whole := factor * divisor) == round(whole) and round(whole) % 2 == 0:
         divisor //= 2
-    return smpc.truncate(ctx, x * smpc.ring.constant(round(factor * divisor)), divisor)
+    product = x * smpc.ring.constant(round(factor * divisor))
+    if addend:
+        product = product + public(smpc, ctx, addend * divisor, x)
+    return smpc.truncate(ctx, product, divisor)
 
 
 def evaluate(

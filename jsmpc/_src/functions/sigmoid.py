@@ -63,7 +63,7 @@ def logistic(
 
     Off by less than one unit in the last place.
 
-    Cost: 32 rounds, 355 bytes a party and element.
+    Cost: 30 rounds, 355 bytes a party and element.
     """
     one = 1 << fraction_bits(smpc.ring)
     y = _logistic(smpc, ctx, x, rate).value
@@ -77,7 +77,7 @@ def logistic_gate(smpc: Protocol[V], ctx: Context, x: V, unit: float) -> V:
 
     Off by less than one unit in the last place and 2^-19.
 
-    Cost: 34 rounds, 384 bytes a party and element.
+    Cost: 32 rounds, 384 bytes a party and element.
     """
     sigmoid = _logistic(smpc, ctx, x, _LOG2_E / unit)
     product = smpc.mul_aa(ctx, x, sigmoid.value, 1 << fraction_bits(smpc.ring))

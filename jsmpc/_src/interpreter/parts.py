@@ -1,11 +1,12 @@
 """Parts of a whole, e / Σe of exponentials e <= 1, found by the equations JAX writes for softmax.
 
-Each part is at most 1 and the whole at least 1: one reciprocal of the whole, as fine as the ring
-has room for, and a product for each part are as exact as a quotient for each part.
+Each part is at most 1, and the whole between 1 and the number of parts: it takes little to find the
+power of two next to it.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -15,10 +16,15 @@ from jax.extend.core import Literal, Primitive
 from jax.extend.core import primitives as P  # noqa: N812
 from jax.interpreters import batching, mlir
 
-part_p = Primitive("part_of_whole")
-part_p.def_impl(lax.div)
-part_p.def_abstract_eval(lambda x, y: jax.core.ShapedArray(x.shape, x.dtype))
-mlir.register_lowering(part_p, mlir.lower_fun(lax.div, multiple_results=False))
+
+def _quotient(x: Any, whole: Any, *, count: int) -> Any:
+    return lax.div(x, whole)
+
+
+part_p = Primitive("part_of_whole")  # of as many parts as `count`
+part_p.def_impl(_quotient)
+part_p.def_abstract_eval(lambda x, *_, **__: jax.core.ShapedArray(x.shape, x.dtype))
+mlir.register_lowering(part_p, mlir.lower_fun(_quotient, multiple_results=False))
 batching.defbroadcasting(part_p)
 
 # What keeps numbers and their order.
@@ -29,23 +35,29 @@ def found(jaxpr: Any) -> Any:
     """The jaxpr with each quotient of exponentials by their sum as an equation of its own."""
     maker = {v: eqn for eqn in jaxpr.eqns for v in eqn.outvars}
     eqns = [
-        eqn.replace(primitive=part_p, params={}) if _is_part(eqn, maker) else eqn
-        for eqn in jaxpr.eqns
+        eqn if (count := _parts(eqn, maker)) is None else _part(eqn, count) for eqn in jaxpr.eqns
     ]
     return jaxpr if eqns == jaxpr.eqns else jaxpr.replace(eqns=eqns)
 
 
-def _is_part(eqn: Any, maker: Any) -> bool:
-    """Whether an equation is exp(x - max x) / Σ exp(x - max x), along the same axes."""
+def _part(eqn: Any, count: int) -> Any:
+    return eqn.replace(primitive=part_p, params={"count": count})
+
+
+def _parts(eqn: Any, maker: Any) -> int | None:
+    """How many are summed where an equation is exp(x - max x) / Σ exp(x - max x), along the same
+    axes."""
     if eqn.primitive is not lax.div_p:
-        return False
+        return None
     power = _made(eqn.invars[0], lax.exp_p, maker)
     difference = power and _made(power.invars[0], lax.sub_p, maker)
     if not difference:
-        return False
+        return None
     total = _reduced(eqn.invars[1], lax.reduce_sum_p, eqn.invars[0], maker)
     extreme = _reduced(difference.invars[1], lax.reduce_max_p, difference.invars[0], maker)
-    return total is not None and total == extreme
+    if total is None or total != extreme:
+        return None
+    return math.prod(eqn.invars[0].aval.shape[a] for a in total)
 
 
 def _made(v: Any, primitive: Primitive, maker: Any) -> Any:

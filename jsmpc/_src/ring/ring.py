@@ -7,6 +7,7 @@ Everything here works on ordinary arrays of `uint32` or `uint64` and is to be ca
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -43,7 +44,11 @@ class Ring:
 
     def constant(self, value: int) -> Array:
         """The ring element congruent to the Python integer `value`."""
-        return jnp.asarray(np.asarray(value % (1 << self.bits), self.dtype), self.dtype)
+        return jnp.asarray(self.constants([value])[0], self.dtype)
+
+    def constants(self, values: Iterable[int]) -> np.ndarray[Any, Any]:
+        """Ring elements congruent to Python integers, along one axis."""
+        return np.asarray([v % (1 << self.bits) for v in values], self.dtype)
 
     def top_bit(self, x: Array) -> Array:
         """The most significant bit of each word, as `uint8` 0 or 1."""

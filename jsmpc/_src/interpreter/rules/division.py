@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import division
+from jsmpc._src.functions.polynomial import fraction_bits
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import Bound
 from jsmpc._src.interpreter.evaluator import Evaluator
@@ -17,7 +18,7 @@ from jsmpc._src.interpreter.parts import part_p
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules import integers
-from jsmpc._src.interpreter.rules.arithmetic import aligned, is_known, times_public
+from jsmpc._src.interpreter.rules.arithmetic import aligned, at_most, is_known, times_public
 from jsmpc._src.interpreter.scales import digits_of, room
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.ring.division import Divisors
@@ -54,15 +55,17 @@ def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
 
 
 @rule(part_p, cost="function", error=Bound(ulps=1, relative=2**-22), scaled=True)
-def _part(ev: Evaluator, x: Secret, whole: Secret) -> Secret:
-    """x / whole for 0 <= x <= 1 <= whole: x·(R / whole) / R with the largest R that has room."""
-    base, given = ev.smpc.encoding.base, ev.scale_of(x)
-    spare = room(base, ev.smpc.ring) - digits_of(ev.encoding_of(x)) - 1
-    fine = base**spare
-    inverse = division.reciprocal(ev.smpc, ev.ctx, whole.value, fine * ev.scale_of(whole))
-    inverse = inverse.map(lambda w: jnp.broadcast_to(w, x.shape))
-    value = ev.smpc.mul_aa(ev.ctx, x.value, inverse, fine * given // ev.wanted.scale)
-    return ev.number(value, x.dtype, ev.wanted)
+def _part(ev: Evaluator, x: Secret, whole: Secret, *, count: int) -> Secret:
+    """x / whole for x <= 1 <= whole <= count: both times a power of two that makes the whole a
+    mantissa."""
+    base, ring = ev.smpc.encoding.base, ev.smpc.ring
+    factor = 1 << fraction_bits(ring) + division.doublings(count)
+    x = at_most(ev, x, room(base, ring) - math.ceil(math.log(2 * factor, base)))
+    product = ev.scale_of(x) * factor
+    wanted = ev.encoding_of(x) if product % ev.wanted.scale else ev.wanted
+    unit, divisor = ev.scale_of(whole), product // wanted.scale
+    value = division.part(ev.smpc, ev.ctx, x.value, whole.value, unit, count, divisor)
+    return ev.number(value, x.dtype, wanted)
 
 
 def divided_by_public(ev: Evaluator, x: Secret, y: Any) -> Secret:
