@@ -18,7 +18,7 @@ from jsmpc._src.errors import ProtocolError
 from jsmpc._src.interpreter.private import is_private
 from jsmpc._src.jaxprs import compat, lines, structure
 from jsmpc._src.jaxprs.reveal import reveal_p
-from jsmpc._src.jaxprs.stack import roomy
+from jsmpc._src.jaxprs.undisturbed import undisturbed
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.projection import schedule
 from jsmpc._src.readings.projection.choreography import Block, Control, Message
@@ -26,7 +26,7 @@ from jsmpc._src.readings.projection.comparison import Comparison
 from jsmpc._src.readings.projection.projection import Port, Projection, project
 
 
-@roomy
+@undisturbed
 def projected(
     protocol: Protocol,
     program: Callable[..., Any],

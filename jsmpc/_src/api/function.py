@@ -33,7 +33,7 @@ from jsmpc._src.api.session import Function, Purpose, Session
 from jsmpc._src.api.words import is_words
 from jsmpc._src.errors import JsmpcError, MaterialError, SecretError
 from jsmpc._src.jaxprs import compat, lines
-from jsmpc._src.jaxprs.stack import roomy
+from jsmpc._src.jaxprs.undisturbed import undisturbed
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
 from jsmpc._src.readings.projection.projection import Projection
@@ -252,7 +252,7 @@ class SecureFunction(Generic[P, R]):
         keys = [key] * len(call.protocol.endpoints)
         return outcome.stacked(self._program(call, state, keys, leaves, **options))
 
-    @roomy
+    @undisturbed
     def _simulate(self, call: Call, state: Any, key: Array, leaves: list[Any]) -> Any:
         def program(key: Array, operands: Any) -> Any:
             return self._from_one_key(
@@ -261,7 +261,7 @@ class SecureFunction(Generic[P, R]):
 
         return fresh.per_element(kernels.optimize(program))(key, (state, leaves))
 
-    @roomy
+    @undisturbed
     def _jaxpr(self, call: Call, leaves: list[Any], caller: Any) -> Any:
         program = functools.partial(self._from_one_key, call, call.protocol.state, caller=caller)
         with compat.protocol_mode():
@@ -352,7 +352,7 @@ class SecureFunction(Generic[P, R]):
                 *self._run_online(call, both.plan, call.protocol.state, dealt, leaves)
             )
 
-    @roomy
+    @undisturbed
     def _resume(self, call: Call, plan: dealing.Plan, state: Any, dealt: Any, leaves: Any) -> Any:
         def run(state: Any, dealt: Any, leaves: Any) -> Any:
             optimize = kernels.optimize
@@ -374,7 +374,7 @@ class SecureFunction(Generic[P, R]):
 _KEY = jax.ShapeDtypeStruct((8,), np.uint32)
 
 
-@roomy
+@undisturbed
 def _dealt(protocol: Protocol, plan: dealing.Plan, state: Any, key: Array) -> Any:
     keys = [key] * len(protocol.endpoints)
     return kernels.optimize(functools.partial(phases.dealt, protocol, plan))(state, keys)

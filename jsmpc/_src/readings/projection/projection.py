@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from jsmpc._src.jaxprs.stack import roomy
+from jsmpc._src.jaxprs.undisturbed import undisturbed
 from jsmpc._src.readings.projection import comparison, holders, needs, schedule
 from jsmpc._src.readings.projection.choreography import Block, Message, Value, choreography
 from jsmpc._src.readings.projection.comparison import Compared
@@ -80,7 +80,7 @@ class Projection:
         given = _places(self.block.inputs, self.inputs, hosted)
         returned = _places(self.block.outputs, self.outputs, hosted)
 
-        @roomy
+        @undisturbed
         def run(token: Array, arrays: Sequence[Sequence[Array]]) -> tuple[Array, list[list[Array]]]:
             means = hosted, exchange, halt, evaluate
             part = own_part(self.block, _flat(given), _flat(returned), *means)

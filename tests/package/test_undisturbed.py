@@ -1,13 +1,14 @@
-"""Room on the interpreter's stack."""
+"""Room on the interpreter's stack, and no garbage collection."""
 
 from __future__ import annotations
 
+import gc
 import resource
 from collections.abc import Callable
 
 import pytest
 
-from jsmpc._src.jaxprs.stack import roomy
+from jsmpc._src.jaxprs.undisturbed import roomy, undisturbed
 
 
 def nothing() -> None:
@@ -41,3 +42,21 @@ def test_results_and_errors_are_those_of_the_function() -> None:
     assert roomy(sorted)([1, 3, 2], reverse=True) == [3, 2, 1]
     with pytest.raises(ZeroDivisionError):
         roomy(divmod)(1, 0)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_garbage_is_collected_again_afterwards(collects: bool) -> None:
+    def fails() -> None:
+        assert not gc.isenabled()
+        raise KeyError
+
+    before = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        assert undisturbed(gc.isenabled)() is False
+        assert gc.isenabled() == collects
+        with pytest.raises(KeyError):
+            undisturbed(fails)()
+        assert gc.isenabled() == collects
+    finally:
+        (gc.enable if before else gc.disable)()

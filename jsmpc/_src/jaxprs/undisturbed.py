@@ -1,8 +1,9 @@
-"""Room on the interpreter's stack."""
+"""Tracing without what CPython loses time to meanwhile."""
 
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ _call.__code__ = _call.__code__.replace(co_stacksize=70_000)
 
 
 def roomy(f: F) -> F:
-    """f, with room for the frames of all calls inside of it.
+    """f, with room on the interpreter's stack for the frames of all calls inside of it.
 
     CPython's stack of frames grows by pieces of 16 KB, mapped when a call needs the next one and
     unmapped when it returns: a loop that stands at the end of a piece does so at every turn
@@ -30,5 +31,26 @@ def roomy(f: F) -> F:
     @functools.wraps(f)
     def called(*args: Any, **kwargs: Any) -> Any:
         return _call(f, args, kwargs)
+
+    return called  # type: ignore[return-value]
+
+
+def undisturbed(f: F) -> F:
+    """f, with room on the stack, and without looking for garbage before it returns.
+
+    A program in the making is a hundred thousand objects, none of which is garbage: looking through
+    them, and through all of JAX, again and again takes a quarter of the time of tracing it.
+    """
+    f = roomy(f)
+
+    @functools.wraps(f)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return f(*args, **kwargs)
+        finally:
+            if collects:
+                gc.enable()
 
     return called  # type: ignore[return-value]
