@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions.comparison import rows
-from jsmpc._src.functions.rounds import ROUND
+from jsmpc._src.network.rounds import ROUND
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import blocks

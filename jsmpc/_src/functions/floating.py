@@ -18,7 +18,7 @@ from jsmpc._src.functions import circuits
 from jsmpc._src.functions.comparison import beneath
 from jsmpc._src.functions.digits import Digit, Thermometer
 from jsmpc._src.functions.polynomial import fraction_bits, public
-from jsmpc._src.functions.rounds import ROUND
+from jsmpc._src.network.rounds import ROUND
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import blocks

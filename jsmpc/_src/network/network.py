@@ -22,14 +22,22 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network of `parties`; messages are counted under its `phase`."""
+    """A network of `parties`; messages are counted under its `phase`.
+
+    What is said here of party i is done by party i + `turn`.
+    """
 
     parties: int
     phase: str = "online"
+    turn: int = 0
 
     def during(self, phase: str) -> Network:
         """The same network in another phase: `setup`, `offline` or `online`."""
         return dataclasses.replace(self, phase=phase)
+
+    def turned(self, turn: int) -> Network:
+        """The same network with its parties' roles further by `turn`."""
+        return dataclasses.replace(self, turn=(self.turn + turn) % self.parties)
 
     def hosted(self, values: Sequence[Any]) -> Local:
         """From a sequence that has a value for every party, those of the hosted ones."""
@@ -65,7 +73,11 @@ class Network:
         return Local(received)
 
     def _message(self, x: Any, source: int | str, target: int | str) -> Any:
-        return message_p.bind(x, source=source, target=target, phase=self.phase)
+        ends = {"source": self._address(source), "target": self._address(target)}
+        return message_p.bind(x, **ends, phase=self.phase)
+
+    def _address(self, rank: int | str) -> int | str:
+        return rank if isinstance(rank, str) else (rank + self.turn) % self.parties
 
     def gather(self, x: Local) -> list[Local]:
         """Every party sends its value to all others: the i-th result is party i's value."""

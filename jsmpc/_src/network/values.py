@@ -43,6 +43,11 @@ class PerParty:
         count = len(next(r for r in results if r is not None))
         return [type(self)(None if r is None else r[i] for r in results) for i in range(count)]
 
+    def turned(self: V, turn: int) -> V:
+        """Each place takes the value of the place `turn` after it."""
+        at = turn % len(self.values)
+        return type(self)(self.values[at:] + self.values[:at])
+
     @property
     def example(self) -> Any:
         """One of the arrays, for its shape and dtype."""

@@ -17,6 +17,7 @@ from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.protocols.base import Array, Protocol
 from jsmpc._src.protocols.bits import Bits, words_of
+from jsmpc._src.protocols.turns import in_turns
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.division import Divisor, public_quotient, quotients
@@ -228,6 +229,7 @@ class Replicated3(Protocol[Replica]):
         sent = net.send(secret.map(group.subtract, net.next(mask)), {0: 2})
         return net.by_rank(None, net.own(mask), sent)
 
+    @in_turns
     def generate_propagate_blocks(
         self, ctx: Context, x: Replica, offsets: Sequence[int]
     ) -> list[tuple[Bits[Replica], Bits[Replica]]]:
@@ -249,6 +251,7 @@ class Replicated3(Protocol[Replica]):
         signs = self._share_bits(ctx, u.map(self.ring.top_bit), *tops, width=1)
         return list(zip(shared, signs, strict=True))
 
+    @in_turns
     def propagate_blocks(self, ctx: Context, x: Replica) -> Bits[Replica]:
         """Like `generate_propagate_blocks`: u = -v in a block where u + ~(-v) = 15."""
         u, v = self._addends(ctx, x)
@@ -288,6 +291,7 @@ class Replicated3(Protocol[Replica]):
             for v in values
         ]
 
+    @in_turns
     def generate_propagate(self, ctx: Context, x: Replica) -> tuple[Bits[Replica], Bits[Replica]]:
         """[u ^ v] from a word of party 0, and [u & v] by parties 1 and 2 from their shares of u.
 
@@ -312,6 +316,7 @@ class Replicated3(Protocol[Replica]):
         summand = w - (v + v) * w
         return self._reshare_pair(ctx, net.at(1, summand + v, summand), first=1)
 
+    @in_turns
     def mul_ba(self, ctx: Context, b: Bits[Replica], x: Replica) -> Replica:
         """[b·x] with b = u ^ v and x = X + x_2: party 0 knows u and X, parties 1 and 2 v and x_2.
 

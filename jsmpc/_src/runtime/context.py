@@ -6,6 +6,7 @@ iteration of a loop has seeds of its own, and so no draw is ever made twice.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,17 @@ from jsmpc._src.runtime.correlations import Correlation
 from jsmpc._src.runtime.dealing import Dealer
 
 Array = jax.Array
+
+
+class _Numbers:
+    """Counts the draws of a run."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def reserve(self, count: int) -> int:
+        self._next += count
+        return self._next - count
 
 
 class Context:
@@ -49,7 +61,7 @@ class Context:
         self._dealer = dealer or Dealer()
         self.optimize = optimize
         self.state = state
-        self._drawn = 0
+        self._numbers = _Numbers()
 
     @property
     def deals_in_place(self) -> bool:
@@ -58,8 +70,13 @@ class Context:
 
     def reserve(self, count: int = 1) -> int:
         """The first of `count` numbers that no draw has used."""
-        self._drawn += count
-        return self._drawn - count
+        return self._numbers.reserve(count)
+
+    def turned(self, turn: int) -> Context:
+        """The same run with the parties' roles further by `turn`."""
+        turned = copy.copy(self)
+        turned.network, turned.seeds = self.network.turned(turn), self.seeds.turned(turn)
+        return turned
 
     def draw(self, shape: tuple[int, ...], dtype: Any, group: Group = ARITHMETIC) -> Any:
         """Uniform elements of a group under each seed; those who share a seed draw the same."""
