@@ -222,7 +222,17 @@ STEPS = 5
 OPTIMIZERS = {
     **{
         name: lambda name=name: getattr(optax, name)(1e-2)
-        for name in ("adam", "adabelief", "adafactor", "adagrad", "lamb", "lion", "rmsprop", "yogi")
+        for name in (
+            "adam",
+            "adabelief",
+            "adafactor",
+            "adagrad",
+            "lamb",
+            "lion",
+            "radam",
+            "rmsprop",
+            "yogi",
+        )
     },
     **{
         name: lambda name=name: getattr(optax.contrib, name)(1e-2)

@@ -44,7 +44,8 @@ def raised(out: Any, verdict: Verdict) -> Any:
         if bool(bad):
             raise EncodingError(
                 f"{where}: a public operand is NaN, infinite or beyond the encoding's limit. "
-                "Check or scale it before it meets a secret; jnp.where after that is too late"
+                "Check or scale it before it meets a secret, or leave it out by jnp.where with a "
+                "public condition"
             )
     for where, bad in overflows.items():
         if bool(bad):

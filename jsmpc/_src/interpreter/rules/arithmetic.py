@@ -153,7 +153,7 @@ def _known_factor(ev: Evaluator, y: np.ndarray, elementwise: bool) -> tuple[Any,
     gets its own.
     """
     ring, base = ev.smpc.ring, ev.smpc.encoding.base
-    ev.smpc.encoding.check(y, ring, f"{ev.place}: a factor")
+    y = ev.fitting(y, what="factor")
     if (y == np.round(y)).all():
         return jnp.asarray(y.astype(np.int64)).astype(ring.dtype), None
     size, divisors = np.abs(y), np.full(y.shape, ev.scale, np.int64)

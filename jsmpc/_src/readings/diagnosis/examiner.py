@@ -73,7 +73,10 @@ class _Rule:
         def program(given: list[Any]) -> Any:
             inner = Evaluator(smpc, context(smpc), eqn, line)
             operands = {**known, **dict(zip(self.given, given, strict=True))}
-            return inner.apply([operands[i] for i in range(len(values))]), inner.findings.faults
+            results = inner.apply([operands[i] for i in range(len(values))])
+            out = list(map(inner.relied_on, results))
+            inner.findings.settle()
+            return out, inner.findings.faults
 
         self._run = jax.jit(kernels.optimize(program))
 
@@ -347,7 +350,9 @@ class Examiner(Evaluator):
         if value.secret:
             return value
         try:
-            fixed = Evaluator(self.smpc, self.ctx, self.eqn, self.line).secret(host(value.fixed))
+            evaluator = Evaluator(self.smpc, self.ctx, self.eqn, self.line)
+            fixed = evaluator.secret(host(value.fixed))
+            evaluator.findings.settle()
         except JsmpcError as error:
             self._tally().fail(error)
             fixed = self._encoded(value.truth, value.fixed.dtype)

@@ -143,7 +143,7 @@ class Assignment:
         """A result in a group of its own."""
         most = scales.finest(self._base, self._ring)
         largest = self._magnitudes[path][i]
-        unbounded = not largest < _UNBOUNDED  # NaN counts as such
+        unbounded = largest >= _UNBOUNDED
         if fixed or unbounded or not largest:
             group = Group(self._default, bool(fixed or unbounded), seen=False)
             return Number(group, self._room - self._default if fixed or unbounded else 0)

@@ -29,11 +29,11 @@ _SAME = (
 
 
 def magnitude(x: Any) -> Array:
-    """The largest magnitude among the numbers of an array, float32[]: NaN if one is not a number,
-    and 0 if there are none."""
+    """The largest magnitude among the numbers of an array, float32[], and 0 if there are none: NaN
+    does not count, which no secret can be."""
     if not jnp.issubdtype(x.dtype, jnp.floating) or not np.size(x):
         return jnp.zeros((), jnp.float32)
-    return jnp.abs(x).max().astype(jnp.float32)
+    return jnp.abs(x).max(initial=0, where=~jnp.isnan(x)).astype(jnp.float32)
 
 
 def run(jaxpr: Any, args: Sequence[Any], path: Path = ()) -> tuple[list[Any], Found]:
