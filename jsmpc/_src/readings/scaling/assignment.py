@@ -30,7 +30,16 @@ _UNBOUNDED = 1e30  # what is larger stands for infinity: masks
 _COMPARISONS = (lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.eq_p, lax.ne_p)
 _PRODUCTS = (lax.mul_p, lax.square_p, lax.dot_general_p, lax.conv_general_dilated_p)
 _FUNCTIONS = (
-    *(lax.div_p, lax.sqrt_p, guarded_sqrt_p, lax.rsqrt_p, lax.exp_p, lax.exp2_p, lax.log_p),
+    *(
+        lax.div_p,
+        lax.sqrt_p,
+        guarded_sqrt_p,
+        lax.rsqrt_p,
+        lax.cbrt_p,
+        lax.exp_p,
+        lax.exp2_p,
+        lax.log_p,
+    ),
     *(lax.logistic_p, lax.tanh_p, lax.sign_p, lax.integer_pow_p, lax.pow_p, part_p),
 )
 
