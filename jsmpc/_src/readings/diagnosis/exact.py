@@ -19,12 +19,14 @@ INFINITY = float(jnp.finfo(jnp.float32).max) / 2  # beyond every encoding
 class Value:
     """A value of the program: on the secure side a secret or public array, and without error.
 
-    `known` is what a secure run knows when it is traced: constants, but no public argument.
+    `known` is what a secure run knows when it is traced: constants, but no public argument. The
+    `owner` is the rank of the party that alone knows it.
     """
 
     fixed: Any
     exact: Any = None
     known: bool = False
+    owner: int | None = None
 
     @property
     def secret(self) -> bool:

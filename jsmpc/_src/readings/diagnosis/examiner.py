@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src import kernels
-from jsmpc._src.errors import EncodingError, JsmpcError
+from jsmpc._src.errors import EncodingError, JsmpcError, ProtocolError
+from jsmpc._src.interpreter import private
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.private import Private
 from jsmpc._src.interpreter.registry import RULES
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat
@@ -156,12 +158,14 @@ class Examiner(Evaluator):
     """Evaluates a jaxpr on `Value`s, an equation at a time, and keeps a tally of each.
 
     `path` leads to the equation at hand through the calls and loops around it: equations of a
-    sub-program that is called twice are told apart.
+    sub-program that is called twice are told apart. Of the `audience`, the protocol that would run,
+    are the parties to whom values are revealed.
     """
 
     path: tuple[Any, ...] = ()
     tallies: dict[Any, _Tally] = dataclasses.field(default_factory=dict)
     rules: dict[Any, _Rule] = dataclasses.field(default_factory=dict)
+    audience: Protocol = dataclasses.field(default_factory=InsecurePlain)
 
     # From arrays to values and back.
 
@@ -273,12 +277,15 @@ class Examiner(Evaluator):
 
     def apply(self, operands: list[Any]) -> list[Any]:
         values = [as_value(v) for v in operands]
-        if not any(v.secret for v in values):
-            return self._public(self.eqn, values)
+        form = structure(self.eqn)
         inner = dataclasses.replace(self, path=(*self.path, id(self.eqn)))
-        if self.eqn.primitive is reveal_p:  # to whom makes no difference to a number
-            inner = dataclasses.replace(inner, eqn=self.eqn.replace(params={"to": None}))
-        match structure(self.eqn):
+        if any(v.owner is not None for v in values) and not isinstance(form, Call):
+            return inner._private(values)
+        if not any(v.secret or v.owner is not None for v in values):
+            return self._public(self.eqn, values)
+        if self.eqn.primitive is reveal_p:
+            return inner._revealed(values)
+        match form:
             case Call(body):
                 return inner.evaluate(body, values)
             case Scan() as loop:
@@ -295,6 +302,34 @@ class Examiner(Evaluator):
             return [Value(x) for x in fixed]
         exact = exactly(eqn, [v.truth for v in values])
         return [Value(x, y) for x, y in zip(fixed, exact, strict=True)]
+
+    def _revealed(self, values: list[Value]) -> list[Value]:
+        """A value that is revealed: to whom makes no difference to the number."""
+        to = self.eqn.params["to"]
+        everyone = dataclasses.replace(self, eqn=self.eqn.replace(params={"to": None}))
+        results = everyone._rule(values)
+        if to is None:
+            return results
+        try:
+            rank = self.audience.rank(to)
+        except ProtocolError as error:
+            hint = "Give diagnose the protocol of the shares: jsmpc.diagnose(f, protocol)"
+            self._tally().fail(ProtocolError(f"{error}. {hint}"))
+            return results
+        self._tally().note(f"revealed to {self.audience.parties[rank]} alone")
+        return [dataclasses.replace(v, owner=rank) for v in results]
+
+    def _private(self, values: list[Value]) -> list[Value]:
+        """An equation that one party computes by itself, on what it alone knows."""
+        exact = exactly(self.eqn, [v.truth for v in values])
+        operands = [v.fixed if v.owner is None else Private(v.fixed, v.owner) for v in values]
+        try:
+            named = dataclasses.replace(self, smpc=self.audience)
+            results = private.computed(named, operands)
+        except JsmpcError as error:
+            self._tally().fail(error)
+            return [Value(x, y) for x, y in zip(self._given_up(exact), exact, strict=True)]
+        return [Value(x.value, y, owner=x.rank) for x, y in zip(results, exact, strict=True)]
 
     def _rule(self, values: list[Value], exact: list[Any] | None = None) -> list[Value]:
         """An equation by its rule: on the operands at hand, and on those without error."""
@@ -341,10 +376,14 @@ class Examiner(Evaluator):
 
     def _settled(self, values: Sequence[Any], secret: Sequence[bool]) -> list[Value]:
         """Values that leave or enter a loop or a branch: as secrets where they may be some."""
-        return [
-            self._secret(v) if s else Value(v.fixed, v.exact)
-            for v, s in zip(map(as_value, values), secret, strict=True)
-        ]
+        return [self._carried(v, s) for v, s in zip(map(as_value, values), secret, strict=True)]
+
+    def _carried(self, value: Value, secret: bool) -> Value:
+        if value.owner is not None:
+            named = dataclasses.replace(self, smpc=self.audience)
+            why = "would be carried on by a loop, or returned by a branch"
+            self._tally().fail(private.refused(named, value.owner, why))
+        return self._secret(value) if secret else Value(value.fixed, value.exact)
 
     def _secret(self, value: Value) -> Value:
         if value.secret:
@@ -379,7 +418,7 @@ class Examiner(Evaluator):
             exact = None
             if any(v.exact is not None for v in column):
                 exact = np.stack([v.truth for v in column])
-            return Value(jnp.stack([v.fixed for v in column]), exact)
+            return Value(jnp.stack([v.fixed for v in column]), exact, owner=column[0].owner)
         first, *others = (self._secret(v) for v in column)
         fixed = first.fixed.map(lambda *w: np.stack(w), *(v.fixed for v in others))
         exact = np.stack([v.truth for v in (first, *others)])
