@@ -334,3 +334,27 @@ def test_a_party_of_another_protocol_is_told_from_those_there_are():
     found = jsmpc.diagnose(lambda x: jsmpc.reveal(x, to="bob"))(X)
     (failed,) = [e for e in found.equations if e.failed]
     assert "'bob' is no party" in failed.note and "jsmpc.diagnose(f, protocol)" in failed.note
+
+
+def test_what_a_public_condition_leaves_out_is_no_trouble():
+    f = lambda x, y: 2 * jnp.where(y > 0, x * jnp.sqrt(y), x)  # noqa: E731
+    y = np.tile(np.float32([4, -4]), (4, 3))
+    found = jsmpc.diagnose(f, public_argnums=1)(X, y)
+    assert found.verdict.startswith("Fits")
+    np.testing.assert_allclose(found.result, found.expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, y: x * jnp.sqrt(y) + 1,
+        lambda x, y: jnp.where(y < 0, x * jnp.sqrt(y), x),
+        lambda x, y: jnp.where(y > 0, jnp.sum(x * jnp.sqrt(y)), x),
+        lambda x, y: lax.fori_loop(0, 2, lambda _, c: c * 0.5, x * jnp.sqrt(y)),
+    ],
+)
+def test_what_counts_and_does_not_fit_fails(f):
+    found = jsmpc.diagnose(f, public_argnums=1)(X, np.tile(np.float32([4, -4]), (4, 3)))
+    (failed,) = [e for e in found.equations if e.failed]
+    assert failed.failed == "EncodingError" and "a public operand is NaN" in failed.note
+    assert failed.primitive == "mul" or "mul at" in failed.note

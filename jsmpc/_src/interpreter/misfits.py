@@ -23,6 +23,12 @@ from jsmpc._src.interpreter.guards import guarded_sqrt_p
 from jsmpc._src.interpreter.secret import is_secret
 from jsmpc._src.jaxprs import compat, tracing
 
+MISFIT = (
+    "a public operand is NaN, infinite or beyond the encoding's limit. Check or scale it before it "
+    "meets a secret, or leave it out by jnp.where with a public condition"
+)
+"""What is said where it matters."""
+
 _ELEMENTWISE = frozenset(
     (
         *(lax.add_p, P.add_jaxvals_p, lax.sub_p, lax.mul_p, lax.div_p, lax.max_p, lax.min_p),

@@ -16,6 +16,7 @@ from jsmpc._src import kernels
 from jsmpc._src.errors import EncodingError, JsmpcError, ProtocolError
 from jsmpc._src.interpreter import private
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.misfits import MISFIT, Misfits
 from jsmpc._src.interpreter.private import Private
 from jsmpc._src.interpreter.registry import RULES
 from jsmpc._src.interpreter.secret import Secret, is_secret
@@ -72,29 +73,45 @@ class _Rule:
         self.given = [i for i in range(len(values)) if i not in known]
         self.divisors = smpc.divisors
 
-        def program(given: list[Any]) -> Any:
+        def program(given: list[Any], misfits: list[dict[str, Any]]) -> Any:
             inner = Evaluator(smpc, context(smpc), eqn, line)
             operands = {**known, **dict(zip(self.given, given, strict=True))}
-            results = inner.apply([operands[i] for i in range(len(values))])
-            out = list(map(inner.relied_on, results))
+            results = inner.apply([_marked(operands[i], m) for i, m in enumerate(misfits)])
             inner.findings.settle()
-            return out, inner.findings.faults
+            return (
+                [_marked(x, {}) for x in results],
+                list(map(_misfits, results)),
+                inner.findings.faults,
+            )
 
         self._run = jax.jit(kernels.optimize(program))
 
-    def __call__(self, operands: list[Any]) -> list[Any]:
-        """The results.
+    def __call__(
+        self, operands: list[Any], misfits: list[dict[str, Any]]
+    ) -> tuple[list[Any], list[dict[str, Any]]]:
+        """The results, with the misfits among their elements.
 
         Raises:
-          EncodingError: for a public operand that does not fit the encoding.
+          EncodingError: for a public operand that does not fit the encoding, and counts.
         """
-        out, faults = self._run([operands[i] for i in self.given])
-        if any(map(bool, faults.values())):
-            raise EncodingError(
-                "a public operand is NaN, infinite or beyond the encoding's limit. Check or scale "
-                "it before it meets a secret"
-            )
-        return out
+        out, among, faults = self._run([operands[i] for i in self.given], misfits)
+        for place, found in faults.items():
+            if found:
+                raise EncodingError(f"{place}: {MISFIT}")
+        return out, among
+
+
+def _marked(x: Any, misfits: dict[str, Any]) -> Any:
+    """A value with these misfits, if it is secret."""
+    found = tuple((place, Misfits(where)) for place, where in misfits.items())
+    return dataclasses.replace(x, misfits=found) if is_secret(x) else x
+
+
+def _misfits(x: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for place, misfits in x.misfits if is_secret(x) else ():
+        found[place] = found.get(place, False) | misfits.where
+    return found
 
 
 @dataclasses.dataclass
@@ -118,11 +135,15 @@ class _Tally:
         if text not in self.notes:
             self.notes.append(text)
 
+    @property
+    def place(self) -> str:
+        return f"{self.primitive} at {self.line}"
+
     def begins(self, trouble: str) -> None:
         self.began.setdefault(trouble, self.iterations)
 
     def reason(self, message: Exception | str) -> str:
-        return str(message).removeprefix(f"{self.primitive} at {self.line}: ")
+        return str(message).removeprefix(f"{self.place}: ")
 
     def fail(self, error: Exception) -> None:
         self.failed, text = type(error).__name__, self.reason(error)
@@ -287,14 +308,28 @@ class Examiner(Evaluator):
             return inner._revealed(values)
         match form:
             case Call(body):
-                return inner.evaluate(body, values)
+                return inner.inlined(body, values)
+            case None:
+                return inner._rule(values)
+        values = list(map(self.relied_on, values))
+        match form:
             case Scan() as loop:
                 return inner._scan(loop, values)
             case While() as loop:
                 return inner._while(loop, values)
             case Branches(branches):
                 return inner._cond(branches, values)
-        return inner._rule(values)
+
+    def relied_on(self, x: Any) -> Any:
+        """A value all of whose elements count: misfits are failures where they began."""
+        if not isinstance(x, Value) or not x.misfits:
+            return x
+        for place, where in x.misfits.items():
+            if np.any(where):
+                next(t for t in self.tallies.values() if t.place == place).fail(
+                    EncodingError(MISFIT)
+                )
+        return dataclasses.replace(x, misfits={})
 
     def _public(self, eqn: Any, values: list[Value]) -> list[Value]:
         fixed = compat.bind(eqn, [v.fixed for v in values])
@@ -336,11 +371,14 @@ class Examiner(Evaluator):
         eqn, tally = self.eqn, self._tally()
         exact = exactly(eqn, [v.truth for v in values]) if exact is None else exact
         operands, used = [self._representable(v) for v in values], 0.0
+        given = [v.misfits for v in values]
+        among: list[dict[str, Any]] = [{} for _ in exact]
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", EncodingWarning)
                 rule = self._compiled(values)
-                local, fixed = rule(operands), rule([v.fixed for v in values])
+                local, _ = rule(operands, given)
+                fixed, among = rule([v.fixed for v in values], given)
         except Exception as failure:  # it is the diagnosis; the rest is still examined
             tally.fail(failure)
             fixed, added = self._given_up(exact), [0.0] * len(exact)
@@ -353,10 +391,17 @@ class Examiner(Evaluator):
                 before = rule.divisors[-1] / self._bound(np.float64)
                 used = max(map(largest, wanted)) * before
         masked = any(is_float(v.truth.dtype) and not bounded(v.truth).all() for v in values)
-        for x, y, error in zip(exact, fixed, added, strict=True):
-            self._judge(tally, x, y, error, used, masked)
+        for x, y, error, found in zip(exact, fixed, added, among, strict=True):
+            self._judge(tally, self._fitting(x, y, found), y, error, used, masked)
         tally.iterations += 1
-        return [Value(y, x) for x, y in zip(exact, fixed, strict=True)]
+        results = zip(exact, fixed, among, strict=True)
+        return [Value(y, x, misfits=found) for x, y, found in results]
+
+    def _fitting(self, exact: Any, fixed: Any, misfits: dict[str, Any]) -> Any:
+        """A value without error, but for elements of which it is open whether they count."""
+        for where in misfits.values():
+            exact = np.where(where, self._decoded(fixed), exact)
+        return exact
 
     def _compiled(self, values: list[Value]) -> _Rule:
         for v in values:
