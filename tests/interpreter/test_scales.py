@@ -241,6 +241,7 @@ OPTIMIZERS = {
         for name in ("ademamix", "madgrad", "muon", "schedule_free_adamw")
         if hasattr(optax.contrib, name)
     },
+    "lbfgs": lambda: optax.lbfgs(0.3, memory_size=3, linesearch=None),
     "sgd": lambda: optax.sgd(10.0, momentum=0.9),
 }
 
