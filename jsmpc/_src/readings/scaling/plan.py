@@ -149,9 +149,14 @@ def make(
 
 
 def loss(jaxpr: Any, coarse: Sequence[Coarse]) -> str:
-    """What is to be said of numbers of which little is left: where, why, and what to do."""
-    found, more = coarse[0], len({c.path for c in coarse}) - 1
-    eqn = next(eqn for path, eqn in _equations(jaxpr, ()) if path == found.path)
+    """What is to be said of numbers of which little is left: where, why, and what to do.
+
+    Of a loop and what it carries, it names the equation inside.
+    """
+    eqns = dict(_equations(jaxpr, ()))
+    made = [c for c in coarse if structure.structure(eqns[c.path]) is None] or coarse
+    found, more = made[0], len({c.path for c in made}) - 1
+    eqn = eqns[found.path]
     place = f"{eqn.primitive.name} at {lines.user_line(eqn) or 'an unknown line'}"
     others = f" (so it is in {more} more equations)" if more else ""
     largest, least = found.extent.largest, found.extent.least
