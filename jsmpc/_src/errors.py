@@ -114,7 +114,8 @@ class LinkError(JsmpcError, ConnectionError):
 
 
 class EncodingWarning(UserWarning):
-    """A public constant that the fixed-point encoding rounds to zero.
+    """A public constant that the fixed-point encoding rounds to zero, or numbers for whose digits
+    a plan finds no room.
 
     Example:
       >>> import warnings, jsmpc

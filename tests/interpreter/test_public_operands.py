@@ -142,6 +142,65 @@ def test_a_branch_that_is_not_taken_has_no_faults():
         f(KEY, x, jnp.float32(0))
 
 
+# Which a public condition leaves out.
+
+LEFT_OUT = {
+    "factor": lambda x, y: jnp.where(y > 0, x * jnp.sqrt(y), x),
+    "divisor": lambda x, y: jnp.where(y > 0, x / jnp.maximum(y, 0), x),
+    "summand": lambda x, y: jnp.where(y > 0, x + jnp.log(y), x),
+    "constant": lambda x, y: jnp.where(y > 0, x * np.float32(np.nan), x),
+    "case": lambda x, y: jnp.where(y > 0, jnp.sqrt(y), x),
+    "moved": lambda x, y: jnp.where(
+        y > 0, -jnp.exp(x * jnp.sqrt(y))[::-1].reshape(2, 2).T.ravel(), x
+    ),
+    "beside another": lambda x, y: jnp.where(y > 0, x * jnp.sqrt(y) + x, x),
+    "compared": lambda x, y: jnp.where(y > 0, (x * jnp.sqrt(y) < 1).astype(x.dtype), x),
+    "of three": lambda x, y: lax.select_n(
+        jnp.sign(y).astype(jnp.int32) + 1, x, jnp.sqrt(y) * x, x / (y + 1)
+    ),
+    "in a loop": lambda x, y: lax.scan(
+        lambda c, _: (jnp.where(y > 0, c * jnp.sqrt(y), c), None), x, None, 2
+    )[0],
+    "unused": lambda x, y: (x * jnp.sqrt(y), x)[1],
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_does_not_fit_may_be_left_out_by_a_public_condition(name):
+    f, x = LEFT_OUT[name], jnp.asarray([0.5, 2.0, 4.0, 1.0])
+    y = jnp.asarray([-1.0] * 4)
+    np.testing.assert_allclose(computed(f, PLAIN, x, y), x, atol=1e-4)
+
+
+KEPT = {
+    "chosen": lambda x, y: jnp.where(y < 0, x * jnp.sqrt(y), x),
+    "of one element": lambda x, y: jnp.where(jnp.arange(2) < 1, x * jnp.sqrt(y), x),
+    "in the condition": lambda x, y: jnp.where(x * jnp.sqrt(y) > 0, x, 2 * x),
+    "by a secret": lambda x, y: jnp.where(x > 5, x * jnp.sqrt(y), x),
+    "summed": lambda x, y: jnp.where(y > 0, jnp.sum(x * jnp.sqrt(y)), x),
+    "carried": lambda x, y: lax.scan(lambda c, _: (c * jnp.sqrt(y), None), x, None, 1, unroll=1)[0],
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_does_not_fit_and_counts_is_an_error_of_its_line(name):
+    x = jsmpc.share(jax.random.key(1), jnp.ones(2), PLAIN)
+    with pytest.raises(jsmpc.EncodingError, match=r"mul at .*test_public_operands\.py:\d+"):
+        jsmpc.secure(KEPT[name])(KEY, x, jnp.float32([-1, -1]))
+
+
+def test_a_known_constant_that_counts_is_an_error_when_traced():
+    x = jsmpc.share(jax.random.key(1), jnp.ones(2), PLAIN)
+    public = np.float32([1, np.nan])
+    for which, fits in ((np.array([True, False]), True), (np.array([False, True]), False)):
+        f = jax.jit(jsmpc.secure(lambda x, which=which: jnp.where(which, x * public, x)))
+        if fits:
+            np.testing.assert_array_equal(jsmpc.reveal(f(KEY, x)), [1, 1])
+        else:
+            with pytest.raises(jsmpc.EncodingError, match=r"mul at .*NaN at index"):
+                f(KEY, x)
+
+
 def test_two_equations_of_a_line_and_all_iterations_are_checked():
     f = jsmpc.secure(lambda x, v: lax.scan(lambda c, v: (c + v[0] + v[1], None), x, v)[0])
     x = jsmpc.share(jax.random.key(1), jnp.ones(2), PLAIN)

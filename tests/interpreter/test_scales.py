@@ -180,7 +180,9 @@ def test_the_largest_of_all_samples_counts():
     top = lambda *samples: max(  # noqa: E731
         k.top for row in jsmpc.calibrate(squares, *samples).rows.values() for k in row.kept if k
     )
-    assert top((SMALL,), (SMALL * 2**20,)) == top((SMALL * 2**20,)) > top((SMALL,))
+    with pytest.warns(jsmpc.EncodingWarning, match="no room for both"):
+        of_both = top((SMALL,), (SMALL * 2**20,))
+    assert of_both == top((SMALL * 2**20,)) > top((SMALL,))
 
 
 def test_a_weak_type_is_that_of_a_share():
@@ -222,12 +224,24 @@ STEPS = 5
 OPTIMIZERS = {
     **{
         name: lambda name=name: getattr(optax, name)(1e-2)
-        for name in ("adam", "adabelief", "adafactor", "adagrad", "lamb", "lion", "rmsprop", "yogi")
+        for name in (
+            "adam",
+            "adabelief",
+            "adafactor",
+            "adagrad",
+            "lamb",
+            "lion",
+            "radam",
+            "rmsprop",
+            "yogi",
+        )
     },
     **{
         name: lambda name=name: getattr(optax.contrib, name)(1e-2)
-        for name in ("ademamix", "muon", "schedule_free_adamw")
+        for name in ("ademamix", "madgrad", "muon", "schedule_free_adamw")
+        if hasattr(optax.contrib, name)
     },
+    "lbfgs": lambda: optax.lbfgs(0.3, memory_size=3, linesearch=None),
     "sgd": lambda: optax.sgd(10.0, momentum=0.9),
 }
 
@@ -258,6 +272,68 @@ def test_optimizers_of_small_gradients():
     for name, weights in exact.items():
         off = np.linalg.norm(found[name] - weights) / np.linalg.norm(weights - start)
         assert off < 0.02, (name, off)
+
+
+# Numbers of very different size at different times.
+
+
+def adapted(steps):
+    """D-Adaptation, whose estimates grow from 1e-20 by a factor of 1e11."""
+    inputs = np.float32(np.random.default_rng(1).standard_normal((16, 8)))
+    targets = inputs @ np.float32(np.random.default_rng(2).standard_normal(8))
+    optimizer = optax.contrib.dadapt_adamw(1.0)
+
+    def train(state):
+        def step(state, _):
+            w, inner = state
+            gradient = 1e-3 * jax.grad(lambda w: jnp.mean((inputs @ w - targets) ** 2))(w)
+            updates, inner = optimizer.update(gradient, inner, w)
+            return (optax.apply_updates(w, updates), inner), None
+
+        return lax.scan(step, state, None, steps)[0]
+
+    return lambda w: train((w, optimizer.init(w))), train
+
+
+def test_a_plan_warns_where_numbers_grow_beyond_it():
+    start, (all_of_it, _), (first, second) = np.full(8, 0.125, np.float32), adapted(30), adapted(15)
+    with pytest.warns(jsmpc.EncodingWarning, match=r"^mul at .*dadapt.*:\d+ .*e-20 at another"):
+        jsmpc.calibrate(all_of_it, (start,))
+    state, secret = start, jsmpc.share(KEY, start, PROTOCOLS["64"])
+    for part in (first, second):
+        scales = jsmpc.calibrate(part, (state,), protocol=PROTOCOLS["64"])
+        secret = jsmpc.secure(part, scales=scales)(KEY, secret)
+        state = jax.jit(part)(state)
+    off = jsmpc.reveal(secret[0]) - state[0]
+    assert np.linalg.norm(off) < 0.02 * np.linalg.norm(state[0] - start)
+
+
+def test_a_plan_warns_where_a_rule_takes_no_more_digits():
+    with pytest.warns(jsmpc.EncodingWarning, match=r"^sin at .*test_scales\.py.* 18 digits"):
+        jsmpc.calibrate(lambda x: jnp.sin(x * 1e-7), (X,))
+    jsmpc.calibrate(lambda x: jnp.sin(x * 1e-2) + jnp.sin(x * 0), (X,))
+
+
+def test_roots_and_powers_of_small_numbers():
+    f = lambda x: (jnp.cbrt(x * 1e-9) * 1e3, jnp.abs(x * 1e-5) ** 1.5 * 1e7, jnp.cbrt(x * 1e9))  # noqa: E731
+    for name, relative in (("64", 1e-5), ("decimal", 3e-3)):
+        close(planned(f, X, smpc=PROTOCOLS[name]), f(X), relative)
+
+
+def test_a_large_factor_leaves_the_digits_of_small_numbers():
+    f = lambda x: x * 2.0**-16 * jnp.float32([1, 1e-5]) / 1.1e-6  # noqa: E731
+    x = np.float32([1.5, 1.5])
+    np.testing.assert_allclose(planned(f, x), f(x), rtol=2e-5)
+
+
+def test_a_plan_is_of_secrets_alone():
+    def f(x):
+        y = lax.fori_loop(0, 2, lambda i, c: c / (i + 1), x)
+        return y + jnp.where(x > 0, x, 1) * jnp.cos(jnp.arange(2.0))
+
+    made = {row.primitive for row in jsmpc.calibrate(f, (SMALL,)).rows.values()}
+    assert made >= {"gt", "select_n", "mul", "add", "div", "scan"}
+    assert not made & {"cos", "iota", "convert_element_type"}
 
 
 # Whole numbers, which have no digits behind the point, beside public numbers that have a fraction.

@@ -38,6 +38,7 @@ def test_names_the_line_where_values_overflow():
     assert found.first_overflow.line.startswith(line_of(f, "w = z * z"))
     assert found.first_overflow.largest > 1e5 and found.first_underflow is None
     assert "Overflow begins at mul" in found.verdict and "test_diagnose.py" in found.verdict
+    assert "a plan of jsmpc.calibrate" in found.verdict
     assert "use the 64-bit ring" not in found.verdict
     narrow = jsmpc.diagnose(f, jsmpc.Replicated3(bits=32))(X)
     assert narrow.first_overflow.line.startswith(line_of(f, "z = y * y"))
@@ -64,6 +65,7 @@ def test_names_the_line_where_values_underflow():
     assert found.first_underflow.lost > 0.9 and found.first_underflow.smallest < 0.1
     assert found.first_overflow is None
     assert "Underflow begins" in found.verdict and "precision_fractional" in found.verdict
+    assert found.verdict.index("a plan of jsmpc.calibrate") < found.verdict.index("raise precision")
     zeros = jsmpc.diagnose(lambda x: x * 0.0)(X)
     assert zeros.first_underflow is None and zeros.equations[-1].smallest is None
 
@@ -285,3 +287,74 @@ def test_plots_no_error_as_zero():
     assert line.get_ydata().tolist() == heights and min(heights) == 0 < max(heights)
     zero, (low, high) = 0.0, line.axes.get_ylim()
     assert low <= zero < high
+
+
+# What one party alone learns.
+
+PAIR = jsmpc.Additive(parties=("bob", "alice"), dealer="james")
+
+
+def test_a_value_revealed_to_a_party_says_to_whom_and_stays_there():
+    def f(x):
+        mine = jsmpc.reveal(x * 0.5, to="bob") + 1
+        rows = lax.scan(lambda c, v: (c + v, jsmpc.reveal(v, to=1)), x[0], x)[1]
+        return mine, rows
+
+    found = jsmpc.diagnose(f, PAIR)(X)
+    notes = [e.note for e in found.equations if e.primitive == "reveal"]
+    assert notes == ["revealed to bob alone", "revealed to alice alone"]
+    assert not found.unsupported and "revealed to bob alone" in str(found)
+    np.testing.assert_allclose(found.result[0], X * 0.5 + 1, atol=1e-5)
+    np.testing.assert_allclose(found.result[1], X, atol=1e-5)
+
+
+MISUSED = {
+    "meets a secret": lambda x, mine: mine + x,
+    "a secret, on which all": lambda x, mine: (
+        lax.scan(lambda c, v: (c, jsmpc.reveal(v, to="bob")), x[0], x)[1] + x
+    ),
+    "enters a loop": lambda x, mine: lax.scan(lambda c, v: (c, None), mine, x)[0],
+    "revealed further": lambda x, mine: jsmpc.reveal(mine, to="alice"),
+    "carried on by a loop": lambda x, mine: lax.fori_loop(
+        0, 2, lambda _, c: jsmpc.reveal(c * 0.5, to="bob"), x
+    ),
+}
+
+
+@pytest.mark.parametrize("why", MISUSED)
+def test_what_a_party_alone_knows_meets_nothing_else(why):
+    f = lambda x: MISUSED[why](x, jsmpc.reveal(x, to="bob"))  # noqa: E731
+    found = jsmpc.diagnose(f, PAIR)(X)
+    assert [why in e.note for e in found.unsupported] == [True]
+    with pytest.raises(jsmpc.UnsupportedError, match=why):
+        secure(f, X, smpc=PAIR)
+
+
+def test_a_party_of_another_protocol_is_told_from_those_there_are():
+    found = jsmpc.diagnose(lambda x: jsmpc.reveal(x, to="bob"))(X)
+    (failed,) = [e for e in found.equations if e.failed]
+    assert "'bob' is no party" in failed.note and "jsmpc.diagnose(f, protocol)" in failed.note
+
+
+def test_what_a_public_condition_leaves_out_is_no_trouble():
+    f = lambda x, y: 2 * jnp.where(y > 0, x * jnp.sqrt(y), x)  # noqa: E731
+    y = np.tile(np.float32([4, -4]), (4, 3))
+    found = jsmpc.diagnose(f, public_argnums=1)(X, y)
+    assert found.verdict.startswith("Fits")
+    np.testing.assert_allclose(found.result, found.expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, y: x * jnp.sqrt(y) + 1,
+        lambda x, y: jnp.where(y < 0, x * jnp.sqrt(y), x),
+        lambda x, y: jnp.where(y > 0, jnp.sum(x * jnp.sqrt(y)), x),
+        lambda x, y: lax.fori_loop(0, 2, lambda _, c: c * 0.5, x * jnp.sqrt(y)),
+    ],
+)
+def test_what_counts_and_does_not_fit_fails(f):
+    found = jsmpc.diagnose(f, public_argnums=1)(X, np.tile(np.float32([4, -4]), (4, 3)))
+    (failed,) = [e for e in found.equations if e.failed]
+    assert failed.failed == "EncodingError" and "a public operand is NaN" in failed.note
+    assert failed.primitive == "mul" or "mul at" in failed.note

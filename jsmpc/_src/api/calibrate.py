@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.api.share import is_share
-from jsmpc._src.errors import SecretError
+from jsmpc._src.errors import EncodingWarning, SecretError
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.protocols import Protocol, Replicated3
 from jsmpc._src.readings.scaling import magnitudes, plan
@@ -38,6 +39,10 @@ def calibrate(
 
     Returns:
       `Scales`, which print as a table, and can be saved.
+
+    Warns:
+      EncodingWarning: where numbers of the samples are so large at one time and so small at another
+        that the ring has no room for the digits of both; it names the first such equation's line.
 
     Raises:
       SecretError: for a `Share` among the samples: the values themselves are needed.
@@ -70,12 +75,14 @@ def calibrate(
         )
     jaxpr = jax.make_jaxpr(f)(*arguments[0])
     run = jax.jit(lambda *leaves: magnitudes.run(jaxpr, leaves)[1])
-    found = [run(*jax.tree.leaves(a)) for a in arguments]
-    largest = jax.tree.map(lambda *x: float(np.max(x)), *found)
-    assignment = Assignment(smpc, largest, headroom)
+    found = magnitudes.extents([run(*jax.tree.leaves(a)) for a in arguments])
+    assignment = Assignment(smpc, found, headroom)
     opened, _ = compat.open_jaxpr(jaxpr)
     assignment.run(jaxpr, [assignment.given(v.aval) for v in opened.invars])
-    return plan.make(smpc, jaxpr, headroom, assignment.plan())
+    made = plan.make(smpc, jaxpr, headroom, assignment.plan())
+    if coarse := assignment.coarse():
+        warnings.warn(plan.loss(jaxpr, coarse), EncodingWarning, stacklevel=2)
+    return made
 
 
 def _arrays(sample: Any) -> tuple[Any, ...]:

@@ -34,7 +34,8 @@ def diagnose(
 
     Args:
       f: a function as for `jsmpc.secure`.
-      protocol: its ring and encoding are diagnosed; by default those of `Replicated3()`.
+      protocol: its ring and encoding are diagnosed, and what one of its parties alone learns; by
+        default `Replicated3()`.
       public_argnums: positions of arguments that will not be shared.
       static_argnums: positions of arguments that are no arrays.
 
@@ -75,7 +76,7 @@ def diagnose(
         jaxpr, out_shape = jax.make_jaxpr(flat, return_shape=True)(*arrays)
         names = [("argument", *n) for n in _names(dynamic, kwargs)]
         with compat.protocol_mode():
-            examiner = Examiner(smpc, context(smpc))
+            examiner = Examiner(smpc, context(smpc), audience=protocol)
             inputs = [
                 Value(x) if name[1] in public else examiner.input(name, x)
                 for name, x in zip(names, arrays, strict=True)

@@ -13,6 +13,7 @@ from jsmpc._src.api import poison
 from jsmpc._src.api.words import is_words
 from jsmpc._src.errors import EncodingError
 from jsmpc._src.interpreter.findings import Verdict
+from jsmpc._src.interpreter.misfits import MISFIT
 from jsmpc._src.interpreter.private import is_private
 
 
@@ -42,10 +43,7 @@ def raised(out: Any, verdict: Verdict) -> Any:
     faults, overflows = verdict
     for where, bad in faults.items():
         if bool(bad):
-            raise EncodingError(
-                f"{where}: a public operand is NaN, infinite or beyond the encoding's limit. "
-                "Check or scale it before it meets a secret; jnp.where after that is too late"
-            )
+            raise EncodingError(f"{where}: {MISFIT}")
     for where, bad in overflows.items():
         if bool(bad):
             raise EncodingError(

@@ -151,8 +151,9 @@ def largest_exponent(ring: Ring) -> int:
     return 1 << (ring.bits // 2 - 3 - fraction_bits(ring) // 2)
 
 
-def public_power(smpc: Protocol[V], ctx: Context, x: V, y: float, scale: int) -> V:
-    """[x^y] of numbers for a public y with |y| <= `largest_exponent`, as 2^(y·log2(x)).
+def public_power(smpc: Protocol[V], ctx: Context, x: V, y: float, unit: float, scale: float) -> V:
+    """[scale·(x / unit)^y] for public unit and scale > 0 and a public y with |y| <=
+    `largest_exponent`, as 2^(y·log2(x / unit) + log2(scale)).
 
     Every x < 0 counts as 0; 0^y is 0 for y > 0, and otherwise what the smallest positive number
     gives. Relative error below |y|·2^-F and 2^-22, or one unit in the last place.
@@ -160,9 +161,9 @@ def public_power(smpc: Protocol[V], ctx: Context, x: V, y: float, scale: int) ->
     Cost: 40 rounds, 645 bytes a party and element.
     """
     base = normalize_positive(smpc, ctx, x)
-    one, offset = 1 << fraction_bits(smpc.ring), math.log2(scale)
-    logarithm = _binary_logarithm(smpc, ctx, base) - public(smpc, ctx, offset * one, x)
-    t = _exponent(smpc, ctx, logarithm, y / one, one * smpc.bits, offset)
+    one = 1 << fraction_bits(smpc.ring)
+    logarithm = _binary_logarithm(smpc, ctx, base) - public(smpc, ctx, math.log2(unit) * one, x)
+    t = _exponent(smpc, ctx, logarithm, y / one, one * smpc.bits, math.log2(scale))
     over, under = _out_of_range(smpc, ctx, t.value)
     vanishes = smpc.or_bb(ctx, under, base.zero) if y > 0 else under
     return _power(smpc, ctx, t, over, vanishes)
@@ -188,8 +189,9 @@ def power_of(smpc: Protocol[V], ctx: Context, x: V, y: V, scale: int) -> V:
     return _power(smpc, ctx, t, over, smpc.or_bb(ctx, under, vanishes))
 
 
-def cube_root(smpc: Protocol[V], ctx: Context, x: V, scale: int) -> V:
-    """[∛x] of numbers, as ±2^(log2|x| / 3).
+def cube_root(smpc: Protocol[V], ctx: Context, x: V, factor: float) -> V:
+    """[∛(x·factor)] for a public factor >= 1, as ±2^(log2|x·factor| / 3): with scale², ∛x of
+    numbers.
 
     Relative error below 2^-20, or one unit in the last place.
 
@@ -198,5 +200,5 @@ def cube_root(smpc: Protocol[V], ctx: Context, x: V, scale: int) -> V:
     one = 1 << fraction_bits(smpc.ring)
     number = normalize(smpc, ctx, x)
     logarithm = _binary_logarithm(smpc, ctx, number)
-    t = _exponent(smpc, ctx, logarithm, 1 / (3 * one), one * smpc.bits, math.log2(scale) * 2 / 3)
+    t = _exponent(smpc, ctx, logarithm, 1 / (3 * one), one * smpc.bits, math.log2(factor) / 3)
     return _power(smpc, ctx, t, under=number.zero, sign=number.sign)

@@ -21,9 +21,10 @@ from jax import lax
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
 from jsmpc._src.functions import integers, overflow
-from jsmpc._src.interpreter import folding, private, ranges, recognition
+from jsmpc._src.interpreter import folding, misfits, private, ranges, recognition
 from jsmpc._src.interpreter.encodings import Encodings
 from jsmpc._src.interpreter.findings import Findings, Settled
+from jsmpc._src.interpreter.misfits import Misfits
 from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
 from jsmpc._src.interpreter.scales import digits_of
@@ -78,7 +79,12 @@ class Evaluator(Encodings):
         return UnsupportedError(f"{self.place}: {reason}")
 
     def evaluate(self, jaxpr: Any, args: Sequence[Any]) -> list[Any]:
-        """The outputs of a (closed) jaxpr on operands that may be secret."""
+        """The outputs of a (closed) jaxpr on operands that may be secret; all elements of them
+        count."""
+        return [self.relied_on(x) for x in self.inlined(jaxpr, args)]
+
+    def inlined(self, jaxpr: Any, args: Sequence[Any]) -> list[Any]:
+        """The outputs of a (closed) jaxpr as a part of the program it is in."""
 
         def apply(number: int, eqn: Any, operands: list[Any]) -> list[Any]:
             with lines.at_line_of(eqn, self.caller), self._operation(eqn):
@@ -119,7 +125,13 @@ class Evaluator(Encodings):
                 "operands first if they may be disclosed, or compute it in the clear beforehand",
             )
             raise self.unsupported(reason)
-        given = self._given(handler.modular, operands)
+        if eqn.primitive in structure.CALLS:
+            return self._computed(handler, operands)
+        return self._computed_of_some(handler, operands)
+
+    def _computed(self, handler: Rule, operands: Sequence[Any]) -> list[Any]:
+        """The results of a rule."""
+        eqn, given = self.eqn, self._given(handler.modular, operands)
         if handler.scaled:
             out = handler.apply(self, *given, **eqn.params)
         else:
@@ -133,6 +145,34 @@ class Evaluator(Encodings):
         if handler.modular is not None and handler.modular.result is not None:
             return [self._bounded(handler.modular.result, x, given) for x in typed]
         return typed
+
+    # Elements of no use.
+
+    def _computed_of_some(self, handler: Rule, operands: Sequence[Any]) -> list[Any]:
+        """The results of a rule, of operands of which some elements may be of no use."""
+        before = len(self.findings.misfits)
+        if not misfits.keeps_apart(self.eqn):
+            results = self._computed(handler, list(map(self.relied_on, operands)))
+            self.findings.settle(before)
+            return results
+        given = [x.misfits if is_secret(x) else () for x in operands]
+        operands = [_without_misfits(x) for x in operands]
+        (result,) = self._computed(handler, operands)
+        new = self.findings.taken(before)
+        if not new and not any(given):
+            return [result]
+        found = misfits.passed_on(self.eqn, operands, given, new)
+        if is_secret(result):
+            return [dataclasses.replace(result, misfits=found)]
+        self.findings.misfits += found
+        self.findings.settle(before)
+        return [result]
+
+    def relied_on(self, x: Any) -> Any:
+        """A value all of whose elements count: those of no use are faults."""
+        if is_secret(x):
+            self.findings.misfits += x.misfits
+        return _without_misfits(x)
 
     # Overflows.
 
@@ -223,8 +263,7 @@ class Evaluator(Encodings):
         encoding = encoding or self.smpc.encoding
         if tracing.is_traced(x):
             return self.smpc.encode(self.fitting(jnp.asarray(x, dtype), encoding), encoding)
-        known = np.asarray(x)
-        self.check_constant(known, encoding)
+        known = self.checked(np.asarray(x), encoding)
         if known.size and (known == known.flat[0]).all():
             known = known.flat[0].reshape(())
         words = self.smpc.encode(known.astype(dtype), encoding)
@@ -259,33 +298,37 @@ class Evaluator(Encodings):
         infinite = np_or_jnp.where(unbounded, np_or_jnp.sign(x) * quarter, zero)
         return np_or_jnp.where(unbounded, zero, x), infinite
 
-    def fitting(self, x: Array, encoding: FixedPoint | None = None) -> Array:
-        """A public operand known when the program runs, 0 where it does not fit: a fault."""
-        misfits = (encoding or self.smpc.encoding).misfits(x, self.smpc.ring)
-        if misfits is None:
+    def fitting(
+        self, x: Any, encoding: FixedPoint | None = None, what: str = "public constant"
+    ) -> Any:
+        """A public operand, 0 where it does not fit: a misfit."""
+        encoding, ring = encoding or self.smpc.encoding, self.smpc.ring
+        where, known = encoding.misfits(x, ring), not tracing.is_traced(x)
+        if where is None or (known and not where.any()):
             return x
-        self.findings.fault(self.place, misfits.any())
-        return jnp.where(misfits, jnp.zeros_like(x), x)
+        error = encoding.error(x, ring, f"{self.place}: a {what}") if known else None
+        self.findings.misfits.append((self.place, Misfits(where, error)))
+        return (np if known else jnp).where(where, np.zeros((), x.dtype), x)
 
-    def check_constant(self, x: np.ndarray, encoding: FixedPoint | None = None) -> None:
-        """Raises or warns if a known public operand does not fit the encoding."""
+    def checked(self, x: np.ndarray, encoding: FixedPoint | None = None) -> np.ndarray:
+        """A known public operand, 0 where it does not fit; warns of what is lost."""
         encoding = encoding or self.smpc.encoding
-        what = f"{self.place}: a public constant"
-        encoding.check(x, self.smpc.ring, what)
+        x = self.fitting(x, encoding)
         if np.issubdtype(x.dtype, np.floating) and x.size:
             lost = (x != 0) & (np.abs(x.astype(np.float64)) * encoding.scale < 0.5)
             if lost.any():
                 value = float(x[lost].flat[0])
                 warnings.warn(
-                    f"{what} of {value:g} is rounded to zero by the encoding; the smallest one "
-                    f"that works is {0.5 / encoding.scale:.3g}. If it guards a quotient against "
-                    "zero, a divisor that underflows counts as one unit in the last place (under a "
-                    "root, of what is rooted), and the quotient is wrong: use a guard above "
-                    f"{encoding.scale**-0.5:.2g}, or give small numbers more digits by "
-                    "a plan: jsmpc.secure(f, scales=jsmpc.calibrate(f, samples))",
+                    f"{self.place}: a public constant of {value:g} is rounded to zero by the "
+                    f"encoding; the smallest one that works is {0.5 / encoding.scale:.3g}. If it "
+                    "guards a quotient against zero, a divisor that underflows counts as one unit "
+                    "in the last place (under a root, of what is rooted), and the quotient is "
+                    f"wrong: use a guard above {encoding.scale**-0.5:.2g}, or give small numbers "
+                    "more digits by a plan: jsmpc.secure(f, scales=jsmpc.calibrate(f, samples))",
                     EncodingWarning,
                     stacklevel=2,
                 )
+        return x
 
     def secret(self, x: Any, dtype: Any = None, encoding: FixedPoint | None = None) -> Secret:
         """A secret as it is; a public operand, in a dtype and, if it is a number, in an encoding,
@@ -329,6 +372,10 @@ class Evaluator(Encodings):
     def divisor(self, dtype: Any) -> int | None:
         """By what the product of two encoded values of a dtype is to be divided."""
         return self.scale if jnp.issubdtype(dtype, jnp.floating) else None
+
+
+def _without_misfits(x: Any) -> Any:
+    return dataclasses.replace(x, misfits=()) if is_secret(x) and x.misfits else x
 
 
 def _typed(x: Any, dtype: Any) -> Any:

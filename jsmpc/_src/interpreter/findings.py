@@ -14,6 +14,8 @@ import numpy as np
 
 from jsmpc._src.errors import EncodingWarning
 from jsmpc._src.functions import comparison
+from jsmpc._src.interpreter.misfits import Misfits
+from jsmpc._src.jaxprs import tracing
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.ring.groups import BOOLEAN
@@ -30,11 +32,13 @@ class Findings:
 
     Attributes:
       faults: whether a public operand known only when the program runs did not fit the encoding.
+      misfits: public operands that did not, of which it is open whether that matters.
       overflows: secret bits of whether a number left the range; None unless asked for.
     """
 
     def __init__(self, overflows: bool = False):
         self.faults: OrderedDict[str, Array] = OrderedDict()
+        self.misfits: list[tuple[str, Misfits]] = []
         self.overflows: OrderedDict[str, list[Bits]] | None = OrderedDict() if overflows else None
 
     def fresh(self) -> Findings:
@@ -43,6 +47,19 @@ class Findings:
 
     def fault(self, place: str, found: Array) -> None:
         self.faults[place] = self.faults[place] | found if place in self.faults else found
+
+    def taken(self, since: int = 0) -> list[tuple[str, Misfits]]:
+        """The misfits since there were so many; they are to be found no more."""
+        found, self.misfits[since:] = self.misfits[since:], []
+        return found
+
+    def settle(self, since: int = 0) -> None:
+        """Misfits matter: they are faults, and errors where they are known."""
+        for place, misfits in self.taken(since):
+            if tracing.is_traced(misfits.where) or misfits.error is None:
+                self.fault(place, misfits.where.any())
+            elif misfits.where.any():
+                raise misfits.error
 
     def overflow(self, place: str, bits: Bits) -> None:
         assert self.overflows is not None
@@ -53,6 +70,7 @@ class Findings:
 
         Cost: none without overflows; else an `or` of all bits of a place, in ceil(log2 n) rounds.
         """
+        self.settle()
         bits = OrderedDict(
             (place, self._joined(found)) for place, found in (self.overflows or {}).items()
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -14,6 +14,9 @@ from jsmpc._src.interpreter.ranges import Range
 from jsmpc._src.protocols.base import Shared
 from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.ring.fixedpoint import FixedPoint
+
+if TYPE_CHECKING:
+    from jsmpc._src.interpreter.misfits import Found
 
 BOOL = np.dtype(bool)
 
@@ -31,12 +34,14 @@ class Secret:
       dtype: that of the plain array.
       bounds: of an integer, between which numbers it lies; by default those of its dtype.
       encoding: of a number, if it is not the protocol's.
+      misfits: which elements are of no use, if any: see `misfits.Found`.
     """
 
     shares: Shared | Bits[Any]
     dtype: np.dtype[Any]
     bounds: Range | None = None
     encoding: FixedPoint | None = None
+    misfits: Found = ()
 
     @classmethod
     def of(cls, words: Shared, dtype: np.dtype[Any], encoding: FixedPoint | None = None) -> Secret:
@@ -92,6 +97,7 @@ class Secret:
         return dataclasses.replace(self, shares=moved, dtype=dtype)
 
     def tree_flatten(self) -> tuple[tuple[Shared | Bits[Any]], Any]:
+        assert not self.misfits, "to be settled before a secret leaves the program it is in"
         return (self.shares,), (self.dtype, self.bounds, self.encoding)
 
     @classmethod

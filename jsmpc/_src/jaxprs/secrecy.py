@@ -17,10 +17,11 @@ _PUBLIC = (reveal_p, lax.is_finite_p)
 
 def secrecy(jaxpr: Any, secret: Sequence[bool]) -> list[bool]:
     """Which outputs depend on secrets, given which inputs are secret."""
-    return walk.evaluate(jaxpr, secret, _results, lift=lambda _: False)
+    return walk.evaluate(jaxpr, secret, results, lift=lambda _: False)
 
 
-def _results(eqn: Any, secret: list[bool]) -> list[bool]:
+def results(eqn: Any, secret: Sequence[bool]) -> list[bool]:
+    """Which results of an equation depend on secrets, given which operands are secret."""
     count = len(eqn.outvars)
     if not any(secret) or eqn.primitive in _PUBLIC:
         return [False] * count

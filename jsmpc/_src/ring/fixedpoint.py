@@ -106,6 +106,14 @@ class FixedPoint:
             return (x >= ring.bound) | below
         return ~(abs(x.astype(jnp.float64)) < self.limit(ring))
 
+    def error(self, x: Any, ring: Ring, what: str) -> EncodingError | None:
+        """The error that `check` raises for concrete numbers."""
+        try:
+            self.check(x, ring, what)
+        except EncodingError as error:
+            return error
+        return None
+
     def check(self, x: Any, ring: Ring, what: str) -> None:
         """Raise EncodingError if concrete numbers hold NaN, infinity or leave the range."""
         values = np.asarray(x)

@@ -111,7 +111,8 @@ def times_public(
         check(ev.words(y, np.float64))
         value = _running_factor(ev, x.value, y, times, f == MULTIPLY)
         return ev.number(value, x.dtype, ev.encoding_of(x))
-    words, divisors = _known_factor(ev, np.asarray(y, np.float64), f == MULTIPLY)
+    known = np.asarray(y, np.float64)
+    words, divisors = _known_factor(ev, known, f == MULTIPLY, _digits_of_factor(ev, x, known))
     if divisors is None:
         x = with_room(ev, x)
         check(words)
@@ -144,19 +145,32 @@ def at_most(ev: Evaluator, x: Any, digits: int) -> Any:
     return ev.recoded(x, ev.coded(digits)) if fine else x
 
 
-def _known_factor(ev: Evaluator, y: np.ndarray, elementwise: bool) -> tuple[Any, np.ndarray | None]:
+def _digits_of_factor(ev: Evaluator, x: Secret, y: np.ndarray) -> int:
+    """The digits behind the point of a known factor: those of the protocol's encoding, or fewer,
+    if the product has no room for x with so many; 2^-19 of the least factor is rounded at most."""
+    usual, spare = digits_of(ev.smpc.encoding), ev.spare(digits_of(ev.encoding_of(x)))
+    size = np.abs(y[y != 0])
+    if spare is None or spare >= usual or not size.size:
+        return usual
+    needed = math.ceil(math.log(2**19 / size.min(), ev.smpc.encoding.base))
+    return min(max(spare, needed, 0), usual)
+
+
+def _known_factor(
+    ev: Evaluator, y: np.ndarray, elementwise: bool, digits: int
+) -> tuple[Any, np.ndarray | None]:
     """Ring elements and divisors that together stand for a public factor; None for none.
 
-    A factor below one gets as many digits more as it has leading zeros: multiplying by a small
-    learning rate is as precise as by one. Where the factors of an elementwise product differ so
-    much that the digits of the largest would round others by more than 2^-17 of themselves, each
-    gets its own.
+    It has `digits` behind the point; one below one gets as many more as it has leading zeros:
+    multiplying by a small learning rate is as precise as by one. Where the factors of an
+    elementwise product differ so much that the digits of the largest would round others by more
+    than 2^-17 of themselves, each gets its own.
     """
     ring, base = ev.smpc.ring, ev.smpc.encoding.base
-    ev.smpc.encoding.check(y, ring, f"{ev.place}: a factor")
+    y = ev.fitting(y, what="factor")
     if (y == np.round(y)).all():
         return jnp.asarray(y.astype(np.int64)).astype(ring.dtype), None
-    size, divisors = np.abs(y), np.full(y.shape, ev.scale, np.int64)
+    size, divisors = np.abs(y), np.full(y.shape, ev.coded(digits).scale, np.int64)
     size = np.where(size == 0, size.max(), size)
     while (grows := (size * divisors * base <= ev.scale) & (divisors <= ring.bound // base)).any():
         divisors = np.where(grows, divisors * base, divisors)

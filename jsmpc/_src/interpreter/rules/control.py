@@ -27,7 +27,7 @@ from jsmpc._src.jaxprs.structure import CALLS, Call, Scan, While
 
 @rule(*CALLS, cost="program", error=INNER, modular=Modular(), scaled=True)
 def _call(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
-    return ev.within(0).evaluate(Call.of(ev.eqn).body, operands)
+    return ev.within(0).inlined(Call.of(ev.eqn).body, operands)
 
 
 def _as_secret(ev: Evaluator, values: Sequence[Any], secret: Sequence[bool]) -> list[Any]:

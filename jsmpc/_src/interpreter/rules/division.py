@@ -46,8 +46,8 @@ def _div(ev: Evaluator, x: Any, y: Any) -> Secret:
     if not is_secret(y):
         return divided_by_public(ev, x, y)
     if is_known(x) and np.size(x) and (x == np.asarray(x).flat[0]).all():
-        ev.check_constant(np.asarray(x), ev.wanted)
-        return reciprocal(ev, y, float(np.asarray(x).flat[0]))
+        numerator = ev.checked(np.asarray(x), ev.wanted)
+        return reciprocal(ev, y, float(numerator.flat[0]))
     x = ev.secret(x, y.dtype, ev.wanted)
     factor = ev.wanted.scale * ev.scale_of(y) / ev.scale_of(x)
     value = division.divide(ev.smpc, ev.ctx, x.value, y.value, factor)

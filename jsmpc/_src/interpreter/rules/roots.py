@@ -16,8 +16,15 @@ from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.guards import guarded_sqrt_p
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule, unary
-from jsmpc._src.interpreter.rules.arithmetic import aligned, as_number, is_known, power
+from jsmpc._src.interpreter.rules.arithmetic import (
+    aligned,
+    as_number,
+    at_most,
+    is_known,
+    power,
+)
 from jsmpc._src.interpreter.rules.division import reciprocal
+from jsmpc._src.interpreter.scales import digits_of
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.protocols.base import Shared
 from jsmpc._src.protocols.bits import Bits
@@ -78,9 +85,11 @@ def _rsqrt(ev: Evaluator, x: Secret) -> Secret:
     return ev.number(value, x.dtype, ev.wanted)
 
 
-@unary(lax.cbrt_p, error=ONE_ULP)
+@unary(lax.cbrt_p, error=ONE_ULP, scaled=True)
 def _cbrt(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(exponential.cube_root(ev.smpc, ev.ctx, x.value, ev.scale), x.dtype)
+    x = at_most(ev, x, 3 * digits_of(ev.wanted))
+    factor = ev.wanted.scale**3 / ev.scale_of(x)
+    return ev.number(exponential.cube_root(ev.smpc, ev.ctx, x.value, factor), x.dtype, ev.wanted)
 
 
 @rule(lax.pow_p, cost="function", error=_POWER, scaled=True)
@@ -93,12 +102,12 @@ def _pow(ev: Evaluator, x: Any, y: Any) -> Any:
                 return _integer_pow(ev, x, y=int(first))
             if abs(first) == 0.5:
                 return (_sqrt if first > 0 else _rsqrt)(ev, x)
-            ev, x = ev.unplanned(), ev.recoded(x)
             largest = exponential.largest_exponent(ev.smpc.ring)
             if abs(first) > largest:
                 raise ev.unsupported(f"exponents of secrets may not exceed {largest}")
-            value = exponential.public_power(ev.smpc, ev.ctx, x.value, first, ev.scale)
-            return Secret(value, x.dtype)
+            unit, scale = ev.scale_of(x), ev.wanted.scale
+            value = exponential.public_power(ev.smpc, ev.ctx, x.value, first, unit, scale)
+            return ev.number(value, x.dtype, ev.wanted)
     dtype = np.dtype(jnp.result_type(x.dtype, jnp.float32))
     ev, x, y = ev.unplanned(), *map(ev.recoded, aligned(x, y))
     if is_known(x) and x.size and (x == x.flat[0]).all() and x.flat[0] > 0:

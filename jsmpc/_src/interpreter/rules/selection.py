@@ -13,6 +13,7 @@ from jsmpc._src.functions import circuits, comparison, indexing
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.exhaustive import exhaustive_p
+from jsmpc._src.interpreter.misfits import chosen
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import is_known
@@ -24,8 +25,7 @@ def select(ev: Evaluator, predicate: Any, x: Any, y: Any) -> Any:
     if not is_secret(predicate):
         if not is_secret(x) and not is_secret(y):
             return lax.select_n(predicate, y, x)
-        x, y = ev.cases(x, y)
-        return x.map(lambda a, b: lax.select_n(predicate, b, a), y)
+        return _select_n(ev, predicate, y, x)
     x, y = ev.cases(x, y)
     bit = predicate.bits
     if bit.shape != x.shape:
@@ -44,11 +44,21 @@ def _select_n(ev: Evaluator, predicate: Any, *cases: Any) -> Any:
             chosen = np.asarray(predicate).flat[0]
             if (np.asarray(predicate) == chosen).all():
                 return cases[int(chosen)]
-        first, *others = ev.cases(*cases)
+        possible = [_possible(ev, predicate, i, x) for i, x in enumerate(cases)]
+        first, *others = ev.cases(*possible)
         return first.map(lambda *w: lax.select_n(predicate, *w), *others)
     if len(cases) == 1:
         return cases[0]
     return choose(ev, predicate, cases)
+
+
+def _possible(ev: Evaluator, predicate: Any, i: int, case: Any) -> Any:
+    """A case, without what could not be a secret's and is never chosen."""
+    if is_secret(case):
+        return case
+    where = ev.smpc.encoding.misfits(case, ev.smpc.ring)
+    fits = where is None or (is_known(case) and not np.any(where))
+    return case if fits else chosen(predicate, i, case)
 
 
 @rule(exhaustive_p, cost="product")

@@ -19,12 +19,16 @@ INFINITY = float(jnp.finfo(jnp.float32).max) / 2  # beyond every encoding
 class Value:
     """A value of the program: on the secure side a secret or public array, and without error.
 
-    `known` is what a secure run knows when it is traced: constants, but no public argument.
+    `known` is what a secure run knows when it is traced: constants, but no public argument. The
+    `owner` is the rank of the party that alone knows it. The `misfits`, by the equation where they
+    began, are elements of which it is open whether they count: see `interpreter.misfits`.
     """
 
     fixed: Any
     exact: Any = None
     known: bool = False
+    owner: int | None = None
+    misfits: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def secret(self) -> bool:

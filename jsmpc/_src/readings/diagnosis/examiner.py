@@ -13,8 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src import kernels
-from jsmpc._src.errors import EncodingError, JsmpcError
+from jsmpc._src.errors import EncodingError, JsmpcError, ProtocolError
+from jsmpc._src.interpreter import private
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.misfits import MISFIT, Misfits
+from jsmpc._src.interpreter.private import Private
 from jsmpc._src.interpreter.registry import RULES
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat
@@ -70,26 +73,45 @@ class _Rule:
         self.given = [i for i in range(len(values)) if i not in known]
         self.divisors = smpc.divisors
 
-        def program(given: list[Any]) -> Any:
+        def program(given: list[Any], misfits: list[dict[str, Any]]) -> Any:
             inner = Evaluator(smpc, context(smpc), eqn, line)
             operands = {**known, **dict(zip(self.given, given, strict=True))}
-            return inner.apply([operands[i] for i in range(len(values))]), inner.findings.faults
+            results = inner.apply([_marked(operands[i], m) for i, m in enumerate(misfits)])
+            inner.findings.settle()
+            return (
+                [_marked(x, {}) for x in results],
+                list(map(_misfits, results)),
+                inner.findings.faults,
+            )
 
         self._run = jax.jit(kernels.optimize(program))
 
-    def __call__(self, operands: list[Any]) -> list[Any]:
-        """The results.
+    def __call__(
+        self, operands: list[Any], misfits: list[dict[str, Any]]
+    ) -> tuple[list[Any], list[dict[str, Any]]]:
+        """The results, with the misfits among their elements.
 
         Raises:
-          EncodingError: for a public operand that does not fit the encoding.
+          EncodingError: for a public operand that does not fit the encoding, and counts.
         """
-        out, faults = self._run([operands[i] for i in self.given])
-        if any(map(bool, faults.values())):
-            raise EncodingError(
-                "a public operand is NaN, infinite or beyond the encoding's limit. Check or scale "
-                "it before it meets a secret"
-            )
-        return out
+        out, among, faults = self._run([operands[i] for i in self.given], misfits)
+        for place, found in faults.items():
+            if found:
+                raise EncodingError(f"{place}: {MISFIT}")
+        return out, among
+
+
+def _marked(x: Any, misfits: dict[str, Any]) -> Any:
+    """A value with these misfits, if it is secret."""
+    found = tuple((place, Misfits(where)) for place, where in misfits.items())
+    return dataclasses.replace(x, misfits=found) if is_secret(x) else x
+
+
+def _misfits(x: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for place, misfits in x.misfits if is_secret(x) else ():
+        found[place] = found.get(place, False) | misfits.where
+    return found
 
 
 @dataclasses.dataclass
@@ -113,11 +135,15 @@ class _Tally:
         if text not in self.notes:
             self.notes.append(text)
 
+    @property
+    def place(self) -> str:
+        return f"{self.primitive} at {self.line}"
+
     def begins(self, trouble: str) -> None:
         self.began.setdefault(trouble, self.iterations)
 
     def reason(self, message: Exception | str) -> str:
-        return str(message).removeprefix(f"{self.primitive} at {self.line}: ")
+        return str(message).removeprefix(f"{self.place}: ")
 
     def fail(self, error: Exception) -> None:
         self.failed, text = type(error).__name__, self.reason(error)
@@ -153,12 +179,14 @@ class Examiner(Evaluator):
     """Evaluates a jaxpr on `Value`s, an equation at a time, and keeps a tally of each.
 
     `path` leads to the equation at hand through the calls and loops around it: equations of a
-    sub-program that is called twice are told apart.
+    sub-program that is called twice are told apart. Of the `audience`, the protocol that would run,
+    are the parties to whom values are revealed.
     """
 
     path: tuple[Any, ...] = ()
     tallies: dict[Any, _Tally] = dataclasses.field(default_factory=dict)
     rules: dict[Any, _Rule] = dataclasses.field(default_factory=dict)
+    audience: Protocol = dataclasses.field(default_factory=InsecurePlain)
 
     # From arrays to values and back.
 
@@ -270,21 +298,38 @@ class Examiner(Evaluator):
 
     def apply(self, operands: list[Any]) -> list[Any]:
         values = [as_value(v) for v in operands]
-        if not any(v.secret for v in values):
-            return self._public(self.eqn, values)
+        form = structure(self.eqn)
         inner = dataclasses.replace(self, path=(*self.path, id(self.eqn)))
-        if self.eqn.primitive is reveal_p:  # to whom makes no difference to a number
-            inner = dataclasses.replace(inner, eqn=self.eqn.replace(params={"to": None}))
-        match structure(self.eqn):
+        if any(v.owner is not None for v in values) and not isinstance(form, Call):
+            return inner._private(values)
+        if not any(v.secret or v.owner is not None for v in values):
+            return self._public(self.eqn, values)
+        if self.eqn.primitive is reveal_p:
+            return inner._revealed(values)
+        match form:
             case Call(body):
-                return inner.evaluate(body, values)
+                return inner.inlined(body, values)
+            case None:
+                return inner._rule(values)
+        values = list(map(self.relied_on, values))
+        match form:
             case Scan() as loop:
                 return inner._scan(loop, values)
             case While() as loop:
                 return inner._while(loop, values)
             case Branches(branches):
                 return inner._cond(branches, values)
-        return inner._rule(values)
+
+    def relied_on(self, x: Any) -> Any:
+        """A value all of whose elements count: misfits are failures where they began."""
+        if not isinstance(x, Value) or not x.misfits:
+            return x
+        for place, where in x.misfits.items():
+            if np.any(where):
+                next(t for t in self.tallies.values() if t.place == place).fail(
+                    EncodingError(MISFIT)
+                )
+        return dataclasses.replace(x, misfits={})
 
     def _public(self, eqn: Any, values: list[Value]) -> list[Value]:
         fixed = compat.bind(eqn, [v.fixed for v in values])
@@ -293,16 +338,47 @@ class Examiner(Evaluator):
         exact = exactly(eqn, [v.truth for v in values])
         return [Value(x, y) for x, y in zip(fixed, exact, strict=True)]
 
+    def _revealed(self, values: list[Value]) -> list[Value]:
+        """A value that is revealed: to whom makes no difference to the number."""
+        to = self.eqn.params["to"]
+        everyone = dataclasses.replace(self, eqn=self.eqn.replace(params={"to": None}))
+        results = everyone._rule(values)
+        if to is None:
+            return results
+        try:
+            rank = self.audience.rank(to)
+        except ProtocolError as error:
+            hint = "Give diagnose the protocol of the shares: jsmpc.diagnose(f, protocol)"
+            self._tally().fail(ProtocolError(f"{error}. {hint}"))
+            return results
+        self._tally().note(f"revealed to {self.audience.parties[rank]} alone")
+        return [dataclasses.replace(v, owner=rank) for v in results]
+
+    def _private(self, values: list[Value]) -> list[Value]:
+        """An equation that one party computes by itself, on what it alone knows."""
+        exact = exactly(self.eqn, [v.truth for v in values])
+        operands = [v.fixed if v.owner is None else Private(v.fixed, v.owner) for v in values]
+        try:
+            named = dataclasses.replace(self, smpc=self.audience)
+            results = private.computed(named, operands)
+        except JsmpcError as error:
+            self._tally().fail(error)
+            return [Value(x, y) for x, y in zip(self._given_up(exact), exact, strict=True)]
+        return [Value(x.value, y, owner=x.rank) for x, y in zip(results, exact, strict=True)]
+
     def _rule(self, values: list[Value], exact: list[Any] | None = None) -> list[Value]:
         """An equation by its rule: on the operands at hand, and on those without error."""
         eqn, tally = self.eqn, self._tally()
         exact = exactly(eqn, [v.truth for v in values]) if exact is None else exact
         operands, used = [self._representable(v) for v in values], 0.0
+        given = [v.misfits for v in values]
+        among: list[dict[str, Any]] = [{} for _ in exact]
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", EncodingWarning)
                 rule = self._compiled(values)
-                local, fixed = rule(operands), rule([v.fixed for v in values])
+                local, _ = rule(operands, given)
+                fixed, among = rule([v.fixed for v in values], given)
         except Exception as failure:  # it is the diagnosis; the rest is still examined
             tally.fail(failure)
             fixed, added = self._given_up(exact), [0.0] * len(exact)
@@ -315,10 +391,17 @@ class Examiner(Evaluator):
                 before = rule.divisors[-1] / self._bound(np.float64)
                 used = max(map(largest, wanted)) * before
         masked = any(is_float(v.truth.dtype) and not bounded(v.truth).all() for v in values)
-        for x, y, error in zip(exact, fixed, added, strict=True):
-            self._judge(tally, x, y, error, used, masked)
+        for x, y, error, found in zip(exact, fixed, added, among, strict=True):
+            self._judge(tally, self._fitting(x, y, found), y, error, used, masked)
         tally.iterations += 1
-        return [Value(y, x) for x, y in zip(exact, fixed, strict=True)]
+        results = zip(exact, fixed, among, strict=True)
+        return [Value(y, x, misfits=found) for x, y, found in results]
+
+    def _fitting(self, exact: Any, fixed: Any, misfits: dict[str, Any]) -> Any:
+        """A value without error, but for elements of which it is open whether they count."""
+        for where in misfits.values():
+            exact = np.where(where, self._decoded(fixed), exact)
+        return exact
 
     def _compiled(self, values: list[Value]) -> _Rule:
         for v in values:
@@ -338,16 +421,22 @@ class Examiner(Evaluator):
 
     def _settled(self, values: Sequence[Any], secret: Sequence[bool]) -> list[Value]:
         """Values that leave or enter a loop or a branch: as secrets where they may be some."""
-        return [
-            self._secret(v) if s else Value(v.fixed, v.exact)
-            for v, s in zip(map(as_value, values), secret, strict=True)
-        ]
+        return [self._carried(v, s) for v, s in zip(map(as_value, values), secret, strict=True)]
+
+    def _carried(self, value: Value, secret: bool) -> Value:
+        if value.owner is not None:
+            named = dataclasses.replace(self, smpc=self.audience)
+            why = "would be carried on by a loop, or returned by a branch"
+            self._tally().fail(private.refused(named, value.owner, why))
+        return self._secret(value) if secret else Value(value.fixed, value.exact)
 
     def _secret(self, value: Value) -> Value:
         if value.secret:
             return value
         try:
-            fixed = Evaluator(self.smpc, self.ctx, self.eqn, self.line).secret(host(value.fixed))
+            evaluator = Evaluator(self.smpc, self.ctx, self.eqn, self.line)
+            fixed = evaluator.secret(host(value.fixed))
+            evaluator.findings.settle()
         except JsmpcError as error:
             self._tally().fail(error)
             fixed = self._encoded(value.truth, value.fixed.dtype)
@@ -374,7 +463,7 @@ class Examiner(Evaluator):
             exact = None
             if any(v.exact is not None for v in column):
                 exact = np.stack([v.truth for v in column])
-            return Value(jnp.stack([v.fixed for v in column]), exact)
+            return Value(jnp.stack([v.fixed for v in column]), exact, owner=column[0].owner)
         first, *others = (self._secret(v) for v in column)
         fixed = first.fixed.map(lambda *w: np.stack(w), *(v.fixed for v in others))
         exact = np.stack([v.truth for v in (first, *others)])

@@ -135,6 +135,7 @@ class Diagnosis:
         wider = ", or use the 64-bit ring" if self.bits == 32 else ""
         now = f"now {self.precision_fractional} in base {self.base}"
         refine = f"raise precision_fractional ({now}) or scale up" if can_refine else "scale up"
+        plan = "let a plan of jsmpc.calibrate find the digits of each number"
         failed = [e for e in self.equations if e.failed]
         if failed:
             others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
@@ -147,12 +148,12 @@ class Diagnosis:
         if e := self.first_overflow:
             return (
                 f"Overflow begins at {_where(e)}, which uses {e.largest:.2g} times the range: "
-                f"scale the input down or lower precision_fractional ({now}){wider}."
+                f"{plan}, scale the input down or lower precision_fractional ({now}){wider}."
             )
         if e := self.first_underflow:
             return (
                 f"Underflow begins at {_where(e)}, which loses {e.lost:.0%} of its results: "
-                f"{refine} what is computed there{wider}."
+                f"{plan}, {refine} what is computed there{wider}."
             )
         error = self.result_error
         verdict = f"Fits; the result's error is {error:.2g} ({error / self.ulp:.3g} ulp)"
@@ -161,7 +162,9 @@ class Diagnosis:
         verdict += f", most is added at {_where(self.worst(1, 'added_error')[0])}."
         size = max((largest(x) for x in jax.tree.leaves(self.expected)), default=0.0)
         if error > _LITTLE_ROOM * size:
-            verdict += f" That is much beside a result of {size:.2g}: {refine} the input{wider}."
+            verdict += (
+                f" That is much beside a result of {size:.2g}: {plan}, {refine} the input{wider}."
+            )
         return verdict
 
     def __str__(self) -> str:

@@ -22,15 +22,26 @@ from jsmpc._src.interpreter.guards import guarded_sqrt_p
 from jsmpc._src.interpreter.parts import part_p
 from jsmpc._src.interpreter.registry import RULES
 from jsmpc._src.interpreter.scales import Kept, Path, Plan
-from jsmpc._src.jaxprs import compat, structure
+from jsmpc._src.jaxprs import compat, secrecy, structure
 from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While
 from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.readings.scaling.magnitudes import Extent
 
+_FEW = 16
 _UNBOUNDED = 1e30  # what is larger stands for infinity: masks
 _COMPARISONS = (lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.eq_p, lax.ne_p)
 _PRODUCTS = (lax.mul_p, lax.square_p, lax.dot_general_p, lax.conv_general_dilated_p)
 _FUNCTIONS = (
-    *(lax.div_p, lax.sqrt_p, guarded_sqrt_p, lax.rsqrt_p, lax.exp_p, lax.exp2_p, lax.log_p),
+    *(
+        lax.div_p,
+        lax.sqrt_p,
+        guarded_sqrt_p,
+        lax.rsqrt_p,
+        lax.cbrt_p,
+        lax.exp_p,
+        lax.exp2_p,
+        lax.log_p,
+    ),
     *(lax.logistic_p, lax.tanh_p, lax.sign_p, lax.integer_pow_p, lax.pow_p, part_p),
 )
 
@@ -57,10 +68,35 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-    """A value of the program that may be secret; `top` as of `scales.Kept`."""
+    """A secret number; `top` as of `scales.Kept`, and how large it was found to be."""
 
     group: Group
     top: int
+    extent: Extent = Extent(0, math.inf)
+
+
+SECRET = object()
+"""A secret that is no number with a fraction."""
+
+Value = Any
+"""A `Number`, `SECRET`, or None for what is public."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Coarse:
+    """Numbers of which little is left in the digits that they have.
+
+    Attributes:
+      path: the equation that makes them, or takes them.
+      extent: how large they are.
+      digits: behind the point.
+      taken: whether it takes them, in the protocol's encoding, whatever else they have.
+    """
+
+    path: Path
+    extent: Extent
+    digits: int
+    taken: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,25 +111,46 @@ class Assignment:
 
     Args:
       protocol: its ring, and its encoding for what is given and what no rule keeps otherwise.
-      magnitudes: by equation, of each result the largest.
+      extents: by equation, how large each result is.
       headroom: the digits by which numbers may become larger.
     """
 
     def __init__(
-        self, protocol: Protocol, magnitudes: Mapping[Path, Sequence[float]], headroom: float
+        self, protocol: Protocol, extents: Mapping[Path, Sequence[Extent]], headroom: float
     ) -> None:
-        self._base, self._magnitudes, self._headroom = protocol.encoding.base, magnitudes, headroom
+        self._base, self._extents, self._headroom = protocol.encoding.base, extents, headroom
         self._ring, self._room = protocol.ring, scales.room(self._base, protocol.ring)
         self._default = scales.digits_of(protocol.encoding)
         self._budget = self._room - self._default - math.ceil(math.log(16, self._base))
         self._kept: dict[Path, list[Number | None]] = {}
         self._products: list[_Product] = []
+        self._unscaled: list[tuple[Path, Number]] = []
 
     def plan(self) -> Plan:
         """How each result is kept, for all that was gone through."""
         while sum(self._reduced(p) for p in self._products):
             pass
         return {path: tuple(map(self._as_kept, numbers)) for path, numbers in self._kept.items()}
+
+    def coarse(self) -> list[Coarse]:
+        """Where numbers are but a few units in the last place: at some time by how they are kept,
+        or always where a rule takes them in the protocol's encoding."""
+        kept = [
+            Coarse(path, n.extent, n.group.find().digits)
+            for path, numbers in self._kept.items()
+            for n in numbers
+            if n is not None and self._few(n.extent.least, n.group.find().digits)
+        ]
+        taken = [
+            Coarse(path, n.extent, self._default, taken=True)
+            for path, n in self._unscaled
+            if n.extent.largest and self._few(n.extent.largest, self._default)
+        ]
+        return sorted([*kept, *taken], key=lambda c: c.path)
+
+    def _few(self, size: float, digits: int) -> bool:
+        """Whether so few units in the last place that their rounding is a large error."""
+        return size * float(self._base) ** digits < _FEW
 
     def _as_kept(self, number: Number | None) -> Kept | None:
         return None if number is None else Kept(number.group.find().digits, number.top)
@@ -115,15 +172,15 @@ class Assignment:
                 y.digits = max(min(y.digits, limit - x.digits), 0)
         return (x.digits, y.digits) != before
 
-    # The walk: a value is a `Number`, or None if it is public or no number.
+    # The walk.
 
-    def given(self, aval: Any) -> Number | None:
+    def given(self, aval: Any) -> Value:
         """An input: secret for all that is known, in the protocol's encoding."""
-        if not jnp.issubdtype(aval.dtype, jnp.floating):
-            return None
+        if not _is_float(aval):
+            return SECRET
         return Number(Group(self._default, fixed=True), self._room - self._default)
 
-    def run(self, jaxpr: Any, args: Sequence[Number | None], path: Path = ()) -> list[Any]:
+    def run(self, jaxpr: Any, args: Sequence[Value], path: Path = ()) -> list[Value]:
         runs: dict[Any, Any] = {
             Call: self._call,
             Scan: self._scan,
@@ -142,94 +199,114 @@ class Assignment:
     def _new(self, path: Path, i: int, fixed: bool = False) -> Number:
         """A result in a group of its own."""
         most = scales.finest(self._base, self._ring)
-        largest = self._magnitudes[path][i]
-        unbounded = not largest < _UNBOUNDED  # NaN counts as such
+        extent = self._extents[path][i]
+        largest = extent.largest
+        unbounded = largest >= _UNBOUNDED
         if fixed or unbounded or not largest:
             group = Group(self._default, bool(fixed or unbounded), seen=False)
             return Number(group, self._room - self._default if fixed or unbounded else 0)
         top = math.ceil(math.log(largest, self._base) + self._headroom)
-        return Number(Group(min(max(self._budget - top, 0), most)), top)
+        return Number(Group(min(max(self._budget - top, 0), most)), top, extent)
 
-    def _join(self, *numbers: Number | None) -> None:
+    def _join(self, *values: Value) -> None:
         """One encoding for all that may have it; inputs are brought into it where they meet it."""
-        groups = list(dict.fromkeys(n.group.find() for n in numbers if n is not None))
+        groups = list(dict.fromkeys(n.group.find() for n in values if isinstance(n, Number)))
         free = [g for g in groups if not g.fixed]
         for g in free[1:]:
             known = [h.digits for h in (free[0], g) if h.seen]
             free[0].digits, free[0].seen = min(known, default=self._default), bool(known)
             g.joined = free[0]
 
-    def _equation(self, eqn: Any, operands: list[Any], path: Path) -> list[Any]:
-        numbers = [x for x in operands if x is not None]
-        floats = [jnp.issubdtype(v.aval.dtype, jnp.floating) for v in eqn.outvars]
-        if eqn.primitive in _COMPARISONS:
-            if numbers:
-                self._join(*numbers)
-                free = [n for n in numbers if not n.group.find().fixed] or numbers
-                self._kept[path] = [Number(free[0].group, max(n.top for n in numbers))]
-            return [None]
-        if not any(floats):
-            return [None] * len(floats)
+    def _made(
+        self, path: Path, avals: Sequence[Any], secret: Sequence[bool], fixed: bool = False
+    ) -> list[Value]:
+        """The results of an equation, each in a group of its own."""
+
+        def value(i: int, aval: Any, hidden: bool) -> Value:
+            if not hidden:
+                return None
+            return self._new(path, i, fixed) if _is_float(aval) else SECRET
+
+        return [value(i, a, s) for i, (a, s) in enumerate(zip(avals, secret, strict=True))]
+
+    def _keep(self, path: Path, values: Sequence[Value]) -> None:
+        self._kept[path] = [x if isinstance(x, Number) else None for x in values]
+
+    def _equation(self, eqn: Any, operands: list[Value], path: Path) -> list[Value]:
+        numbers = [x for x in operands if isinstance(x, Number)]
+        secret = secrecy.results(eqn, [x is not None for x in operands])
+        avals = [v.aval for v in eqn.outvars]
+        if eqn.primitive in _COMPARISONS and numbers:
+            self._join(*numbers)
+            free = [n for n in numbers if not n.group.find().fixed] or numbers
+            self._keep(path, [Number(free[0].group, max(n.top for n in numbers))])
         rule = RULES.get(eqn.primitive)
         if rule is None or not rule.scaled:
-            return [self._new(path, i, fixed=True) if f else None for i, f in enumerate(floats)]
-        results = [self._new(path, i) if f else None for i, f in enumerate(floats)]
+            self._unscaled += [(path, n) for n in numbers]
+            return self._made(path, avals, secret, fixed=True)
+        results = self._made(path, avals, secret)
+        made = [x for x in results if isinstance(x, Number)]
+        if not made:
+            return results
         if eqn.primitive in _PRODUCTS and not _by_whole(eqn):
             if len(numbers) == 2 or eqn.primitive is lax.square_p:
-                assert results[0] is not None
-                self._products.append(_Product(numbers[0], numbers[-1], results[0].top))
+                self._products.append(_Product(numbers[0], numbers[-1], made[0].top))
         elif eqn.primitive is lax.integer_pow_p and eqn.params["y"] == 2:
-            assert results[0] is not None
-            self._products += [_Product(n, n, results[0].top) for n in numbers]
+            self._products += [_Product(n, n, made[0].top) for n in numbers]
         elif eqn.primitive not in _FUNCTIONS:
-            for x in results:  # what stands for infinity does so in every encoding
-                if x is not None:
-                    x.group.fixed = False
-            self._join(*numbers, *results)
-        self._kept[path] = results
+            for x in made:  # what stands for infinity does so in every encoding
+                x.group.fixed = False
+            self._join(*numbers, *made)
+        self._keep(path, results)
         return results
 
-    def _call(self, form: Call, operands: list[Any], path: Path) -> list[Any]:
+    def _call(self, form: Call, operands: list[Value], path: Path) -> list[Value]:
         return self.run(form.body, operands, (*path, 0))
 
-    def _carried(self, avals: Sequence[Any], path: Path) -> list[Number | None]:
-        floats = [jnp.issubdtype(a.dtype, jnp.floating) for a in avals]
-        return [self._new(path, i) if f else None for i, f in enumerate(floats)]
-
-    def _scan(self, form: Scan, operands: list[Any], path: Path) -> list[Any]:
+    def _scan(self, form: Scan, operands: list[Value], path: Path) -> list[Value]:
         consts, init, xs = form.split(operands)
         opened, _ = compat.open_jaxpr(form.body)
         avals = [v.aval for v in opened.invars[form.consts : form.consts + form.carried]]
-        carry = self._carried(avals, path)
+        secret, _ = secrecy.carries(form, [x is not None for x in operands])
+        carry = self._made(path, avals, secret)
         out = self.run(form.body, [*consts, *carry, *xs], (*path, 0))
         self._meet(carry, init, out)
-        self._kept[path] = [*carry, *[None] * (len(out) - form.carried)]
+        self._keep(path, [*carry, *[None] * (len(out) - form.carried)])
         return [*carry, *out[form.carried :]]
 
-    def _while(self, form: While, operands: list[Any], path: Path) -> list[Any]:
+    def _while(self, form: While, operands: list[Value], path: Path) -> list[Value]:
         test, consts, init = form.split(operands)
         opened, _ = compat.open_jaxpr(form.body)
-        carry = self._carried([v.aval for v in opened.invars[form.consts :]], path)
+        avals = [v.aval for v in opened.invars[form.consts :]]
+        secret, _ = secrecy.carries(form, [x is not None for x in (*consts, *init)])
+        carry = self._made(path, avals, secret)
         self.run(form.condition, [*test, *carry], (*path, 0))
         self._meet(carry, init, self.run(form.body, [*consts, *carry], (*path, 1)))
-        self._kept[path] = carry
-        return list(carry)
+        self._keep(path, carry)
+        return carry
 
-    def _meet(self, carry: Sequence[Any], init: Sequence[Any], out: Sequence[Any]) -> None:
+    def _meet(self, carry: Sequence[Value], init: Sequence[Value], out: Sequence[Value]) -> None:
         for x, first, last in zip(carry, init, out, strict=False):
-            if x is not None:
+            if isinstance(x, Number):
                 self._join(x, first, last)
 
-    def _branches(self, form: Branches, operands: list[Any], path: Path) -> list[Any]:
-        values = operands[1:]
+    def _branches(self, form: Branches, operands: list[Value], path: Path) -> list[Value]:
+        index, *values = operands
         outs = [self.run(b, values, (*path, i)) for i, b in enumerate(form.branches)]
         opened, _ = compat.open_jaxpr(form.branches[0])
-        results = self._carried([v.aval for v in opened.outvars], path)
+        secret = [
+            index is not None or any(x is not None for x in c) for c in zip(*outs, strict=True)
+        ]
+        results = self._made(path, [v.aval for v in opened.outvars], secret)
         for x, *cases in zip(results, *outs, strict=True):
-            if x is not None:
+            if isinstance(x, Number):
                 self._join(x, *cases)
-        self._kept[path] = results
-        return list(results)
+        self._keep(path, results)
+        return results
+
+
+def _is_float(aval: Any) -> bool:
+    return bool(jnp.issubdtype(aval.dtype, jnp.floating))
 
 
 def _by_whole(eqn: Any) -> bool:

@@ -1,8 +1,14 @@
-"""How large the numbers of a program become, equation by equation, where it runs in the clear."""
+"""How large the numbers of a program are, equation by equation, where it runs in the clear.
+
+The magnitude of an array is that of its largest number. In a loop, and in several runs, it changes:
+of each result are found the largest magnitude, and the least that is not zero.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +25,8 @@ from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While, structure
 
 Array = jax.Array
 Found = dict[Path, tuple[Array, ...]]
-"""For each equation with results of numbers, of each of these the largest magnitude."""
+"""For each equation with results of numbers, of each of these an array of the largest magnitude and
+of the inverse of the least: of both, the largest of several is that of all."""
 
 # Of these, whatever their operand has, and no more, is in the result.
 _SAME = (
@@ -28,12 +35,32 @@ _SAME = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Extent:
+    """How large a result is: its largest magnitude, and the least that is not zero; 0 and infinity
+    where it is always zero."""
+
+    largest: float
+    least: float
+
+
+def extents(found: Sequence[Found]) -> Mapping[Path, tuple[Extent, ...]]:
+    """Those of several runs."""
+
+    def extent(*sizes: Array) -> Extent:
+        largest, inverse = map(float, np.max(sizes, 0))
+        return Extent(largest, 1 / inverse if inverse else math.inf)
+
+    return jax.tree.map(extent, *found)
+
+
 def magnitude(x: Any) -> Array:
-    """The largest magnitude among the numbers of an array, float32[]: NaN if one is not a number,
-    and 0 if there are none."""
+    """That of the numbers of an array, float32[2], as of `Found`: NaN does not count, which no
+    secret can be."""
     if not jnp.issubdtype(x.dtype, jnp.floating) or not np.size(x):
-        return jnp.zeros((), jnp.float32)
-    return jnp.abs(x).max().astype(jnp.float32)
+        return jnp.zeros(2, jnp.float32)
+    largest = jnp.abs(x).max(initial=0, where=~jnp.isnan(x)).astype(jnp.float32)
+    return jnp.stack([largest, jnp.where(largest > 0, 1 / largest, 0)])
 
 
 def run(jaxpr: Any, args: Sequence[Any], path: Path = ()) -> tuple[list[Any], Found]:
@@ -69,7 +96,7 @@ def _call(form: Call, operands: list[Any], path: Path) -> tuple[list[Any], Found
 
 
 def _scan(form: Scan, operands: list[Any], path: Path) -> tuple[list[Any], Found]:
-    """Of what is carried, the largest it ever is."""
+    """Of what is carried, all that it ever is."""
     consts, init, xs = form.split(operands)
 
     def body(carry: Any, x: Any) -> Any:
@@ -79,7 +106,7 @@ def _scan(form: Scan, operands: list[Any], path: Path) -> tuple[list[Any], Found
 
     init = [jnp.asarray(x) for x in init]
     carry, (ys, found) = lax.scan(body, init, xs, form.length, reverse=form.reverse)
-    return [*carry, *ys], jax.tree.map(lambda x: x.max(initial=0), found)
+    return [*carry, *ys], jax.tree.map(lambda x: x.max(0, initial=0), found)
 
 
 def _each(before: list[Any], after: list[Any]) -> tuple[Array, ...]:

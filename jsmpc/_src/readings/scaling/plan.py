@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path as File
 from typing import Any
 
@@ -16,6 +16,7 @@ from jsmpc._src.interpreter.scales import Kept, Path
 from jsmpc._src.jaxprs import compat, lines, structure
 from jsmpc._src.jaxprs.printing import stable
 from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.readings.scaling.assignment import Coarse
 
 _VERSION = 1
 
@@ -145,6 +146,34 @@ def make(
         if any(kept.get(path, ()))
     }
     return Scales(fingerprint(jaxpr), *_ring(protocol), headroom, rows)
+
+
+def loss(jaxpr: Any, coarse: Sequence[Coarse]) -> str:
+    """What is to be said of numbers of which little is left: where, why, and what to do.
+
+    Of a loop and what it carries, it names the equation inside.
+    """
+    eqns = dict(_equations(jaxpr, ()))
+    made = [c for c in coarse if structure.structure(eqns[c.path]) is None] or coarse
+    found, more = made[0], len({c.path for c in made}) - 1
+    eqn = eqns[found.path]
+    place = f"{eqn.primitive.name} at {lines.user_line(eqn) or 'an unknown line'}"
+    others = f" (so it is in {more} more equations)" if more else ""
+    largest, least = found.extent.largest, found.extent.least
+    if found.taken:
+        return (
+            f"{place}: it takes numbers with {found.digits} digits behind the point, and these, of "
+            f"{largest:.2g} at most, are lost or have a large error{others}. Scale them up before, "
+            "or write the function with others that a plan keeps: sums, products, quotients, "
+            "roots, exponentials"
+        )
+    return (
+        f"{place}: these numbers are as large as {largest:.2g} at one time and {least:.2g} at "
+        f"another, and the ring has no room for both: with the {found.digits} digits behind the "
+        f"point that are left, the small ones have a large error, and so may the results{others}. "
+        "Calibrate parts, such as fewer iterations, each with a plan of its own; or begin nearer "
+        "to the size that the numbers will have"
+    )
 
 
 def _equations(jaxpr: Any, path: Path) -> Iterator[tuple[Path, Any]]:
