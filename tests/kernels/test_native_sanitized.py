@@ -23,7 +23,7 @@ def compiler() -> str:
 
 def test_kernels_pass_their_check_under_sanitizers(compiler: str, tmp_path: Path) -> None:
     loops = [p for p in SOURCES.glob("*.cc") if "xla/ffi" not in p.read_text()]
-    flags = ["-O1", "-g", "-std=c++17", "-pthread"]
+    flags = ["-Og", "-g1", "-std=c++17", "-pthread"]
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     program = str(tmp_path / "check")
     built = subprocess.run(

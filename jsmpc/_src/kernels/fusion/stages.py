@@ -136,10 +136,10 @@ class Fused(Evaluation):
         out = eqn.outvars[0]
         return (eqn.primitive, out.aval.dtype, size_of(out), eqn.params.get("number"), *operands)
 
-    def _together(self, v: Any, size: int) -> bool:
-        """Whether a fused value can be read by an equation of `size` elements in its region."""
+    def _apart(self, v: Any, size: int) -> bool:
+        """Whether a fused value cannot be read by an equation of `size` elements in its region."""
         seen, offset = self.seen(v)
-        return not offset and size_of(seen) == size
+        return seen in self.home and (offset != 0 or self.home[seen][1] != size)
 
     def _earliest(self) -> list[Any]:
         """Finds the first stage of each value; returns the fusible equations."""
@@ -161,13 +161,7 @@ class Fused(Evaluation):
                     self.root[out] = (known, 0)
                     stage[out] = stage[known]
                     continue
-                stage[out] = max(
-                    (
-                        stage[v] + (self.seen(v)[0] in self.home and not self._together(v, size))
-                        for v in operands
-                    ),
-                    default=0,
-                )
+                stage[out] = max((stage[v] + self._apart(v, size) for v in operands), default=0)
                 self.home[out] = (stage[out], size)
                 fused.append(eqn)
             else:
@@ -194,7 +188,7 @@ class Fused(Evaluation):
             stage = needed.get(out, stage)
             self.home[out] = (stage, size)
             for v in variables(eqn.invars):
-                need(v, stage if self._together(v, size) else stage - 1)
+                need(v, stage - self._apart(v, size))
 
     # Evaluation, stage by stage.
 
