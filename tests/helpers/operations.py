@@ -50,7 +50,10 @@ OPERATIONS: dict[str, tuple[tuple[type, ...], Callable[..., list[Any]]]] = {
     "or_bb": ((B, B), lambda smpc, ctx, *pq: [smpc.or_bb(ctx, *_bits(*pq))]),
     "msb": ((A,), lambda smpc, ctx, x: [smpc.msb(ctx, x)]),
     "signs": ((A,), lambda smpc, ctx, x: smpc.msbs(ctx, x, (0, 5, -7))),
-    "exponential": ((A,), lambda smpc, ctx, x: [exponential.power(smpc, ctx, x)]),
+    "exponential": (
+        (A,),
+        lambda smpc, ctx, x: [exponential.exponential(smpc, ctx, x, 2.0**-40, 1 << 18)],
+    ),
     "is_zero": ((A,), lambda smpc, ctx, x: [smpc.is_zero(ctx, x)]),
     "relu": ((A,), lambda smpc, ctx, x: [smpc.relu(ctx, x)]),
     "largest": ((A, A), _largest),

@@ -24,12 +24,12 @@ Array = jax.Array
 class Network:
     """A network of `parties`; messages are counted under its `phase`.
 
-    What is said here of party i is done by party i + `turn`.
+    What is said here of party i is done by party i + `turn`; None where no turns are taken yet.
     """
 
     parties: int
     phase: str = "online"
-    turn: int = 0
+    turn: int | None = None
 
     def during(self, phase: str) -> Network:
         """The same network in another phase: `setup`, `offline` or `online`."""
@@ -37,7 +37,7 @@ class Network:
 
     def turned(self, turn: int) -> Network:
         """The same network with its parties' roles further by `turn`."""
-        return dataclasses.replace(self, turn=(self.turn + turn) % self.parties)
+        return dataclasses.replace(self, turn=((self.turn or 0) + turn) % self.parties)
 
     def hosted(self, values: Sequence[Any]) -> Local:
         """From a sequence that has a value for every party, those of the hosted ones."""
@@ -77,7 +77,7 @@ class Network:
         return message_p.bind(x, **ends, phase=self.phase)
 
     def _address(self, rank: int | str) -> int | str:
-        return rank if isinstance(rank, str) else (rank + self.turn) % self.parties
+        return rank if isinstance(rank, str) else (rank + (self.turn or 0)) % self.parties
 
     def gather(self, x: Local) -> list[Local]:
         """Every party sends its value to all others: the i-th result is party i's value."""

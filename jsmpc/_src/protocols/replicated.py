@@ -208,6 +208,12 @@ class Replicated3(Protocol[Replica]):
         public = c.map(lambda w: public_quotient(w, divisor, offset))
         return self._reshare_pair(ctx, net.by_rank(y + public, y, None), first=0)
 
+    # Of these party 0 sends the most.
+
+    msbs = in_turns(Protocol.msbs)
+    is_zero = in_turns(Protocol.is_zero)
+    relu = in_turns(Protocol.relu)
+
     # Conversions: x = u + v with u = x_0 + x_1, known to party 0, and v = x_2, known to 1 and 2.
 
     def _addends(self, ctx: Context, x: Replica, group: Group = ARITHMETIC) -> tuple[Local, Local]:
@@ -229,7 +235,6 @@ class Replicated3(Protocol[Replica]):
         sent = net.send(secret.map(group.subtract, net.next(mask)), {0: 2})
         return net.by_rank(None, net.own(mask), sent)
 
-    @in_turns
     def generate_propagate_blocks(
         self, ctx: Context, x: Replica, offsets: Sequence[int]
     ) -> list[tuple[Bits[Replica], Bits[Replica]]]:
@@ -251,7 +256,6 @@ class Replicated3(Protocol[Replica]):
         signs = self._share_bits(ctx, u.map(self.ring.top_bit), *tops, width=1)
         return list(zip(shared, signs, strict=True))
 
-    @in_turns
     def propagate_blocks(self, ctx: Context, x: Replica) -> Bits[Replica]:
         """Like `generate_propagate_blocks`: u = -v in a block where u + ~(-v) = 15."""
         u, v = self._addends(ctx, x)
@@ -291,7 +295,6 @@ class Replicated3(Protocol[Replica]):
             for v in values
         ]
 
-    @in_turns
     def generate_propagate(self, ctx: Context, x: Replica) -> tuple[Bits[Replica], Bits[Replica]]:
         """[u ^ v] from a word of party 0, and [u & v] by parties 1 and 2 from their shares of u.
 

@@ -27,7 +27,8 @@ def in_turns(step: F) -> F:
 
     Of many elements each third is computed with the parties' roles one further: what party i does
     for the first, party i + 1 does for the second. Shares among the operands are of the elements;
-    others are public.
+    others are public. Inside of other operations, where less of the difference is left, no turns
+    are taken: results are put together after the step.
     """
 
     @functools.wraps(step)
@@ -35,7 +36,7 @@ def in_turns(step: F) -> F:
         leaves = jax.tree.leaves(operands, is_leaf=_is_share)
         shape, *others = {x.shape for x in leaves if _is_share(x)}
         size = math.prod(shape)
-        if others or size < LEAST:
+        if ctx.network.turn is not None or others or size < LEAST:
             return step(smpc, ctx, *operands)
         ends = itertools.pairwise(-(-size * i // 3) for i in range(4))
         thirds = []

@@ -79,7 +79,7 @@ def _trace(
         given = iter(arrays)
         leaves = [next(given) if isinstance(kind, _Kind) else kind for kind in kinds]
         seeds, state, args, kwargs = jax.tree.unflatten(tree, leaves)
-        ctx = Context(network, seeds, Dealer(), state=state)
+        ctx = Context(network.turned(0), seeds, Dealer(), state=state)
         out = f(smpc, ctx, *args, **kwargs)
         drawn.append(ctx.reserve(0))
         return out
