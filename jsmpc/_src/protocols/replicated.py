@@ -213,6 +213,8 @@ class Replicated3(Protocol[Replica]):
     msbs = in_turns(Protocol.msbs)
     is_zero = in_turns(Protocol.is_zero)
     relu = in_turns(Protocol.relu)
+    less = in_turns(Protocol.less)
+    equal = in_turns(Protocol.equal)
 
     # Conversions: x = u + v with u = x_0 + x_1, known to party 0, and v = x_2, known to 1 and 2.
 
