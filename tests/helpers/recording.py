@@ -15,6 +15,7 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 
@@ -135,6 +136,15 @@ def record_secure(secure: Any, key: Any, *args: Any) -> Recorder:
     with jax.enable_x64(True):
         recorder.run(closed, [prf.as_key(key), *words_of(args)])
     return recorder
+
+
+def pairs(recorder: Recorder) -> list[bytes]:
+    """Of each keystream that was drawn its key and its nonce."""
+    result = []
+    for keys, nonces in recorder.keystreams:
+        rows = zip(np.asarray(keys).reshape(-1, 8), np.asarray(nonces).reshape(-1, 3), strict=True)
+        result += [k.tobytes() + n.tobytes() for k, n in rows]
+    return result
 
 
 Optimizer = Callable[[Callable[..., Any]], Callable[..., Any]]

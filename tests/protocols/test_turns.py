@@ -18,6 +18,7 @@ from jsmpc._src.protocols import turns
 from jsmpc._src.runtime.context import Context
 from operations import OPERATIONS
 from programs import comparison_operands, comparison_program, conversions_program, integers
+from recording import pairs, record_secure
 from views import Observed, leaks, nothing_traced_before
 
 
@@ -80,6 +81,19 @@ def test_no_role_tells_corrupt_parties_anything(
     assert leaks(observed, kinds, 64) == []
     sent = [source for source, *_ in observed.routes]
     assert max(set(sent), key=sent.count) == turn
+
+
+def test_no_keystream_is_drawn_twice() -> None:
+    def program(x: Any) -> Any:
+        def step(carry: Any, _: Any) -> Any:
+            return jnp.where(carry < x, jax.nn.relu(carry), x), carry == x
+
+        return jax.lax.scan(step, x - 1, None, length=2)
+
+    share = jsmpc.share(jax.random.key(0), jnp.arange(20.0), protocol("replicated3", 64))
+    drawn = pairs(record_secure(jsmpc.secure(program), jnp.arange(8, dtype=jnp.uint32), share))
+    assert len(drawn) > 300
+    assert len(set(drawn)) == len(drawn)
 
 
 @pytest.mark.parametrize("f", [jax.nn.relu, lambda x: x < 0, lambda x: x == 0])

@@ -22,7 +22,7 @@ from jsmpc._src.ring.groups import ARITHMETIC, Group
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.correlations import ThresholdMask
 from operations import OPERATIONS
-from recording import Recorder, record, record_secure
+from recording import pairs, record, record_secure
 from views import Observed, leaks, nothing_traced_before
 
 # --- Every operation -----------------------------------------------------------------------------
@@ -171,14 +171,6 @@ def test_a_mask_used_twice_is_found(name: str) -> None:
 
 
 # --- No keystream is drawn twice -----------------------------------------------------------------
-
-
-def pairs(recorder: Recorder) -> list[bytes]:
-    result = []
-    for keys, nonces in recorder.keystreams:
-        rows = zip(np.asarray(keys).reshape(-1, 8), np.asarray(nonces).reshape(-1, 3), strict=True)
-        result += [k.tobytes() + n.tobytes() for k, n in rows]
-    return result
 
 
 def looping(x: Any, w: Any) -> Any:

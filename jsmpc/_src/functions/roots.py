@@ -89,10 +89,10 @@ class _Root(Generic[V]):
 
 def _scaled(smpc: Protocol[V], ctx: Context, q: V, power: V, g: int) -> V:
     """[q·power·2^g] for q with F fractional bits."""
-    places = fraction_bits(smpc.ring) - g
-    if places > 0:
-        return smpc.mul_aa(ctx, q, power, 1 << places)
-    return smpc.mul_aa(ctx, q, power) << -places
+    excess = fraction_bits(smpc.ring) - g
+    if excess > 0:
+        return smpc.mul_aa(ctx, q, power, 1 << excess)
+    return smpc.mul_aa(ctx, q, power) << -excess
 
 
 @traced_once

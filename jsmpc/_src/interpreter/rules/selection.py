@@ -41,9 +41,9 @@ def _select_n(ev: Evaluator, predicate: Any, *cases: Any) -> Any:
     """Public cases may hold ±inf: see `Evaluator.saturated`. One never chosen may hold anything."""
     if not is_secret(predicate):
         if is_known(predicate) and np.size(predicate):
-            chosen = np.asarray(predicate).flat[0]
-            if (np.asarray(predicate) == chosen).all():
-                return cases[int(chosen)]
+            index = np.asarray(predicate).flat[0]
+            if (np.asarray(predicate) == index).all():
+                return cases[int(index)]
         possible = [_possible(ev, predicate, i, x) for i, x in enumerate(cases)]
         first, *others = ev.cases(*possible)
         return first.map(lambda *w: lax.select_n(predicate, *w), *others)
