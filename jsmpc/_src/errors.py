@@ -126,3 +126,16 @@ class EncodingWarning(UserWarning):
       >>> caught[0].category.__name__
       'EncodingWarning'
     """
+
+
+class PlanError(JsmpcError, ValueError):
+    """A plan that cannot be made, is damaged, or does not fit what it is called with.
+
+    Example:
+      >>> import jax.numpy as jnp, jsmpc
+      >>> total = jsmpc.plan(jnp.sum, "float32[n]")
+      >>> total(jnp.ones((2, 2)))
+      Traceback (most recent call last):
+          ...
+      jsmpc.PlanError: plan sum: args[0] is float32[2,2], where float32[n] is wanted. …
+    """

@@ -17,6 +17,7 @@ from jsmpc._src.api.words import is_words
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.interpreter.private import is_private
 from jsmpc._src.jaxprs import compat, lines, structure
+from jsmpc._src.jaxprs.disclosed import Disclosure
 from jsmpc._src.jaxprs.reveal import reveal_p
 from jsmpc._src.jaxprs.undisturbed import undisturbed
 from jsmpc._src.protocols.base import Protocol
@@ -158,3 +159,8 @@ def reveals(protocol: Protocol, jaxpr: Any) -> tuple[Reveal, ...]:
             found.append(Reveal.of(protocol, eqn.params["to"], size, line))
         found += [r for body in structure.bodies(eqn) for r in reveals(protocol, body)]
     return tuple(found)
+
+
+def shown(protocol: Protocol, jaxpr: Any) -> tuple[Disclosure, ...]:
+    """As `reveals`, for a mark in the program that calls the function."""
+    return tuple(Disclosure(r.to, r.elements, r.line) for r in reveals(protocol, jaxpr))

@@ -32,7 +32,8 @@ from jsmpc._src.api.phases import Phases
 from jsmpc._src.api.session import Function, Purpose, Session
 from jsmpc._src.api.words import is_words
 from jsmpc._src.errors import JsmpcError, MaterialError, SecretError
-from jsmpc._src.jaxprs import compat, lines
+from jsmpc._src.jaxprs import compat, disclosed, lines
+from jsmpc._src.jaxprs.disclosed import Disclosure
 from jsmpc._src.jaxprs.undisturbed import undisturbed
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
@@ -82,6 +83,7 @@ class SecureFunction(Generic[P, R]):
         self._run_online = jax.jit(self._resume, static_argnums=(0, 1))
         self._phases: dict[Any, tuple[Phases, Purpose]] = {}
         self._parts: dict[Any, _Part] = {}
+        self._reveals: dict[Any, tuple[Disclosure, ...]] = {}
         self._bound: dict[Any, SecureFunction[..., Any]] = {}
 
     def __repr__(self) -> str:
@@ -108,9 +110,10 @@ class SecureFunction(Generic[P, R]):
         traced = arguments.any_traced(leaves)
         with compat.protocol_mode():
             out, verdict = self._run(call, call.protocol.state, key, leaves)
-            return (
-                outcome.poisoned(out, verdict, leaves) if traced else outcome.raised(out, verdict)
-            )
+            if traced:
+                shown = self._reveals[call, arguments.types(leaves)]
+                return disclosed.marked(outcome.poisoned(out, verdict, leaves), shown)
+            return outcome.raised(out, verdict)
 
     @brief
     def offline(self, key: Any, /, *args: P.args, **kwargs: P.kwargs) -> Material:
@@ -229,7 +232,10 @@ class SecureFunction(Generic[P, R]):
 
     def _evaluate(self, call: Call, ctx: Context, leaves: list[Any], caller: Any = None) -> Any:
         program, options = self._traced(call, leaves), (self._check, self._scales)
-        return evaluation.evaluate(call.protocol, ctx, program, leaves, *options, caller)
+        out = evaluation.evaluate(call.protocol, ctx, program, leaves, *options, caller)
+        shown = choreographed.shown(call.protocol, program[0])
+        self._reveals[call, arguments.types(leaves)] = shown
+        return out
 
     # All parties in one program.
 

@@ -11,9 +11,11 @@ import numpy as np
 
 from jsmpc._src.api import disclosed, fresh, poison, serialization
 from jsmpc._src.api.held import is_held, session_of
+from jsmpc._src.api.session import Reveal
 from jsmpc._src.api.share import Share, checked, is_share
 from jsmpc._src.errors import EncodingError, ProtocolError
-from jsmpc._src.jaxprs import compat, tracing
+from jsmpc._src.jaxprs import compat, lines, tracing
+from jsmpc._src.jaxprs.disclosed import Disclosure, marked
 from jsmpc._src.jaxprs.reveal import reveal_public
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN
@@ -211,6 +213,9 @@ def _reveal_leaf(x: Any, to: str | int | None) -> Any:
         value = _opened(x.protocol, x.dtype, x.digits, rank, x.protocol.state, x.components)
         if tracing.is_traced(x.components[0]) and jnp.issubdtype(x.dtype, jnp.floating):
             value = jnp.where(poison.is_poisoned(x), jnp.asarray(np.nan, value.dtype), value)
+        if tracing.is_traced(value):
+            shown = Reveal.of(x.protocol, rank, x.size, lines.short(lines.caller()))
+            return marked(value, [Disclosure(shown.to, shown.elements, shown.line)])
         return value
 
 

@@ -7,13 +7,14 @@ import json
 import os
 import secrets
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src.api import forms
 from jsmpc._src.api.files import checksum, different, identity, of_party, replaced
 from jsmpc._src.api.held import Held, is_held, session_of
 from jsmpc._src.api.kept import refuse_files
@@ -57,7 +58,7 @@ def save(tree: Any, path: str | os.PathLike[str]) -> list[Path]:
       >>> folder.cleanup()
     """
     leaves: list[Any] = []
-    form = _form(tree, leaves)
+    form = forms.form_of(tree, leaves, lambda x: is_share(x) or is_held(x))
     session = session_of(leaves)
     if session is not None:
         refuse_files(session, "shares", ProtocolError)
@@ -135,7 +136,7 @@ def _shares(found: Sequence[tuple[Any, list[list[np.ndarray]]]], protocol: Proto
                     rows.update(zip(own, mine, strict=True))
                 components.append(jnp.stack([rows[r] for r in range(protocol.size)]))
             leaves.append(checked(Share(tuple(components), protocol, dtype, digits)))
-    return _tree(header["tree"], iter(leaves))
+    return forms.tree_of(header["tree"], iter(leaves))
 
 
 def _held(session: Session, path: str | os.PathLike[str]) -> Any:
@@ -156,34 +157,7 @@ def _held(session: Session, path: str | os.PathLike[str]) -> Any:
             rows = [jnp.asarray(x) for x in arrays[i]] if arrays else []
             columns = [tuple(rows[j : j + count]) for j in range(0, len(rows), count or 1)]
             leaves.append(Held(session, tuple(shape), dtype, tuple(columns), digits))
-    return _tree(form["tree"], iter(leaves))
-
-
-# Containers.
-
-
-def _form(tree: Any, leaves: list[Any]) -> Any:
-    """The containers of a tree as JSON; its leaves are collected in order."""
-    if is_share(tree) or is_held(tree):
-        leaves.append(tree)
-        return None
-    if type(tree) is dict and all(type(k) is str for k in tree):
-        return {"dict": {k: _form(tree[k], leaves) for k in sorted(tree)}}
-    if type(tree) in (list, tuple):
-        return {type(tree).__name__: [_form(x, leaves) for x in tree]}
-    raise TypeError(
-        f"save takes shares in dictionaries, lists and tuples, not {type(tree).__name__}. Turn "
-        "other containers into dictionaries first, with flax.serialization.to_state_dict"
-    )
-
-
-def _tree(form: Any, leaves: Iterator[Any]) -> Any:
-    if form is None:
-        return next(leaves)
-    ((kind, inner),) = form.items()
-    if kind == "dict":
-        return {k: _tree(x, leaves) for k, x in inner.items()}
-    return (list if kind == "list" else tuple)(_tree(x, leaves) for x in inner)
+    return forms.tree_of(form["tree"], iter(leaves))
 
 
 # Files.

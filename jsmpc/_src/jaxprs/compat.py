@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax import lax
 from jax._src import ad_checkpoint, config, hijax
+from jax._src.export import _export
 from jax._src.interpreters import partial_eval
 from jax.extend.core import ClosedJaxpr, Literal
 
@@ -122,3 +123,14 @@ def consume(key: Any) -> None:
 def frames_wanted() -> bool:
     """Whether the user asked JAX to show its own frames in errors."""
     return config.traceback_filtering.value == "off"
+
+
+def unlocated() -> AbstractContextManager[Any]:
+    """Compiles without the source lines of the user's files, which differ among machines."""
+    found: AbstractContextManager[Any] = config.traceback_in_locations_limit(0)
+    return found
+
+
+def stable_custom_calls() -> frozenset[str]:
+    """The custom calls of compiled programs that JAX keeps for good, none of which calls Python."""
+    return frozenset(_export._CUSTOM_CALL_TARGETS_GUARANTEED_STABLE)

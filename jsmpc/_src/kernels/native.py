@@ -16,7 +16,7 @@ from jsmpc._src.kernels.layout import Layout
 
 Array = jax.Array
 
-_TARGETS = (
+TARGETS = (
     "jsmpc_keystream",
     "jsmpc_matmul",
     "jsmpc_program",
@@ -39,7 +39,7 @@ def _prepare(loaded: ctypes.CDLL) -> None:
     for peak in _PEAKS:
         function = getattr(loaded, peak)
         function.argtypes, function.restype = [ctypes.c_int, ctypes.c_double], ctypes.c_double
-    for target in _TARGETS:
+    for target in TARGETS:
         handler = jax.ffi.pycapsule(getattr(loaded, target))
         jax.ffi.register_ffi_target(target, handler, platform="cpu")
 

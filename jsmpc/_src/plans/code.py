@@ -1,0 +1,54 @@
+"""A plan's compiled code: what it calls, and how it reads."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from jax import export
+
+
+from jsmpc._src.errors import PlanError
+from jsmpc._src.jaxprs import compat
+from jsmpc._src.kernels import native
+
+_TARGET = re.compile(r'custom_call @"?([\w.$-]+)|call_target_name = "([\w.$-]+)"')
+_LOCATION = re.compile(r" loc\((?:[^()]|\([^()]*\))*\)|^#loc.*\n", re.MULTILINE)
+
+
+def text(exported: export.Exported) -> str:
+    """The operations of a plan, one a line, from what is run itself."""
+    return _LOCATION.sub("", exported.mlir_module()).strip()
+
+
+def custom_calls(exported: export.Exported) -> frozenset[str]:
+    """The names of all native functions that a plan calls.
+
+    Raises:
+      PlanError: where they cannot all be read.
+    """
+    module = exported.mlir_module()
+    found = [a or b for a, b in _TARGET.findall(module)]
+    if len(found) < module.count("custom_call"):
+        raise PlanError("a plan calls native functions that cannot be named. Make it anew")
+    return frozenset(found)
+
+
+def require_known(exported: export.Exported, name: str, more: frozenset[str]) -> None:
+    """PlanError if a plan calls native functions that are unknown here, or that call Python.
+
+    Args:
+      more: those that are permitted besides what JAX keeps for good and jsmpc's own kernels.
+    """
+    called = custom_calls(exported)
+    own = called & frozenset(native.TARGETS)
+    if own and not native.available():
+        raise PlanError(
+            f"plan {name} calls {', '.join(sorted(own))}, and jsmpc's native kernels are missing "
+            "here. Install jsmpc with them, or make the plan where they are missing too"
+        )
+    if unknown := called - own - more - compat.stable_custom_calls():
+        raise PlanError(
+            f"plan {name} calls {', '.join(sorted(unknown))}, which plans may not. Callbacks to "
+            "Python and other people's kernels do not travel: leave them out"
+        )
