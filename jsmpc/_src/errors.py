@@ -139,3 +139,19 @@ class PlanError(JsmpcError, ValueError):
           ...
       jsmpc.PlanError: plan sum: args[0] is float32[2,2], where float32[n] is wanted. …
     """
+
+
+class PointerError(JsmpcError, ValueError):
+    """A pointer whose value is not there any more, or operands that lie at two workers.
+
+    Example:
+      >>> import jsmpc
+      >>> bob = jsmpc.Worker("bob")
+      >>> x = bob.send(1.0)
+      >>> x.get()
+      Array(1., dtype=float32, weak_type=True)
+      >>> x.get()
+      Traceback (most recent call last):
+          ...
+      jsmpc.PointerError: get at bob: … was taken back by get. …
+    """

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,7 +92,7 @@ def verify(path: str | os.PathLike[str], head: str | None = None) -> Head:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str], *, write: bool = True) -> Iterator[Log]:
+def opened(path: str | os.PathLike[str], *, write: bool = True) -> Iterator[FileLog]:
     """A log, verified, that nobody else writes to until it is closed.
 
     Raises:
@@ -115,7 +115,7 @@ def opened(path: str | os.PathLike[str], *, write: bool = True) -> Iterator[Log]
                 f"{file}: others than its owner can change the log. Run `chmod 600 {file}` and "
                 "`jsmpc log verify` on it"
             )
-        yield Log(file, descriptor)
+        yield FileLog(file, descriptor)
     finally:
         os.close(descriptor)
 
@@ -138,17 +138,16 @@ def _lock(file: Path, descriptor: int, kind: int) -> None:
 
 
 class Log:
-    """An open log, made by `opened`."""
+    """Entries chained by their hashes, in memory.
 
-    def __init__(self, file: Path, descriptor: int) -> None:
-        self._file, self._descriptor = file, descriptor
-        with open(os.dup(descriptor), "rb") as stream:
-            stream.seek(0)
-            self.entries = list(_verified(file, stream.read()))
+    Attributes:
+      entries: those that were read and appended, unless `forget` let go of them.
+      head: where the log ends.
+    """
 
-    @property
-    def head(self) -> Head:
-        return Head(len(self.entries), self.entries[-1].chain if self.entries else START)
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self.entries = list(entries)
+        self.head = Head(len(self.entries), self.entries[-1].chain if self.entries else START)
 
     def append(self, event: str, /, **fields: Any) -> Head:
         """As the function `append`, in one go with what was read from `entries`."""
@@ -160,7 +159,25 @@ class Log:
         chain = _chain(self.head.chain, line)
         self._write(f"{_canonical({**line, 'chain': chain})}\n".encode())
         self.entries.append(Entry(now, event, plain, chain))
+        self.head = Head(self.head.entries + 1, chain)
         return self.head
+
+    def forget(self) -> None:
+        """Lets go of `entries`, for who runs for long; the file has them."""
+        self.entries.clear()
+
+    def _write(self, line: bytes) -> None:
+        """Keeps a line for good."""
+
+
+class FileLog(Log):
+    """An open log, made by `opened`."""
+
+    def __init__(self, file: Path, descriptor: int) -> None:
+        self._file, self._descriptor = file, descriptor
+        with open(os.dup(descriptor), "rb") as stream:
+            stream.seek(0)
+            super().__init__(_verified(file, stream.read()))
 
     def _write(self, line: bytes) -> None:
         """Write a line and wait until it is kept: a reveal must not happen before."""

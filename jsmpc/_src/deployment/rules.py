@@ -32,6 +32,14 @@ def place_of(text: str, key: str) -> str:
     return f"line{'s' * (len(lines) > 1)} {', '.join(map(str, lines))}" if lines else ""
 
 
+def places(text: str, key: str, count: int) -> list[str]:
+    """Where each of the tables of an array stands in the text of a policy."""
+    lines = _lines(text, key)
+    if len(lines) != count:  # an array of inline tables has one line for all of them
+        lines = lines[:1] * count
+    return [f"line {line}" for line in lines] or [""] * count
+
+
 def _lines(text: str, key: str) -> list[int]:
     """The lines on which a key, or a table of an array of that name, begins."""
     start = re.compile(rf"\s*(\[\[\s*)?[\"']?{key}[\"']?\s*(?(1)\]\]|=)")
@@ -56,12 +64,8 @@ def read_rules(table: Table, text: str) -> tuple[Rule, ...] | None:
     values = table.get("reveals", list)
     if values is None:
         return None
-    lines = _lines(text, "reveals")
     rules: dict[Any, Rule] = {}
-    for index, value in enumerate(values):
-        # An array of inline tables has one line for all of its rules.
-        line = lines[index] if len(lines) == len(values) else lines[0] if lines else None
-        place = "" if line is None else f"line {line}"
+    for value, place in zip(values, places(text, "reveals", len(values)), strict=True):
         rule = _rule_of(table, value, place, f"[[reveals]]{after(place)}")
         if rules.setdefault((rule.to, rule.what), rule) is not rule:
             raise table.refusal(
