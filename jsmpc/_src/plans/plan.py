@@ -76,7 +76,7 @@ class Plan:
         """Reads a plan's bytes; `result_tree` is that of the function where it was traced."""
         header, body = _opened(data)
         self._data, self._tree = data, result_tree
-        self.hash = data[len(_MARK) : len(_MARK) + _DIGEST].hex()
+        self.hash = self.hash_of(data)
         try:
             self.name, self.wide = str(header["name"]), bool(header["wide"])
             self.reveals = tuple(Disclosure(str(t), int(n), str(at)) for t, n, at in header["reveals"])
@@ -99,6 +99,16 @@ class Plan:
     def from_bytes(cls, data: bytes) -> Plan:
         """The plan of `to_bytes`; PlanError if a bit of it was changed."""
         return cls(bytes(data))
+
+    @staticmethod
+    def hash_of(data: bytes) -> str:
+        """The hash that a plan's bytes say they have, which reading them verifies."""
+        return data[len(_MARK) : len(_MARK) + _DIGEST].hex()
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self._data)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:

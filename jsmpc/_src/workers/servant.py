@@ -1,0 +1,342 @@
+"""A worker as it serves: what it does when it is asked, if its owner permits it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jsmpc._src.deployment.errors import PolicyError
+from jsmpc._src.deployment.log import Log
+from jsmpc._src.errors import JsmpcError, PlanError, PointerError
+from jsmpc._src.plans.plan import Plan
+from jsmpc._src.workers import fields, roles
+from jsmpc._src.workers.fields import RequestError
+from jsmpc._src.workers.policy import Policy, Rule
+from jsmpc._src.workers.store import ROOM, Elsewhere, Object, Store
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+
+_PLANS = 256 << 20  # bytes of plans that are kept ready
+_TAGS = 64  # of an object
+_WORDS = 4096  # characters of a description
+
+
+class Servant:
+    """What a worker does for those who ask it.
+
+    Every request goes into the log before anything comes of it, refused ones too.
+
+    Args:
+      name: the worker's.
+      policy: what is permitted; by default everything.
+      book: the log; by default one in memory.
+      room: the bytes that all objects may take.
+      peer: from another worker's name to what asks it in this one's name; PointerError.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        policy: Policy | None = None,
+        book: Log | None = None,
+        room: int = ROOM,
+        peer: Callable[[str], Ask] | None = None,
+    ) -> None:
+        self.name, self.store = name, Store(name, room)
+        self.policy = Policy() if policy is None else policy
+        self.book = Log() if book is None else book
+        self._peer = peer or self._no_peer
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._lock = threading.Lock()
+        used = (e.fields.get("rule") for e in self.book.entries)
+        self.policy.used.update(rule for rule in used if rule)
+        self._operations: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {
+            "put": self._put,
+            "get": self._get,
+            "read": self._read,
+            "hold": self._hold,
+            "drop": self._drop,
+            "find": self._find,
+            "clear": self._clear,
+            "forward": self._forward,
+            "plan": self._plan,
+            "run": self._run,
+        }
+
+    def handle(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        """The reply to a request of somebody whose name is known for certain.
+
+        Raises:
+          JsmpcError: where it is refused; it is in the log too.
+        """
+        doing = request.get("do")
+        try:
+            operation = self._operations.get(doing) if isinstance(doing, str) else None
+            if operation is None:
+                raise RequestError(f"{self.name} does not know what was asked of it")
+            return operation(caller, request)
+        except JsmpcError as error:
+            asked = doing if isinstance(doing, str) and doing in self._operations else "unknown"
+            self._note("refused", caller, asked=asked, why=f"{type(error).__name__}: {error}"[:500])
+            if isinstance(error, PolicyError):
+                raise PolicyError(f"{doing} at {self.name}: {error}") from None
+            raise
+
+    def offer(self, leaves: Sequence[Any], form: Any, tags: Sequence[str], description: str) -> Object:
+        """Keeps data of the owner's, which stay whatever others do."""
+        known = _described(tags, description)
+        new = Object("value", list(leaves), form, self.name, frozenset({self.name}), kept=True, **known)
+        self.store.add(new)
+        self._note("offer", self.name, object=new.id, tags=list(new.tags))
+        return new
+
+    # Objects.
+
+    def _put(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        kind = fields.need(request, "kind", str)
+        known = _described(
+            fields.texts(request, "tags", _TAGS), fields.need(request, "description", str)
+        )
+        sources = frozenset({caller, *fields.texts(request, "sources", 1024)})
+        content, form = self._content(kind, request)
+        new = Object(kind, content, form, caller, sources, **known)
+        self._note("put", caller, object=new.id, kind=kind, bytes=new.size, tags=list(new.tags))
+        self.store.add(new)
+        return {"object": new.info()}
+
+    def _content(self, kind: str, request: dict[str, Any]) -> tuple[Any, Any]:
+        if kind == "value":
+            return [_device(x) for x in fields.need(request, "leaves", list)], request.get("form")
+        if kind == "pointer":
+            info, worker = fields.need(request, "info", dict), fields.need(request, "worker", str)
+            return Elsewhere(worker, _checked_info(info)), None
+        if kind == "plan":
+            found = self._learned(fields.need(request, "data", bytes))
+            return found.to_bytes(), None
+        if kind == "roles":
+            data = fields.need(request, "data", bytes)
+            for one in roles.Roles.from_bytes(data).plans.values():
+                self.policy.permit_plan(one.hash)
+            return data, None
+        raise RequestError("a request to keep something of an unknown kind")
+
+    def _get(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        found = self._leaving(caller, request, "get")
+        self.store.remove(found.id)
+        return self._contents(found)
+
+    def _read(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        found = self._leaving(caller, request, "read")
+        if isinstance(found.content, Elsewhere):  # it stays, and so needs a reference of its own
+            self._peer(found.content.worker)({"do": "hold", "ids": [found.content.info["id"]]})
+        return self._contents(found)
+
+    def _leaving(self, caller: str, request: dict[str, Any], doing: str) -> Object:
+        found = self.store.find(fields.need(request, "id", str), doing)
+        with self._lock:
+            rule = self.policy.permit_get(found, caller) if found.kind == "value" else None
+            self._note_use(doing, caller, rule, object=found.id, plan=found.plan)
+        return found
+
+    def _contents(self, found: Object) -> dict[str, Any]:
+        if isinstance(found.content, Elsewhere):
+            return {"worker": found.content.worker, "info": found.content.info}
+        if found.kind == "value":
+            return {"leaves": list(found.content), "form": found.form}
+        return {"data": found.content}
+
+    def _hold(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        objects = [self.store.find(id, "hold") for id in fields.texts(request, "ids")]
+        self._note("hold", caller, objects=[x.id for x in objects])
+        self.store.hold(*objects)
+        return {}
+
+    def _drop(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        ids = fields.texts(request, "ids")
+        self._note("drop", caller, objects=len(ids))
+        for id in ids:
+            self._freed(self.store.release(id))
+        return {}
+
+    def _freed(self, gone: Object | None) -> None:
+        """Lets go of what an object that is gone has pointed to."""
+        if gone is not None and isinstance(gone.content, Elsewhere):
+            ids = [gone.content.info["id"]]
+            self._peer(gone.content.worker)({"do": "drop", "ids": ids})
+
+    def _find(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        words = fields.texts(request, "words", _TAGS)
+        found = [x for x in self.store if x.matches(words)]
+        self._note("find", caller, words=words, found=len(found))
+        if request.get("hold") is True:
+            self.store.hold(*found)
+        return {"objects": [x.info() for x in found]}
+
+    def _clear(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        own = [x for x in self.store if x.by == caller]
+        self._note("clear", caller, objects=len(own))
+        for x in own:
+            self._freed(self.store.remove(x.id))
+        return {"objects": len(own)}
+
+    def _forward(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Moves or copies an object to another worker, without its coming to the caller."""
+        found = self.store.find(fields.need(request, "id", str), "move")
+        to = fields.need(request, "to", str)
+        with self._lock:
+            rule = self.policy.permit_get(found, to) if found.kind == "value" else None
+            self._note_use("move", caller, rule, object=found.id, plan=found.plan, to=to)
+        content = {**self._contents(found), "do": "put", "kind": found.kind, "sources": sorted(found.sources)}
+        described = {"tags": list(found.tags), "description": found.description}
+        reply = self._peer(to)({**content, **described})
+        self.store.remove(found.id)
+        return reply
+
+    # Plans.
+
+    def _plan(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        found = self._learned(fields.need(request, "data", bytes))
+        self._note("plan", caller, plan=found.hash, name=found.name)
+        return {"plan": found.hash}
+
+    def _learned(self, data: bytes) -> Plan:
+        """A plan from its bytes; refused before it is read if no rule is for it."""
+        self.policy.permit_plan(Plan.hash_of(data))
+        found = Plan.from_bytes(data)
+        with self._lock:
+            self._plans[found.hash] = found
+            while sum(p.size for p in self._plans.values()) > _PLANS and len(self._plans) > 1:
+                self._plans.popitem(last=False)
+        return found
+
+    def _run(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        name = fields.need(request, "plan", str)
+        inputs = fields.need(request, "inputs", list)
+        objects, leaves = self._operands(inputs)
+        if any(x.kind == "pointer" for x in objects.values()):
+            return self._run_elsewhere(caller, name, inputs, objects)
+        self.policy.permit_plan(name)
+        with self._lock:
+            plan = self._plans.get(name)
+            if plan is None:
+                return {"unknown": name}
+            self._plans.move_to_end(name)
+        plan.check(leaves)
+        used = list(objects.values())
+        with self._lock:
+            rule = self.policy.permit_run(name, used, caller)
+            ids = [x.id for x in used]
+            self._note_use("run", caller, rule, plan=name, name=plan.name, objects=ids)
+        try:
+            results = jax.block_until_ready(plan.run(leaves))
+        except jax.errors.JaxRuntimeError as error:
+            raise PlanError(
+                f"plan {plan.name} failed at {self.name}: {type(error).__name__}. Run it on data "
+                "of your own to see why"
+            ) from None
+        sources = frozenset[str]().union(*(x.sources for x in used))
+        if len(used) < len(inputs) or not used:
+            sources |= {caller}
+        new = [Object("value", [x], None, caller, sources, name) for x in results]
+        self.store.add(*new)
+        return {"objects": [x.info() for x in new]}
+
+    def _operands(self, inputs: Sequence[Any]) -> tuple[dict[str, Object], list[Any]]:
+        """The objects that a plan is to run on, by id, and its leaves."""
+        objects: dict[str, Object] = {}
+        leaves: list[Any] = []
+        for x in inputs:
+            if type(x) is not dict:
+                leaves.append(_device(x))
+                continue
+            id, number = fields.need(x, "id", str), fields.need(x, "leaf", int)
+            found = objects.setdefault(id, self.store.find(id, "run"))
+            if found.kind not in ("value", "pointer"):
+                raise PointerError(f"run at {self.name}: {found.kind} {id[:12]}… is no array")
+            if not 0 <= number < len(found.types):
+                raise RequestError("a request for a leaf that an object does not have")
+            leaves.append(found.content[number] if found.kind == "value" else None)
+        return objects, leaves
+
+    def _run_elsewhere(
+        self, caller: str, plan: str, inputs: Sequence[Any], objects: dict[str, Object]
+    ) -> dict[str, Any]:
+        """Has a plan run where all its operands are; the results are pointers here."""
+        places = {x.content.worker if x.kind == "pointer" else self.name for x in objects.values()}
+        if len(places) > 1:
+            raise PointerError(
+                f"run at {self.name}: the operands' values are at {' and '.join(sorted(places))}. "
+                "Move one of them to the other worker"
+            )
+        (place,) = places
+        self._note("run", caller, plan=plan, objects=list(objects), at=place)
+        there = [
+            {**x, "id": objects[x["id"]].content.info["id"]} if type(x) is dict else x
+            for x in inputs
+        ]
+        reply = self._peer(place)({"do": "run", "plan": plan, "inputs": there})
+        if "unknown" in reply:
+            found = self._plans.get(plan)
+            if found is None:
+                return {"unknown": plan}
+            self._peer(place)({"do": "plan", "data": found.to_bytes()})
+            reply = self._peer(place)({"do": "run", "plan": plan, "inputs": there})
+        infos = [_checked_info(x) for x in fields.need(reply, "objects", list)]
+        sources = frozenset[str]().union(*(x.sources for x in objects.values()))
+        new = [
+            Object("pointer", Elsewhere(place, x), None, caller, sources, plan) for x in infos
+        ]
+        self.store.add(*new)
+        return {"objects": [x.info() for x in new]}
+
+    # The log.
+
+    def _note(self, event: str, caller: str, **more: Any) -> None:
+        self.book.append(event, by=caller, **more)
+
+    def _note_use(self, event: str, caller: str, rule: Rule | None, **more: Any) -> None:
+        """Enters what a rule permits, and counts it."""
+        name = None if rule is None else rule.name
+        self._note(event, caller, rule=name, **more)
+        if name is not None:
+            self.policy.used[name] += 1
+
+    def _no_peer(self, name: str) -> Ask:
+        raise PointerError(
+            f"{self.name} cannot reach {name}: it knows no such worker. Name it in the file of "
+            "workers of both, or get the value and send it"
+        )
+
+
+def _described(tags: Sequence[str], description: str) -> dict[str, Any]:
+    if len(tags) > _TAGS or any(len(tag) > 128 for tag in tags) or len(description) > _WORDS:
+        raise RequestError(
+            f"an object has at most {_TAGS} tags of 128 characters and {_WORDS} of description"
+        )
+    return {"tags": tuple(tags), "description": description}
+
+
+def _device(x: Any) -> Any:
+    """An array of a request as one of JAX's, in its own width."""
+    if isinstance(x, jax.Array):
+        return x
+    if not hasattr(x, "dtype"):
+        raise RequestError("a request with something that is no array in the place of one")
+    with jax.enable_x64(True):
+        return jnp.asarray(x)
+
+
+def _checked_info(info: Any) -> dict[str, Any]:
+    """What describes an object of another worker; RequestError unless it can."""
+    if type(info) is not dict:
+        raise RequestError("a request with something that is no pointer in the place of one")
+    fields.need(info, "id", str)
+    for one in fields.need(info, "types", list):
+        if type(one) is not list or len(one) != 3 or type(one[1]) is not list:
+            raise RequestError("a request with a pointer to something without a type")
+    return {k: info.get(k) for k in ("id", "kind", "form", "types", "by", "tags", "description")}
