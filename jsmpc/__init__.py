@@ -59,11 +59,15 @@ from jsmpc._src.errors import (
     KeyFormatError,
     LinkError,
     MaterialError,
+    PlanError,
+    PointerError,
     ProtocolError,
     SecretError,
     UnsupportedError,
 )
 from jsmpc._src.interpreter.support import supported
+from jsmpc._src.plans.plan import Plan
+from jsmpc._src.plans.trace import plan
 from jsmpc._src.protocols import Additive, Protocol, Replicated3
 from jsmpc._src.readings.cost import Cost
 from jsmpc._src.readings.diagnosis.report import Diagnosis
@@ -73,6 +77,11 @@ from jsmpc._src.readings.pricing.profile import Profile
 from jsmpc._src.readings.scaling.plan import Scales
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.prf import random_key
+from jsmpc._src.workers.pointer import Pointer
+from jsmpc._src.workers.remote import workers
+from jsmpc._src.workers.roles import Roles
+from jsmpc._src.workers.running import run
+from jsmpc._src.workers.worker import Worker, get, search, send
 from jsmpc._version import __version__
 
 __all__ = [
@@ -91,30 +100,42 @@ __all__ = [
     "Material",
     "MaterialError",
     "Network",
+    "Plan",
+    "PlanError",
+    "Pointer",
+    "PointerError",
     "Profile",
     "Protocol",
     "ProtocolError",
     "Replicated3",
+    "Roles",
     "Scales",
     "SecretError",
     "SecureFunction",
     "Share",
     "UnsupportedError",
+    "Worker",
     "__version__",
     "calibrate",
     "diagnose",
     "from_arrays",
+    "get",
     "input",
     "load",
+    "plan",
     "profile",
     "protocol",
     "random_key",
     "reveal",
+    "run",
     "save",
+    "search",
     "secure",
+    "send",
     "share",
     "supported",
     "to_arrays",
+    "workers",
 ]
 
 

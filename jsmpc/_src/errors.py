@@ -149,7 +149,7 @@ class PointerError(JsmpcError, ValueError):
       >>> bob = jsmpc.Worker("bob")
       >>> x = bob.send(1.0)
       >>> x.get()
-      Array(1., dtype=float32, weak_type=True)
+      Array(1., dtype=float32)
       >>> x.get()
       Traceback (most recent call last):
           ...

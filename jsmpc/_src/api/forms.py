@@ -80,7 +80,7 @@ def _tree(form: Any, leaves: Iterator[Any], depth: int) -> Any:
     if kind in ("list", "tuple") and type(inner) is list:
         return (list if kind == "list" else tuple)(_tree(x, leaves, depth + 1) for x in inner)
     if kind == "named" and type(inner) is list and len(inner) == 2:
-        return _named(*inner, leaves, depth)
+        return _named(inner[0], inner[1], leaves, depth)
     raise ValueError("not the form of containers")
 
 
@@ -89,7 +89,7 @@ def _named(name: Any, fields: Any, leaves: Iterator[Any], depth: int) -> Any:
         names = tuple(n for n, _ in fields)
         values = [_tree(x, leaves, depth + 1) for _, x in fields]
         module, _, kind = str(name).rpartition(".")
-        found = getattr(sys.modules.get(module), kind, None)
+        found: Any = getattr(sys.modules.get(module), kind, None)
     except (TypeError, ValueError):
         raise ValueError("not the form of a named tuple") from None
     known = isinstance(found, type) and issubclass(found, tuple)

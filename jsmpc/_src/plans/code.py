@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from jax import export
-
 
 from jsmpc._src.errors import PlanError
 from jsmpc._src.jaxprs import compat

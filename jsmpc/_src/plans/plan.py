@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 import os
 import re
-import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,16 +18,11 @@ from jax import export
 from jsmpc._src.api import forms
 from jsmpc._src.api.files import replaced
 from jsmpc._src.errors import PlanError
-from jsmpc._src.jaxprs import compat, disclosed
 from jsmpc._src.jaxprs.disclosed import Disclosure
-from jsmpc._src.kernels import native
-from jsmpc._src.plans import code, specs
-from jsmpc._src.plans.located import located
+from jsmpc._src.plans import code, contents, specs
+from jsmpc._src.plans.located import apart, place_of
 
-_MARK = b"jsmpc plan 1\n"
-_LENGTH = struct.Struct("<Q")
-_DIGEST = hashlib.sha256().digest_size
-_NAME = re.compile(r"[A-Za-z0-9_<>.-]{1,128}")
+NAME = re.compile(r"[A-Za-z0-9_<>.-]{1,128}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,36 +66,35 @@ class Plan:
 
     def __init__(self, data: bytes, result_tree: Any = None) -> None:
         """Reads a plan's bytes; `result_tree` is that of the function where it was traced."""
-        header, body = _opened(data)
+        header, body = contents.opened(data)
         self._data, self._tree = data, result_tree
-        self.hash = self.hash_of(data)
+        self._runnable: set[frozenset[str]] = set()
+        self.hash = contents.hash_of(data)
         try:
             self.name, self.wide = str(header["name"]), bool(header["wide"])
-            self.reveals = tuple(Disclosure(str(t), int(n), str(at)) for t, n, at in header["reveals"])
+            self.reveals = tuple(
+                Disclosure(str(to), int(n), str(at)) for to, n, at in header["reveals"]
+            )
             with jax.enable_x64(self.wide):
                 self._exported = export.deserialize(bytearray(body))
             paths = tuple(map(str, header["paths"]))
-            forms_ = header["form"], header["result"]
+            containers = header["form"], header["result"]
         except Exception as error:  # of flatbuffers and MLIR, which have many
-            raise PlanError(f"a plan cannot be read: {type(error).__name__}. Make it anew") from None
+            what = type(error).__name__
+            raise PlanError(f"a plan cannot be read: {what}. Make it anew") from None
         self.signature = Signature(
             tuple(map(_spec, self._exported.in_avals)),
             tuple(map(_spec, self._exported.out_avals)),
             paths,
-            *forms_,
+            *containers,
         )
-        if len(paths) != len(self.signature.inputs) or not _NAME.fullmatch(self.name):
+        if len(paths) != len(self.signature.inputs) or not NAME.fullmatch(self.name):
             raise PlanError("a plan cannot be read: its parts do not belong together. Make it anew")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Plan:
         """The plan of `to_bytes`; PlanError if a bit of it was changed."""
         return cls(bytes(data))
-
-    @staticmethod
-    def hash_of(data: bytes) -> str:
-        """The hash that a plan's bytes say they have, which reading them verifies."""
-        return data[len(_MARK) : len(_MARK) + _DIGEST].hex()
 
     @property
     def size(self) -> int:
@@ -140,21 +131,24 @@ class Plan:
         Raises:
           PlanError: for arguments of other containers, shapes or dtypes, before anything runs.
         """
-        leaves = self.leaves(args, kwargs)
-        if (place := located(leaves)) is not None:
-            return place.run(self, leaves)
-        return self.result(self.run([_array(x, s) for x, s in zip(leaves, self.signature.inputs, strict=True)]))
+        leaves = self.leaves(*apart((args, kwargs)))
+        place = place_of(leaves, f"plan {self.name}")
+        if place is None:
+            return self.result(self.run(leaves))
+        self.check(leaves)
+        return self.result(place.run(self, leaves))
 
     def leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The arguments' leaves; PlanError unless their containers are the plan's."""
         found, _ = jax.tree_util.tree_flatten_with_path((args, kwargs))
-        paths = tuple(_path(path) for path, _ in found)
+        paths = tuple(path_of(path) for path, _ in found)
         if paths != self.signature.paths:
             raise PlanError(
                 f"plan {self.name} takes {_listed(self.signature.paths)}, and was called with "
                 f"{_listed(paths)}"
             )
-        return [leaf for _, leaf in found]
+        inputs = self.signature.inputs
+        return [as_array(leaf, spec) for (_, leaf), spec in zip(found, inputs, strict=True)]
 
     def check(self, types: Sequence[Any]) -> None:
         """PlanError unless a plan can be called with leaves of these types."""
@@ -186,6 +180,8 @@ class Plan:
         return jax.jit(self._exported.call)
 
     def _require_runnable(self, more: frozenset[str]) -> None:
+        if more in self._runnable:
+            return
         code.require_known(self._exported, self.name, more)
         here = jax.default_backend()
         here = {"gpu": "cuda"}.get(here, here)
@@ -194,6 +190,7 @@ class Plan:
                 f"plan {self.name} is for {', '.join(self._exported.platforms)}, and this is "
                 f"{here}. Make it with platforms=('cpu', 'cuda')"
             )
+        self._runnable.add(more)
 
     def result(self, leaves: Sequence[Any]) -> Any:
         """The leaves of a result in their containers."""
@@ -234,120 +231,18 @@ class Plan:
         return Plan, (self._data, self._tree)
 
 
-def plan(f: Any, /, *args: Any, name: str | None = None, platforms: Any = None, **kwargs: Any) -> Any:
-    """Trace a function into a `Plan`, or decorate one with the shapes of its arguments.
-
-    Args:
-      f: a function of pytrees of arrays, a Flax module (its `apply`), or what `jsmpc.secure` made.
-        As a decorator: the shape of the first argument.
-      *args, **kwargs: the arguments' shapes: arrays, `jax.ShapeDtypeStruct`, or strings such as
-        `"float32[batch,784]"`, in which names are free dimensions.
-      name: the plan's; that of the function by default.
-      platforms: on which it will run, such as ("cpu", "cuda"); by default where it was made.
-
-    Raises:
-      PlanError: if it cannot be exported: host callbacks, shapes that do not fit.
-
-    Guarantee: a plan has the function's constants and no source; its hash covers all of it. What it
-      computes can be read from its text; that it means no harm, nobody but a reader can tell.
-
-    Example:
-      >>> import jax.numpy as jnp, jsmpc
-      >>> @jsmpc.plan("float32[batch,2]", "float32[2]")
-      ... def predict(x, w):
-      ...     return x @ w
-      >>> predict
-      Plan(predict: float32[batch,2], float32[2] -> float32[batch]; …)
-      >>> predict(jnp.ones((3, 2)), jnp.ones(2))
-      Array([2., 2., 2.], dtype=float32)
-    """
-    if not callable(f):
-        return lambda g: plan(g, f, *args, name=name, platforms=platforms, **kwargs)
-    if hasattr(f, "apply") and hasattr(f, "init"):
-        name, f = name or type(f).__name__, f.apply
-    given = specs.read((args, kwargs))
-    called = name or getattr(f, "__name__", type(f).__name__)
-    return traced(f, given, _NAME.fullmatch(called) and called or "plan", platforms)
-
-
-def traced(f: Callable[..., Any], given: Any, name: str, platforms: Any = None) -> Plan:
-    """The plan of a function of (args, kwargs) of these types."""
-    types, treedef = jax.tree.flatten(given)
-    trees: list[Any] = []
-
-    def flat(*leaves: Any) -> list[Any]:
-        args, kwargs = jax.tree.unflatten(treedef, leaves)
-        out, tree = jax.tree.flatten(f(*args, **kwargs))
-        trees[:] = [tree]
-        return out
-
-    checks = [export.DisabledSafetyCheck.custom_call(target) for target in native.TARGETS]
-    program = jax.jit(flat)
-    try:
-        with compat.unlocated():
-            found = program.trace(*types)
-            exported = export.export(program, platforms=platforms, disabled_checks=checks)(*types)
-            body = bytes(exported.serialize())
-    except ValueError as error:
-        if "custom call" not in str(error) and "effect" not in str(error):
-            raise
-        raise PlanError(
-            f"plan {name} cannot be exported: {str(error).splitlines()[0][:300]}. Leave callbacks "
-            "and effects out of what travels"
-        ) from None
-    paths = [_path(path) for path, _ in jax.tree_util.tree_flatten_with_path(given)[0]]
-    header = {
-        "name": name,
-        "wide": compat.x64_enabled(),
-        "paths": paths,
-        "form": _form(jax.tree.unflatten(treedef, [0] * len(types))),
-        "result": _form(jax.tree.unflatten(trees[0], [0] * trees[0].num_leaves)),
-        "reveals": sorted(set(disclosed.disclosures(found.jaxpr))),
-    }
-    return Plan(_bytes(header, body), trees[0])
-
-
-def _bytes(header: dict[str, Any], body: bytes) -> bytes:
-    text = json.dumps(header, sort_keys=True).encode()
-    content = _LENGTH.pack(len(text)) + text + body
-    return _MARK + hashlib.sha256(content).digest() + content
-
-
-def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header and the code of a plan; PlanError if a bit of it was changed."""
-    digest, content = data[len(_MARK) : len(_MARK) + _DIGEST], data[len(_MARK) + _DIGEST :]
-    if not data.startswith(_MARK) or hashlib.sha256(content).digest() != digest:
-        raise PlanError("a plan is damaged, or it is none: its hash is not that of its contents")
-    try:
-        (size,) = _LENGTH.unpack_from(content)
-        end = _LENGTH.size + size
-        header = json.loads(content[_LENGTH.size : end])
-    except (struct.error, ValueError, RecursionError):
-        header = None
-    if type(header) is not dict:
-        raise PlanError("a plan cannot be read: it has no header. Make it anew")
-    return header, content[end:]
-
-
-def _form(tree: Any) -> Any:
-    try:
-        return forms.form_of(tree, [], lambda x: type(x) is int)
-    except TypeError:
-        return None
-
-
 def _spec(aval: Any) -> Any:
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
 
 
-def _path(path: Any) -> str:
+def path_of(path: Any) -> str:
     """Where a leaf of (args, kwargs) stands: `args[0]['w']` or `x`."""
     first, *rest = path
     return ("args" if first.idx == 0 else "kwargs") + jax.tree_util.keystr(tuple(rest))
 
 
-def _array(x: Any, spec: Any) -> Any:
-    """A leaf as an array of the wanted dtype where it is a plain number."""
+def as_array(x: Any, spec: Any) -> Any:
+    """A leaf as an array, of the wanted dtype where it is a plain number."""
     if isinstance(x, bool | int | float | complex):
         return np.asarray(x, spec.dtype)
     return x if hasattr(x, "dtype") else jnp.asarray(x)

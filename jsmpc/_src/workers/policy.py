@@ -14,7 +14,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from jsmpc._src.deployment import rules, tables
 from jsmpc._src.deployment.errors import PolicyError
@@ -133,11 +132,17 @@ class Policy:
         if rules_ is not None and all(rule.plan not in (None, plan) for rule in rules_):
             raise PolicyError(
                 f"{self._name} does not permit the plan {plan}: it is none of those of its "
-                f"{len(rules_)} [[run]]. Add one with plan = \"{plan}\" if you have read it"
+                f'{len(rules_)} [[run]]. Add one with plan = "{plan}" if you have read it'
             )
 
     def _rule(
-        self, kind: str, known: Sequence[Rule], plan: str, objects: Sequence[Object], who: str, what: str
+        self,
+        kind: str,
+        known: Sequence[Rule],
+        plan: str,
+        objects: Sequence[Object],
+        who: str,
+        what: str,
     ) -> Rule:
         fitting = [rule for rule in known if rule.fits(plan, objects, who)]
         if not fitting:
@@ -190,13 +195,15 @@ def _rules(
         row = Table(table.file, f"[[{kind}]]{rules.after(place)}", value, PolicyError)
         row.only("plan", "objects", who, "at_most", *more)
         plan = row.get("plan", str)
-        if plan is not None and not re.fullmatch(r"[0-9a-f]{64}", plan) and (kind, plan) != ("get", ANY):
+        if not (plan is None or re.fullmatch("[0-9a-f]{64}", plan) or (kind, plan) == ("get", ANY)):
             raise row.refusal("plan", f"{plan!r} is no SHA-256: give its 64 hexadecimal digits")
-        counts = {key: row.get(key, int) for key in ("rows", "at_most")}
-        for key, count in counts.items():
-            if count is not None and count < 0:
-                raise row.refusal(key, f"must be 0 or more, not {count}")
-        found.append(
-            Rule(plan, row.strings("objects"), counts["rows"], row.strings(who), counts["at_most"], place)
-        )
+        rows, at_most = (_count(row, key) for key in ("rows", "at_most"))
+        found.append(Rule(plan, row.strings("objects"), rows, row.strings(who), at_most, place))
     return tuple(found)
+
+
+def _count(row: Table, key: str) -> int | None:
+    count = row.get(key, int)
+    if count is not None and count < 0:
+        raise row.refusal(key, f"must be 0 or more, not {count}")
+    return count

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jsmpc._src.deployment.errors import PolicyError
 from jsmpc._src.deployment.log import Log
 from jsmpc._src.errors import JsmpcError, PlanError, PointerError
+from jsmpc._src.plans import contents
 from jsmpc._src.plans.plan import Plan
 from jsmpc._src.workers import fields, roles
 from jsmpc._src.workers.fields import RequestError
@@ -79,6 +80,8 @@ class Servant:
             operation = self._operations.get(doing) if isinstance(doing, str) else None
             if operation is None:
                 raise RequestError(f"{self.name} does not know what was asked of it")
+            if "gone" in request:
+                self._drop(caller, {"ids": request["gone"]})
             return operation(caller, request)
         except JsmpcError as error:
             asked = doing if isinstance(doing, str) and doing in self._operations else "unknown"
@@ -87,10 +90,14 @@ class Servant:
                 raise PolicyError(f"{doing} at {self.name}: {error}") from None
             raise
 
-    def offer(self, leaves: Sequence[Any], form: Any, tags: Sequence[str], description: str) -> Object:
+    def offer(
+        self, leaves: Sequence[Any], form: Any, tags: Sequence[str], description: str
+    ) -> Object:
         """Keeps data of the owner's, which stay whatever others do."""
         known = _described(tags, description)
-        new = Object("value", list(leaves), form, self.name, frozenset({self.name}), kept=True, **known)
+        new = Object(
+            "value", list(leaves), form, self.name, frozenset({self.name}), kept=True, **known
+        )
         self.store.add(new)
         self._note("offer", self.name, object=new.id, tags=list(new.tags))
         return new
@@ -191,7 +198,12 @@ class Servant:
         with self._lock:
             rule = self.policy.permit_get(found, to) if found.kind == "value" else None
             self._note_use("move", caller, rule, object=found.id, plan=found.plan, to=to)
-        content = {**self._contents(found), "do": "put", "kind": found.kind, "sources": sorted(found.sources)}
+        content = {
+            **self._contents(found),
+            "do": "put",
+            "kind": found.kind,
+            "sources": sorted(found.sources),
+        }
         described = {"tags": list(found.tags), "description": found.description}
         reply = self._peer(to)({**content, **described})
         self.store.remove(found.id)
@@ -206,7 +218,7 @@ class Servant:
 
     def _learned(self, data: bytes) -> Plan:
         """A plan from its bytes; refused before it is read if no rule is for it."""
-        self.policy.permit_plan(Plan.hash_of(data))
+        self.policy.permit_plan(contents.hash_of(data))
         found = Plan.from_bytes(data)
         with self._lock:
             self._plans[found.hash] = found
@@ -288,9 +300,7 @@ class Servant:
             reply = self._peer(place)({"do": "run", "plan": plan, "inputs": there})
         infos = [_checked_info(x) for x in fields.need(reply, "objects", list)]
         sources = frozenset[str]().union(*(x.sources for x in objects.values()))
-        new = [
-            Object("pointer", Elsewhere(place, x), None, caller, sources, plan) for x in infos
-        ]
+        new = [Object("pointer", Elsewhere(place, x), None, caller, sources, plan) for x in infos]
         self.store.add(*new)
         return {"objects": [x.info() for x in new]}
 
@@ -337,6 +347,6 @@ def _checked_info(info: Any) -> dict[str, Any]:
         raise RequestError("a request with something that is no pointer in the place of one")
     fields.need(info, "id", str)
     for one in fields.need(info, "types", list):
-        if type(one) is not list or len(one) != 3 or type(one[1]) is not list:
+        if type(one) is not list or len(one) != 2 or type(one[1]) is not list:
             raise RequestError("a request with a pointer to something without a type")
     return {k: info.get(k) for k in ("id", "kind", "form", "types", "by", "tags", "description")}

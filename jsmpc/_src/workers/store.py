@@ -59,7 +59,7 @@ class Object:
             found: list[list[Any]] = self.content.info["types"]
             return found
         leaves = self.content if self.kind == "value" else ()
-        return [[np.dtype(x.dtype).name, list(x.shape), _weak(x)] for x in leaves]
+        return [[np.dtype(x.dtype).name, list(x.shape)] for x in leaves]
 
     @property
     def size(self) -> int:
@@ -88,10 +88,6 @@ class Object:
     def matches(self, words: Sequence[str]) -> bool:
         """Whether each word is one of its tags, or in its description."""
         return all(w in self.tags or w.lower() in self.description.lower() for w in words)
-
-
-def _weak(x: Any) -> bool:
-    return bool(getattr(x, "weak_type", False))
 
 
 class Store:
