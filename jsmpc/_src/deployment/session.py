@@ -62,7 +62,7 @@ class Deployed(Session):
         self.protocol, self.endpoint = config.protocol, endpoint
         self.stocked, self._stock = config.stock > 0, stock
         self.links, self._policy, self._book = links, policy, book
-        self._token, self._thread = jnp.zeros((), jnp.uint32), threading.get_ident()
+        self._token, self._thread = jnp.asarray(links.token), threading.get_ident()
         self._present = range(len(config.peers))
         self._programs: dict[Projection, tuple[Any, str]] = {}
         self._agreed: set[tuple[str, Purpose]] = set()
@@ -98,8 +98,8 @@ class Deployed(Session):
         public = self._public(projection, given)
         digests = [self._digests.together(x.values()) for x in public]
         try:
-            self._token, (out,) = program(self._token, [[*given, *digests]])
-            jax.block_until_ready(self._token)
+            token, (out,) = program(self._token, [[*given, *digests]])
+            jax.block_until_ready(token)
         except (jax.errors.JaxRuntimeError, ValueError) as error:  # which, the dispatch decides
             if self.links.failure is not None:
                 raise LinkError(self.links.failure) from None
@@ -128,8 +128,8 @@ class Deployed(Session):
 
     def _program(self, projection: Projection) -> tuple[Any, str]:
         """This endpoint's own program, and the fingerprint of that of all."""
-        handle = self.links.handle
-        own = functools.partial(exchange, handle=handle), functools.partial(halt, handle=handle)
+        pure = self.links.pure
+        own = functools.partial(exchange, pure=pure), functools.partial(halt, pure=pure)
         program = jax.jit(projection.program([self.endpoint], *own, kernels.evaluate))
         return program, digest(projection)
 
