@@ -18,6 +18,7 @@ from jsmpc._src.deployment.errors import ConfigError
 from jsmpc._src.transport.client import Channel
 from jsmpc._src.transport.directory import Directory
 from jsmpc._src.transport.server import Server
+from jsmpc._src.workers.members import Members
 from jsmpc._src.workers.policy import Policy
 from jsmpc._src.workers.remote import KINDS
 from jsmpc._src.workers.servant import Ask, Servant
@@ -80,6 +81,7 @@ def _serving(employment: Employment) -> Any:
         for file in employment.data:
             leaves, form = _read(file)
             servant.offer(leaves, form, employment.tags, employment.description)
+        stack.enter_context(contextlib.closing(Members(servant, directory, folder)))
         here = _listening(directory, employment)
         server = Server(here, name, folder, servant.handle, calls=employment.calls)
         stack.callback(server.stop, GRACE)
