@@ -15,7 +15,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from jsmpc._src.deployment.errors import LogError
 
 PATIENCE = 5.0  # seconds to wait for others who have the log open
 START = "0" * 64  # what comes before the first chain
+REVEAL, MATERIAL = "reveal", "material"  # events that later runs depend on
 _KEYS = {"time", "event", "fields", "chain"}
 
 
@@ -83,9 +85,9 @@ def verify(path: str | os.PathLike[str], head: str | None = None) -> Head:
     if not file.exists():
         raise LogError(f"{file}: there is no such log. Name the file that the party writes")
     with opened(file, write=False) as log:
-        if head is not None and head not in {START, *(entry.chain for entry in log.entries)}:
+        if head not in (None, START) and all(entry.chain != head for entry in log.read()):
             raise LogError(
-                f"{file}: none of the {len(log.entries)} lines has the chain {head}: the end was "
+                f"{file}: none of the {log.head.entries} lines has the chain {head}: the end was "
                 "cut off or the log is another one. Restore it from a copy"
             )
         return log.head
@@ -138,20 +140,33 @@ def _lock(file: Path, descriptor: int, kind: int) -> None:
 
 
 class Log:
-    """An open log, made by `opened`."""
+    """An open log, made by `opened`.
+
+    Of its entries it remembers what later runs depend on, however long it becomes.
+
+    Attributes:
+      head: where it ends.
+      reveals: how often there was a reveal to a recipient with a label.
+      material: the numbers of the material that was used.
+    """
 
     def __init__(self, file: Path, descriptor: int) -> None:
         self._file, self._descriptor = file, descriptor
-        with open(os.dup(descriptor), "rb") as stream:
-            stream.seek(0)
-            self.entries = list(_verified(file, stream.read()))
+        self._pending: list[bytes] | None = None
+        self.head = Head(0, START)
+        self.reveals: Counter[tuple[Any, Any]] = Counter()
+        self.material: set[Any] = set()
+        for entry in self.read():
+            self._note(entry)
 
-    @property
-    def head(self) -> Head:
-        return Head(len(self.entries), self.entries[-1].chain if self.entries else START)
+    def read(self) -> Iterator[Entry]:
+        """All entries, verified and from the first one on, as the file has them."""
+        with open(os.dup(self._descriptor), "rb") as stream:
+            stream.seek(0)
+            yield from _verified(self._file, stream)
 
     def append(self, event: str, /, **fields: Any) -> Head:
-        """As the function `append`, in one go with what was read from `entries`."""
+        """As the function `append`, in one go with what the log remembers."""
         if type(event) is not str:
             raise TypeError(f"a log's event must be a string, not {type(event).__name__}")
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
@@ -159,11 +174,35 @@ class Log:
         line = {"time": now, "event": event, "fields": plain}
         chain = _chain(self.head.chain, line)
         self._write(f"{_canonical({**line, 'chain': chain})}\n".encode())
-        self.entries.append(Entry(now, event, plain, chain))
+        self._note(Entry(now, event, plain, chain))
         return self.head
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is appended inside is written as one at the end, and is kept once that is over."""
+        before, self._pending = self.head, []
+        try:
+            yield
+        finally:
+            lines, self._pending = b"".join(self._pending), None
+            try:
+                self._write(lines)
+            except LogError:
+                self.head = before
+                raise
+
+    def _note(self, entry: Entry) -> None:
+        self.head = Head(self.head.entries + 1, entry.chain)
+        if entry.event == REVEAL:
+            self.reveals[entry.fields.get("to"), entry.fields.get("what")] += 1
+        if entry.event == MATERIAL:
+            self.material.add(entry.fields.get("number"))
 
     def _write(self, line: bytes) -> None:
         """Write a line and wait until it is kept: a reveal must not happen before."""
+        if self._pending is not None:
+            self._pending.append(line)
+            return
         size = os.fstat(self._descriptor).st_size
         try:
             written = os.write(self._descriptor, line)
@@ -178,9 +217,9 @@ class Log:
             ) from None
 
 
-def _verified(file: Path, text: bytes) -> Iterator[Entry]:
+def _verified(file: Path, lines: Iterable[bytes]) -> Iterator[Entry]:
     previous = START
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    for number, line in enumerate(lines, 1):
         try:
             entry = Entry(**_parsed(line))
             content = {"time": entry.time, "event": entry.event, "fields": entry.fields}

@@ -19,11 +19,10 @@ from jsmpc._src import kernels
 from jsmpc._src.api.kept import established
 from jsmpc._src.api.material_file import used
 from jsmpc._src.api.session import Purpose, Session
-from jsmpc._src.deployment import differences
+from jsmpc._src.deployment import differences, log
 from jsmpc._src.deployment.config import Config
 from jsmpc._src.deployment.digests import Digests
 from jsmpc._src.deployment.errors import AgreementError
-from jsmpc._src.deployment.log import Log
 from jsmpc._src.deployment.policy import Policy
 from jsmpc._src.deployment.stock import Stock
 from jsmpc._src.errors import LinkError, ProtocolError
@@ -56,7 +55,7 @@ class Deployed(Session):
         endpoint: int,
         links: Links,
         policy: Policy,
-        book: Log,
+        book: log.Log,
         stock: Stock | None = None,
     ) -> None:
         self.protocol, self.endpoint = config.protocol, endpoint
@@ -171,17 +170,16 @@ class Deployed(Session):
         self.agreed("numbers of material", number)
         if number is None:
             return
-        numbers = (e.fields.get("number") for e in self._book.entries if e.event == "material")
-        if number in numbers:
+        if number in self._book.material:
             raise used(f"the log of {self.name}: ")
-        self._book.append("material", number=number)
+        self._book.append(log.MATERIAL, number=number)
 
     def from_stock(self, deal: Callable[[], list[jax.Array]]) -> list[jax.Array]:
         self._require_turn()
         if self._stock is None:
             return []
         found = self._stock.take(deal)
-        self._book.append("material", number=found.number)
+        self._book.append("dealt", number=found.number)
         return found.arrays
 
     def agreed(self, what: str, value: Any) -> Any:
