@@ -57,7 +57,7 @@ def save(tree: Any, path: str | os.PathLike[str]) -> list[Path]:
       >>> folder.cleanup()
     """
     leaves: list[Any] = []
-    form = _form(tree, leaves)
+    form = form_of(tree, leaves)
     session = session_of(leaves)
     if session is not None:
         refuse_files(session, "shares", ProtocolError)
@@ -135,7 +135,7 @@ def _shares(found: Sequence[tuple[Any, list[list[np.ndarray]]]], protocol: Proto
                     rows.update(zip(own, mine, strict=True))
                 components.append(jnp.stack([rows[r] for r in range(protocol.size)]))
             leaves.append(checked(Share(tuple(components), protocol, dtype, digits)))
-    return _tree(header["tree"], iter(leaves))
+    return tree_of(header["tree"], iter(leaves))
 
 
 def _held(session: Session, path: str | os.PathLike[str]) -> Any:
@@ -156,34 +156,35 @@ def _held(session: Session, path: str | os.PathLike[str]) -> Any:
             rows = [jnp.asarray(x) for x in arrays[i]] if arrays else []
             columns = [tuple(rows[j : j + count]) for j in range(0, len(rows), count or 1)]
             leaves.append(Held(session, tuple(shape), dtype, tuple(columns), digits))
-    return _tree(form["tree"], iter(leaves))
+    return tree_of(form["tree"], iter(leaves))
 
 
 # Containers.
 
 
-def _form(tree: Any, leaves: list[Any]) -> Any:
+def form_of(tree: Any, leaves: list[Any]) -> Any:
     """The containers of a tree as JSON; its leaves are collected in order."""
     if is_share(tree) or is_held(tree):
         leaves.append(tree)
         return None
     if type(tree) is dict and all(type(k) is str for k in tree):
-        return {"dict": {k: _form(tree[k], leaves) for k in sorted(tree)}}
+        return {"dict": {k: form_of(tree[k], leaves) for k in sorted(tree)}}
     if type(tree) in (list, tuple):
-        return {type(tree).__name__: [_form(x, leaves) for x in tree]}
+        return {type(tree).__name__: [form_of(x, leaves) for x in tree]}
     raise TypeError(
         f"save takes shares in dictionaries, lists and tuples, not {type(tree).__name__}. Turn "
         "other containers into dictionaries first, with flax.serialization.to_state_dict"
     )
 
 
-def _tree(form: Any, leaves: Iterator[Any]) -> Any:
+def tree_of(form: Any, leaves: Iterator[Any]) -> Any:
+    """The tree of a form, with leaves in the places of its own."""
     if form is None:
         return next(leaves)
     ((kind, inner),) = form.items()
     if kind == "dict":
-        return {k: _tree(x, leaves) for k, x in inner.items()}
-    return (list if kind == "list" else tuple)(_tree(x, leaves) for x in inner)
+        return {k: tree_of(x, leaves) for k, x in inner.items()}
+    return (list if kind == "list" else tuple)(tree_of(x, leaves) for x in inner)
 
 
 # Files.

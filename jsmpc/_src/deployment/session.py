@@ -9,7 +9,7 @@ import hashlib
 import json
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -62,7 +62,7 @@ class Deployed(Session):
         self.stocked, self._stock = config.stock > 0, stock
         self.links, self._policy, self._book = links, policy, book
         self._token, self._thread = jnp.zeros((), jnp.uint32), threading.get_ident()
-        self._present = range(len(config.peers))
+        self.present = range(len(config.peers))
         self._programs: dict[Projection, tuple[Any, str]] = {}
         self._agreed: set[tuple[str, Purpose]] = set()
         self._numbered, self._digests = 0, Digests()
@@ -80,7 +80,7 @@ class Deployed(Session):
         self, projection: Projection, given: Sequence[jax.Array], purpose: Purpose
     ) -> list[jax.Array]:
         self._require_turn()
-        if len(self._present) < len(projection.names) and projection.concerns(self._present.stop):
+        if len(self.present) < len(projection.names) and projection.concerns(self.present.stop):
             raise ProtocolError(
                 f"{projection.names[-1]} deals for {purpose.what}, and is not in this deployment. "
                 "Use material that was dealt before (Material.load and online), or list "
@@ -162,6 +162,13 @@ class Deployed(Session):
         self._policy.enter(name, own, purpose.reveals, self._book)
         self._book.append("run", program=name, what=purpose.what)
 
+    @contextlib.contextmanager
+    def entered(self, event: str, **fields: Any) -> Iterator[None]:
+        """Enters an event, and what runs inside, into the log as one: kept once this is over."""
+        with self._book.together():
+            self._book.append(event, **fields)
+            yield
+
     def number(self) -> str:
         self._numbered += 1
         return f"{self._drawn[:32]}-{self._numbered}"
@@ -199,7 +206,7 @@ class Deployed(Session):
           what each of the others tells, in the order of their numbers.
         """
         if others is None:
-            others = [i for i in self._present if i != self.endpoint]
+            others = [i for i in self.present if i != self.endpoint]
         for other in others:
             self.links.send_bytes(other, json.dumps({**told, **terms}).encode())
         found = []
