@@ -26,6 +26,10 @@ LAYERS = (
     "readings",
     "api",
     "deployment",
+    "transport",
+    "plans",
+    "workers",
+    "service",
 )
 
 

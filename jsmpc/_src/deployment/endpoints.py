@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from jsmpc._src.deployment import certificates, identity
@@ -45,53 +47,53 @@ class Endpoint(Peer):
 def read_all(table: Table, parties: dict[str, Any]) -> list[Endpoint]:
     """The parties in the order of the file; each has an address and a key of its own."""
     peers: list[Endpoint] = []
-    seen: dict[Any, str] = {}
-    for name, values in parties.items():
-        row = Table(table.file, f"[parties.{name}]", values, ConfigError)
-        try:
-            identity.check_name(name)
-        except ConfigError as error:
-            raise row.refusal("", str(error)) from None
-        if type(values) is not dict:
-            raise row.refusal("", f"must be a table. Write [parties.{name}] above its keys")
-        peer, certificate = _peer(row, name)
-        own = {"port": (peer.host, peer.port), "certificate": certificate.public_key}
-        for key, value in own.items():
-            if (other := seen.setdefault((key, value), name)) != name:
-                what = "address" if key == "port" else "key"
-                raise row.refusal(key, f"{other!r} has the same {what}. Give each its own")
-        peers.append(peer)
+    apart = Apart()
+    for name, row in rows(table, "parties", parties):
+        row.only("host", "port", "certificate", "fingerprint", above=OUTER)
+        host, port = read_address(row)
+        certificate = read_certificate(row, name)
+        certificate.check_time(f"{row.file}: {row.name}: certificate")
+        apart.check(row, name, "port", "address", (host, port))
+        apart.check(row, name, "certificate", "key", certificate.public_key)
+        peers.append(Endpoint(name, host, port, certificate.pem, certificate.fingerprint))
     return peers
 
 
-def _peer(row: Table, name: str) -> tuple[Endpoint, Certificate]:
-    row.only("host", "port", "certificate", "fingerprint", above=OUTER)
+def rows(table: Table, kind: str, values: dict[str, Any]) -> Iterator[tuple[str, Table]]:
+    """The tables `[kind.name]`, with their names, which are those of certificates."""
+    for name, row in values.items():
+        found = Table(table.file, f"[{kind}.{name}]", row, ConfigError)
+        try:
+            identity.check_name(name)
+        except ConfigError as error:
+            raise found.refusal("", str(error)) from None
+        if type(row) is not dict:
+            raise found.refusal("", f"must be a table. Write [{kind}.{name}] above its keys")
+        yield name, found
+
+
+def read_address(row: Table) -> tuple[str, int]:
+    """The host and the port of a table."""
     host = row.need("host", str, 'host = "192.0.2.1"')
     if not _is_host(host):
         raise row.refusal("host", f"{host!r} is no name or address of a machine to connect to")
-    port = row.need("port", int, "port = 4001")
+    return host, checked_port(row, "port", row.need("port", int, "port = 4001"))
+
+
+def checked_port(row: Table, key: str, port: int) -> int:
+    """A port that can be connected to."""
     if not 1 <= port <= 65535:
-        raise row.refusal("port", f"must be from 1 to 65535, not {port}")
-    certificate = _certificate(row, name)
-    expected = row.get("fingerprint", str)
-    if expected is not None and not certificates.same(expected, certificate.fingerprint):
-        raise row.refusal(
-            "fingerprint",
-            f"the certificate's is {certificate.fingerprint}, not {expected!r}. Ask {name} by "
-            "another way than the file came which one is right",
-        )
-    peer = Endpoint(name, host, port, certificate.pem, certificate.fingerprint)
-    return peer, certificate
+        raise row.refusal(key, f"must be from 1 to 65535, not {port}")
+    return port
 
 
-def _certificate(row: Table, name: str) -> Certificate:
+def read_certificate(row: Table, name: str) -> Certificate:
+    """The certificate of a table, which must be that of its name; it may have expired."""
     given = row.need("certificate", str, f'certificate = "{name}.cert.pem"')
-    inside = "-----BEGIN" in given
+    file = certificate_file(row)
     try:
-        pem = given.encode() if inside else identity.read_file(row.file.parent / given)
-        where = "the text" if inside else given
-        certificate = certificates.read(pem, where)
-        certificate.check_time(where)
+        pem = given.encode() if file is None else identity.read_file(file)
+        certificate = certificates.read(pem, "the text" if file is None else given)
     except ConfigError as error:
         raise row.refusal("certificate", str(error)) from None
     if certificate.name != name:
@@ -100,7 +102,32 @@ def _certificate(row: Table, name: str) -> Certificate:
             f"is that of {certificate.name!r}. Give the one that {name} made with "
             f"`jsmpc keys new {name}`",
         )
+    expected = row.get("fingerprint", str)
+    if expected is not None and not certificates.same(expected, certificate.fingerprint):
+        raise row.refusal(
+            "fingerprint",
+            f"the certificate's is {certificate.fingerprint}, not {expected!r}. Ask {name} by "
+            "another way than the file came which one is right",
+        )
     return certificate
+
+
+def certificate_file(row: Table) -> Path | None:
+    """Where the certificate of a table is; None if the table itself holds it."""
+    given = row.get("certificate", str) or ""
+    return None if "-----BEGIN" in given else row.file.parent / given
+
+
+class Apart:
+    """Refuses that two names have the same address or key."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Any, str] = {}
+
+    def check(self, row: Table, name: str, key: str, what: str, value: Any) -> None:
+        """Refuse a value that another name has; `what` is its kind, `key` where it stands."""
+        if (other := self._seen.setdefault((what, value), name)) != name:
+            raise row.refusal(key, f"{other!r} has the same {what}. Give each its own")
 
 
 def _is_host(host: str) -> bool:

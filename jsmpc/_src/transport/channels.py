@@ -1,0 +1,82 @@
+"""What both ends of a connection have in common: gRPC, its settings, and messages in chunks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from jsmpc._src.errors import JsmpcError
+from jsmpc._src.transport import messages
+from jsmpc._src.transport.errors import MessageError
+from jsmpc._src.transport.messages import Buffer
+
+METHOD = "/jsmpc.Transport/Call"
+CHUNK = 1 << 20
+
+OPTIONS = (
+    ("grpc.max_receive_message_length", CHUNK),
+    ("grpc.max_send_message_length", CHUNK),
+    ("grpc.max_metadata_size", 1 << 14),
+    ("grpc.absolute_max_metadata_size", 1 << 14),
+)
+
+
+def library() -> Any:
+    """The module grpc, which is loaded when the first connection is made.
+
+    Raises:
+      JsmpcError: if it is not installed.
+    """
+    # What gRPC writes to the terminal by itself holds addresses and names of peers.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        import grpc
+    except ImportError:
+        raise JsmpcError(
+            "requests between processes need gRPC, which is not installed. Run "
+            "pip install 'jsmpc[workers]'"
+        ) from None
+    return grpc
+
+
+def chunks(parts: Sequence[Buffer]) -> Iterator[bytes]:
+    """The bytes of a message in pieces of 1 MiB."""
+    gathered = bytearray()
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            room = CHUNK - len(gathered)
+            gathered += view[:room]
+            view = view[room:]
+            if len(gathered) == CHUNK:
+                yield bytes(gathered)
+                gathered.clear()
+    if gathered:
+        yield bytes(gathered)
+
+
+def joined(pieces: Iterable[bytes], largest: int) -> bytearray:
+    """The bytes of a message from its pieces, at most `largest` MiB; later pieces are not read.
+
+    Raises:
+      MessageError: if it is larger, ends early, or is none from its first piece on.
+    """
+    data, size = bytearray(), 0
+    for piece in pieces:
+        if not data:
+            size, _ = messages.opened(piece)
+            check_size(size, largest)
+        data += piece
+        if len(data) >= size:
+            return data
+    raise MessageError(f"a message ends after {len(data)} of {size} bytes")
+
+
+def check_size(size: int, largest: int) -> None:
+    """Raise MessageError if a message of so many bytes is larger than `largest` MiB."""
+    if size > largest << 20:
+        raise MessageError(
+            f"a message of {size} bytes is larger than {largest} MiB. Send it in parts, or raise "
+            "`largest` in the file of the workers"
+        )

@@ -1,0 +1,45 @@
+"""Errors that travel: an error of the public kinds is raised at the caller as what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jsmpc._src import errors as public
+from jsmpc._src.api.opaque import SecretAttributeError
+from jsmpc._src.deployment.errors import AgreementError, ConfigError, LogError, PolicyError
+from jsmpc._src.errors import JsmpcError
+from jsmpc._src.transport.errors import MessageError
+
+_TEXT = 10_000  # characters
+
+KINDS: tuple[type[JsmpcError], ...] = (
+    public.EncodingError,
+    public.KeyFormatError,
+    public.LinkError,
+    public.MaterialError,
+    public.ProtocolError,
+    public.SecretError,
+    public.UnsupportedError,
+    SecretAttributeError,
+    AgreementError,
+    ConfigError,
+    LogError,
+    PolicyError,
+    MessageError,
+)
+
+
+def told(error: JsmpcError) -> dict[str, object]:
+    """What is told of an error: the names of its kinds, the nearest first, and its text."""
+    kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, JsmpcError)]
+    return {"kinds": kinds, "text": str(error)[:_TEXT]}
+
+
+def understood(found: object, more: Iterable[type[JsmpcError]]) -> JsmpcError:
+    """The error that was told of, as the nearest kind that is known here."""
+    known = {kind.__name__: kind for kind in (*KINDS, *more)}
+    match found:
+        case {"kinds": [*names], "text": str(text)}:
+            kinds = (known[name] for name in names if type(name) is str and name in known)
+            return next(kinds, JsmpcError)(text)
+    raise MessageError("a reply tells of an error, but not of which")
