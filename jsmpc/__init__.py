@@ -73,6 +73,8 @@ from jsmpc._src.readings.pricing.profile import Profile
 from jsmpc._src.readings.scaling.plan import Scales
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.prf import random_key
+from jsmpc._src.service.connecting import connect
+from jsmpc._src.service.errors import LimitError, ServiceError
 from jsmpc._version import __version__
 
 __all__ = [
@@ -87,6 +89,7 @@ __all__ = [
     "FixedPoint",
     "JsmpcError",
     "KeyFormatError",
+    "LimitError",
     "LinkError",
     "Material",
     "MaterialError",
@@ -98,10 +101,12 @@ __all__ = [
     "Scales",
     "SecretError",
     "SecureFunction",
+    "ServiceError",
     "Share",
     "UnsupportedError",
     "__version__",
     "calibrate",
+    "connect",
     "diagnose",
     "from_arrays",
     "input",

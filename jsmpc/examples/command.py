@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 
 from jsmpc._src.deployment import commands, running
+from jsmpc._src.service import commands as service
 from jsmpc.examples import terminal
 
 # What makes, joins and looks after a run of real parties.
-DEPLOYMENT = ("keys", "check", "log", "party", "launch", "explain", "profile")
+DEPLOYMENT = ("keys", "check", "log", "party", "launch", "explain", "profile", "serve")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,4 +37,5 @@ def make_deployment_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parsers(subparsers)
     running.add_parsers(subparsers)
+    service.add_parser(subparsers)
     return parser

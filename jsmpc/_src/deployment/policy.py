@@ -21,6 +21,7 @@ from jsmpc._src.deployment.rules import Rule
 
 __all__ = ["Policy", "Reveal", "Rule"]
 
+
 @dataclasses.dataclass(frozen=True)
 class Policy:
     """What a party permits; each attribute is None where there is no restriction.

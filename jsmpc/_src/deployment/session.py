@@ -45,7 +45,8 @@ class Deployed(Session):
     are compared in every run, in the program's first exchange: nothing that depends on them is sent
     before it, and nothing at all after it where they differ.
 
-    Args:
+    Attributes:
+      links: to the other endpoints; present: the numbers of all that take part.
       stock: the dealer's; None at the others.
     """
 
@@ -59,7 +60,7 @@ class Deployed(Session):
         stock: Stock | None = None,
     ) -> None:
         self.protocol, self.endpoint = config.protocol, endpoint
-        self.stocked, self._stock = config.stock > 0, stock
+        self.stocked, self.stock = config.stock > 0, stock
         self.links, self._policy, self._book = links, policy, book
         self._token, self._thread = jnp.zeros((), jnp.uint32), threading.get_ident()
         self.present = range(len(config.peers))
@@ -105,8 +106,8 @@ class Deployed(Session):
             if public and halted(error):
                 raise self._difference(public) from None
             raise
-        if self._stock is not None:
-            self._stock.refill()
+        if self.stock is not None:
+            self.stock.refill()
         return list(out)
 
     def _require_turn(self) -> None:
@@ -183,9 +184,9 @@ class Deployed(Session):
 
     def from_stock(self, deal: Callable[[], list[jax.Array]]) -> list[jax.Array]:
         self._require_turn()
-        if self._stock is None:
+        if self.stock is None:
             return []
-        found = self._stock.take(deal)
+        found = self.stock.take(deal)
         self._book.append("dealt", number=found.number)
         return found.arrays
 

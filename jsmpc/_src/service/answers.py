@@ -111,13 +111,3 @@ def combined(
     with compat.protocol_mode():
         words = group.sum(map(jnp.asarray, summands))
         return smpc.decode(words, np.dtype(dtype), smpc.encoding.with_digits(digits))
-
-
-def word(smpc: Protocol, dtype: Any) -> np.dtype[Any]:
-    """The dtype of the summands of a result."""
-    kind = np.dtype(dtype)
-    if kind == bool:
-        return np.dtype(np.uint8)
-    if jnp.issubdtype(kind, jnp.integer):
-        return np.dtype(f"uint{8 * min(kind.itemsize, smpc.bits // 8)}")
-    return smpc.ring.dtype

@@ -65,10 +65,10 @@ def load(name: str) -> Model:
         known = ", ".join(names())
         raise ConfigError(f"{name}: there is no such model. Name a Python file, or one of: {known}")
     found = runpy.run_path(str(file))
-    apply, kind, params = (found.get(key) for key in ("apply", "INPUT", "params"))
+    apply, kind, params = found.get("apply"), found.get("INPUT"), found.get("params")
     if not callable(apply):
         raise ConfigError(f"{file}: defines no apply. Write: def apply(params, x): …")
-    if not hasattr(kind, "shape") or not hasattr(kind, "dtype"):
+    if kind is None or not hasattr(kind, "shape") or not hasattr(kind, "dtype"):
         raise ConfigError(
             f"{file}: INPUT must be the shape and dtype of one input. Write for example: "
             "INPUT = jax.ShapeDtypeStruct((784,), jnp.float32)"

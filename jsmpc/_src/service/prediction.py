@@ -14,6 +14,7 @@ from jsmpc._src.api.function import SecureFunction
 from jsmpc._src.api.held import Held, is_held
 from jsmpc._src.api.session import Session
 from jsmpc._src.api.storage import form_of
+from jsmpc._src.api.words import Words
 from jsmpc._src.deployment.errors import ConfigError
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.runtime import prf
@@ -42,7 +43,8 @@ class Prediction:
         kept.refuse_files(session, "queries", ServiceError)
         self.sizes = sizes(largest)
         self._session, self._model, self._weights = session, model, weights
-        self._secure = SecureFunction(model.batched)
+        self._word = Words.of(session.protocol, (), model.input.dtype).components[0].dtype
+        self._secure: SecureFunction[..., Any] = SecureFunction(model.batched)
         self._answers: dict[int, Answers] = {}
         self.results: dict[str, Any] = {}
         self._require_secrecy()
@@ -51,12 +53,6 @@ class Prediction:
     def largest(self) -> int:
         """The most inputs of a batch."""
         return self.sizes[-1]
-
-    @property
-    def word(self) -> np.dtype[Any]:
-        """The dtype of a query's rows."""
-        boolean = self._model.input.dtype == bool
-        return np.dtype(np.uint8) if boolean else self._session.protocol.ring.dtype
 
     def warm(self) -> None:
         """Compiles for all sizes, largest first, by predictions of zeros."""
@@ -86,14 +82,14 @@ class Prediction:
         padded = next(s for s in self.sizes if s >= count)
         rows: list[jax.Array] = []
         if self._session.is_party:
-            filling = [np.zeros((padded - count, *kind.shape), self.word)]
+            filling = [np.zeros((padded - count, *kind.shape), self._word)]
             columns = zip(*batch, strict=True)
             with compat.protocol_mode():
                 rows = [jnp.asarray(np.concatenate([*c, *filling])) for c in columns]
         return Held(self._session, (padded, *kind.shape), kind.dtype, (tuple(rows),))
 
     def _zeros(self, size: int) -> Rows:
-        empty = np.zeros((size, *self._model.input.shape), self.word)
+        empty = np.zeros((size, *self._model.input.shape), self._word)
         return (empty,) * max(1, len(self._session.rows()))
 
     def _require_secrecy(self) -> None:

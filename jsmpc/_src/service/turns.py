@@ -29,19 +29,27 @@ _MOST = 1 << 20  # bytes of a message
 Run = Callable[[Sequence[Query], int], None]
 
 
-def serve(session: Deployed, waiting: Waiting, largest: int, run: Run) -> None:
+def serve(
+    session: Deployed, waiting: Waiting, largest: int, run: Run, idle: Callable[[], None]
+) -> None:
     """Agrees on batches and runs them, until an endpoint has stopped and nothing waits.
+
+    Args:
+      largest: the most inputs of a batch.
+      run: what runs one; idle: what is called after a message without one.
 
     Raises:
       LinkError: if another endpoint is gone.
     """
     if session.endpoint == 0:
-        _lead(session, waiting, largest, run)
+        _lead(session, waiting, largest, run, idle)
     else:
-        _follow(session, waiting, run)
+        _follow(session, waiting, run, idle)
 
 
-def _lead(session: Deployed, waiting: Waiting, largest: int, run: Run) -> None:
+def _lead(
+    session: Deployed, waiting: Waiting, largest: int, run: Run, idle: Callable[[], None]
+) -> None:
     told_to_stop = False
     while True:
         waiting.wait(TICK)
@@ -59,8 +67,7 @@ def _lead(session: Deployed, waiting: Waiting, largest: int, run: Run) -> None:
         has = _asked(session, waiting, message)
         for i, query in enumerate(offered):
             waiting.heard(query, [name for name, found in has.items() if not found[i]])
-        if batch:
-            run(batch, size)
+        run(batch, size) if batch else idle()
         if message["end"]:
             return
 
@@ -85,7 +92,7 @@ def _asked(
     return found
 
 
-def _follow(session: Deployed, waiting: Waiting, run: Run) -> None:
+def _follow(session: Deployed, waiting: Waiting, run: Run, idle: Callable[[], None]) -> None:
     while True:
         message = _read(session, 0)
         if message["stop"]:
@@ -96,8 +103,8 @@ def _follow(session: Deployed, waiting: Waiting, run: Run) -> None:
         waiting.expire()
         answer = {"has": has, "stop": waiting.stopping}
         session.links.send_bytes(0, json.dumps(answer).encode())
-        if message["size"]:
-            run(waiting.take(_key(*query) for query in message["batch"]), message["size"])
+        batch = waiting.take(_key(*query) for query in message["batch"])
+        run(batch, message["size"]) if message["size"] else idle()
         if message["end"]:
             return
 
