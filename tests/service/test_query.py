@@ -97,7 +97,7 @@ def test_what_is_no_query_is_refused(
     messages: list[dict[str, Any]], change: dict[str, Any]
 ) -> None:
     assert received(messages[0]).count == 2
-    with pytest.raises(ServiceError, match="no query: .* uint64.count, 3") as refused:
+    with pytest.raises(ServiceError, match=r"no query: .* uint64.count, 3") as refused:
         received({**messages[0], **change})
     assert refused.value.reason == "malformed"
 

@@ -49,6 +49,7 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def add_protocol(add: Any) -> None:
+    """Add the options for a protocol to a command's."""
     add(
         "--parties",
         default=None,
@@ -62,6 +63,7 @@ def add_protocol(add: Any) -> None:
 
 
 def protocol_of(options: argparse.Namespace) -> Protocol:
+    """The protocol of a command's options."""
     parties = options.parties
     if parties is not None:
         parties = int(parties) if parties.isdecimal() else tuple(parties.split(","))
@@ -70,11 +72,12 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
 
 def _observer(options: argparse.Namespace) -> explain.Observer:
     protocol = protocol_of(options)
-    _check_stock(options, protocol.dealer is not None)
+    check_stock(options, protocol.dealer is not None)
     return explain.Observer(protocol, options.stock > 0)
 
 
-def _check_stock(options: argparse.Namespace, dealing: bool) -> None:
+def check_stock(options: argparse.Namespace, dealing: bool) -> None:
+    """Refuse a stock that nobody could keep."""
     if options.stock < 0:
         raise ConfigError(f"--stock: must be 0 sets or more, not {options.stock}")
     if options.stock and not dealing:
@@ -119,7 +122,7 @@ def run_launch(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"--silence: must be a positive, finite number of seconds, not {options.silence:g}"
         )
-    _check_stock(options, protocol.dealer is not None and not options.without_dealer)
+    check_stock(options, protocol.dealer is not None and not options.without_dealer)
     return launch.run(
         launch.Launch(
             protocol,
