@@ -88,7 +88,8 @@ class Directory:
         table, _ = tables.read(file, ConfigError, _REMEDY)
         table.only(*_OUTER)
         apart = Apart()
-        workers, found, files = {}, {}, [file]
+        workers, found = {}, {}
+        files: list[Path | None] = [file]
         named = table.need("workers", dict, "a table [workers.bob] for each worker")
         for name, row in endpoints.rows(table, "workers", named):
             found[name] = _certificate(row, name, apart, "host", "port", "exchange")
