@@ -77,7 +77,6 @@ def _serving(employment: Employment) -> Any:
         peers = _Peers(directory, name, folder, stack)
         book = stack.enter_context(log.opened(employment.log or place / f"{name}.log"))
         servant = Servant(name, policy, book, employment.room, peers.ask)
-        book.forget()  # what a rule permitted is counted; the file has the rest
         for file in employment.data:
             leaves, form = _read(file)
             servant.offer(leaves, form, employment.tags, employment.description)

@@ -65,13 +65,11 @@ class Servant:
         peer: Callable[[str], Ask] | None = None,
     ) -> None:
         self.name, self.store = name, Store(name, room)
-        self.policy = Policy() if policy is None else policy
         self.book = Log() if book is None else book
+        self.policy = dataclasses.replace(policy or Policy(), used=self.book.rules)
         self._peer = peer or self._no_peer
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._lock = threading.Lock()
-        used = (e.fields.get("rule") for e in self.book.entries)
-        self.policy.used.update(rule for rule in used if rule)
         self._operations: dict[str, Operation] = {
             "put": self._put,
             "get": self._get,
@@ -377,11 +375,8 @@ class Servant:
         self.book.append(event, by=caller, **more)
 
     def _note_use(self, event: str, caller: str, rule: Rule | None, **more: Any) -> None:
-        """Enters what a rule permits, and counts it."""
-        name = None if rule is None else rule.name
-        self._note(event, caller, rule=name, **more)
-        if name is not None:
-            self.policy.used[name] += 1
+        """Enters what a rule permits, by which the log counts it."""
+        self._note(event, caller, rule=None if rule is None else rule.name, **more)
 
     def _no_peer(self, name: str) -> Ask:
         raise PointerError(

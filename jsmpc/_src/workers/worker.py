@@ -255,7 +255,7 @@ class Worker(BaseWorker):
     @property
     def log(self) -> list[Entry]:
         """What was asked of it, in the order of asking."""
-        return list(self.servant.book.entries)
+        return list(self.servant.book.read())
 
     def close(self) -> None:
         """Closes the log's file."""
