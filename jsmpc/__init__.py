@@ -77,6 +77,8 @@ from jsmpc._src.readings.pricing.profile import Profile
 from jsmpc._src.readings.scaling.plan import Scales
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.prf import random_key
+from jsmpc._src.service.connecting import connect
+from jsmpc._src.service.errors import LimitError, ServiceError
 from jsmpc._src.workers.pointer import Pointer
 from jsmpc._src.workers.remote import workers
 from jsmpc._src.workers.roles import Roles
@@ -96,6 +98,7 @@ __all__ = [
     "FixedPoint",
     "JsmpcError",
     "KeyFormatError",
+    "LimitError",
     "LinkError",
     "Material",
     "MaterialError",
@@ -112,11 +115,13 @@ __all__ = [
     "Scales",
     "SecretError",
     "SecureFunction",
+    "ServiceError",
     "Share",
     "UnsupportedError",
     "Worker",
     "__version__",
     "calibrate",
+    "connect",
     "diagnose",
     "from_arrays",
     "get",

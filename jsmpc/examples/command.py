@@ -11,11 +11,15 @@ import sys
 from collections.abc import Sequence
 
 from jsmpc._src.deployment import commands, running
+from jsmpc._src.service import commands as service
 from jsmpc._src.workers import commands as worker
 from jsmpc.examples import terminal
 
-# What makes, joins and looks after a run of real parties.
-DEPLOYMENT = ("keys", "check", "log", "party", "launch", "explain", "profile", "worker")
+# What makes, joins and looks after a run of real parties, workers, and a service.
+DEPLOYMENT = (
+    *("keys", "check", "log", "party", "launch", "explain", "profile"),
+    *("worker", "serve"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,4 +42,5 @@ def make_deployment_parser() -> argparse.ArgumentParser:
     commands.add_parsers(subparsers)
     running.add_parsers(subparsers)
     worker.add_parsers(subparsers)
+    service.add_parser(subparsers)
     return parser

@@ -35,7 +35,7 @@ def main(calls: int, values: int) -> None:
         call += 1
         if call == 2:
             sent, exchanges = sum(links.sent.values()) - sent, links.exchanges - exchanges
-            found = {"sent": sent, "exchanges": exchanges, "native": links.handle > 0}
+            found = {"sent": sent, "exchanges": exchanges, "native": not links.pure}
             print("running", json.dumps(found))
     print("result", jsmpc.reveal(out))
 

@@ -201,3 +201,29 @@ def test_writers_wait_for_each_other(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert log.verify(file).entries == 40
+
+
+def test_lines_that_are_written_together_are_one_write(tmp_path: Path) -> None:
+    file = tmp_path / "runs.log"
+    with log.opened(file) as book:
+        book.append("run", what="first")
+        size = file.stat().st_size
+        with book.together():
+            book.append(log.REVEAL, to="everyone", what="score")
+            book.append("run", what="second")
+            assert file.stat().st_size == size
+            assert book.head.entries == 3 and book.reveals["everyone", "score"] == 1
+        assert [e.event for e in book.read()] == ["run", "reveal", "run"]
+    assert log.verify(file).chain == book.head.chain
+
+
+def test_of_a_long_log_only_what_decides_is_remembered(tmp_path: Path) -> None:
+    with log.opened(tmp_path / "runs.log") as book:
+        with book.together():
+            for number in range(50):
+                book.append("run", what="same")
+                book.append(log.MATERIAL, number=f"set-{number % 2}")
+        kept = [book.reveals, book.material]
+    assert kept == [{}, {"set-0", "set-1"}]
+    with log.opened(tmp_path / "runs.log", write=False) as again:
+        assert [again.reveals, again.material] == kept and again.head == book.head

@@ -123,7 +123,7 @@ def test_reveals_are_counted_over_all_runs(write: Write, book: Path) -> None:
 def test_a_claim_is_in_the_log(book: Path) -> None:
     Policy().claim(PROGRAM, [], [SCORE, BARE], book)
     with log.opened(book, write=False) as opened:
-        entries = list(opened.entries)
+        entries = list(opened.read())
     assert [(entry.event, entry.fields) for entry in entries] == [
         ("reveal", {"program": PROGRAM, **dataclasses.asdict(reveal)}) for reveal in (SCORE, BARE)
     ]

@@ -149,12 +149,12 @@ def test_a_dealer_serves_parties_from_its_stock(tmp_path: Path) -> None:
     for party in ended[:2]:
         assert party.out.splitlines() == [f"relu {relu}"] * 3 + [f"until {relu}"]
     with log.opened(tmp_path / "james.log", write=False) as book:
-        entries = [e for e in book.entries if e.event in ("material", "run")]
+        entries = [e for e in book.read() if e.event in ("dealt", "run")]
     # Of every set its number stands there before the run that uses it; a while loop has none.
     kinds = [e.event for e in entries]
-    assert kinds[-7:] == ["material", "run"] * 3 + ["run"] and kinds.count("material") == 3
-    assert len({e.fields["number"] for e in entries if e.event == "material"}) == 3
+    assert kinds[-7:] == ["dealt", "run"] * 3 + ["run"] and kinds.count("dealt") == 3
+    assert len({e.fields["number"] for e in entries if e.event == "dealt"}) == 3
     with log.opened(tmp_path / "party1.log", write=False) as book:
-        told = [e.fields["elements"] for e in book.entries if e.fields.get("to") == "james"]
+        told = [e.fields["elements"] for e in book.read() if e.fields.get("to") == "james"]
     assert told == [1, 1]  # whether to go on, before the loop and in it
     assert "in stock" in entries[-2].fields["what"] and "stock" not in entries[-1].fields["what"]

@@ -24,7 +24,7 @@ def program(links: Links, token: Any, x: Any, rounds: int) -> Any:
 
     def step(carry: Any, _: None) -> Any:
         token, x = carry
-        token, received = exchange(token, [x, x], others, types, others, links.handle)
+        token, received = exchange(token, [x, x], others, types, others, links.pure)
         return (token, received[0] + received[1]), None
 
     return jax.lax.scan(step, (token, x), None, length=rounds)[0]
@@ -33,9 +33,9 @@ def program(links: Links, token: Any, x: Any, rounds: int) -> Any:
 def failure(links: Links, source: int) -> str:
     """What an exchange ends with in which the source sends nothing."""
     kind = jax.ShapeDtypeStruct((3,), jnp.uint32)
-    wait = jax.jit(lambda t: exchange(t, [], [], [kind], [source], links.handle)[1])
+    wait = jax.jit(lambda t: exchange(t, [], [], [kind], [source], links.pure)[1])
     try:
-        jax.block_until_ready(wait(jnp.uint32(0)))
+        jax.block_until_ready(wait(links.token))
     except jax.errors.JaxRuntimeError as error:
         return str(error).splitlines()[0]
     return "nothing"
@@ -51,7 +51,7 @@ def main(rank: int, listener: int, ports: list[int], folder: str) -> None:
     with socket.socket(fileno=listener) as bound:
         with connect(rank, peers, listener=bound, identity=identity, silence=1.0) as links:
             run = jax.jit(lambda t, x: program(links, t, x, 20))
-            _, x = jax.device_get(run(jnp.uint32(0), jnp.full(1000, rank, jnp.uint32)))
+            _, x = jax.device_get(run(links.token, jnp.full(1000, rank, jnp.uint32)))
             print(
                 json.dumps({"value": int(x[-1]), "sent": links.sent, "exchanges": links.exchanges}),
                 flush=True,

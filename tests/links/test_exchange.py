@@ -24,7 +24,7 @@ from jsmpc._src.links.links import Links
 needs_native = pytest.mark.skipif(
     native.why_unavailable() is not None, reason="the native links are not built"
 )
-TOKEN = np.uint32(0)
+TOKEN = np.zeros(0)  # in the place of the token of each end's links
 
 
 @pytest.fixture(
@@ -47,7 +47,8 @@ def both(links: list[Links], program: Any, *inputs: Any) -> list[Any]:
 
     def run(rank: int) -> Any:
         with jax.enable_x64(True):  # holds for one thread
-            placed = jax.device_put(inputs, jax.devices()[rank])
+            own = [links[rank].token if x is TOKEN else x for x in inputs]
+            placed = jax.device_put(own, jax.devices()[rank])
             jitted = jax.jit(lambda *xs: program(links[rank], 1 - rank, *xs))
             return jax.device_get(jitted(*placed))
 
@@ -57,13 +58,13 @@ def both(links: list[Links], program: Any, *inputs: Any) -> list[Any]:
 def swap(links: Links, other: int, token: Any, *arrays: Any) -> Any:
     types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays]
     peers = [other] * len(arrays)
-    return exchange(token, arrays, peers, types, peers, links.handle)
+    return exchange(token, arrays, peers, types, peers, links.pure)
 
 
 def test_a_program_ends_where_it_is_told_to_and_the_links_go_on(pair: list[Links]) -> None:
     def program(links: Links, other: int, x: Any) -> Any:
-        token, (theirs,) = swap(links, other, TOKEN, x)
-        token = halt(token, theirs > 7, links.handle)
+        token, (theirs,) = swap(links, other, links.token, x)
+        token = halt(token, theirs > 7, links.pure)
         return swap(links, other, token, theirs)[1]
 
     assert both(pair, program, np.uint32(7)) == [[7], [7]]
@@ -90,7 +91,7 @@ def test_arrays_of_all_types(pair: list[Links]) -> None:
     ]
     results = both(pair, program, TOKEN, *xs)
     for rank, (token, back) in enumerate(results):
-        assert token == 1
+        assert token == pair[rank].token
         for x, y in zip(xs, back, strict=True):
             assert x.dtype == y.dtype
             np.testing.assert_array_equal((x + (1 - rank)).astype(x.dtype), y)
@@ -125,8 +126,8 @@ def test_control_flow(pair: list[Links]) -> None:
     for i in range(5):
         ys.append(x[0] + i)
         x = 4 * x + i
-    for token, y, y0 in results:
-        assert token == 14
+    for links, (token, y, y0) in zip(pair, results, strict=True):
+        assert token == links.token
         np.testing.assert_array_equal(y, x + 3)
         np.testing.assert_array_equal(y0, ys)
     assert pair[0].exchanges == 14 and pair[0].sent == {"bob": 14 * 16}
@@ -145,16 +146,16 @@ def test_an_exchange_that_fails_is_an_error_of_the_program(pair: list[Links]) ->
 
 
 def test_what_cannot_be_exchanged(pair: list[Links]) -> None:
-    handle = pair[0].handle
+    token, pure = pair[0].token, pair[0].pure
     with pytest.raises(ValueError, match="one target for each array"):
-        exchange(TOKEN, [jnp.zeros(2)], [], [], [], handle)
+        exchange(token, [jnp.zeros(2)], [], [], [], pure)
     with pytest.raises(NotImplementedError, match="cannot be mapped"):
-        jax.vmap(lambda x: exchange(TOKEN, [x], [1], [], [], handle)[0])(jnp.zeros(2))
+        jax.vmap(lambda x: exchange(token, [x], [1], [], [], pure)[0])(jnp.zeros(2))
     with pytest.raises(TypeError, match="cannot be exchanged"):
-        jax.eval_shape(lambda k: exchange(TOKEN, [k], [1], [], [], handle)[0], jax.random.key(0))
+        jax.eval_shape(lambda k: exchange(token, [k], [1], [], [], pure)[0], jax.random.key(0))
     pair[0].close()
     with pytest.raises(Exception, match="the links were closed"):
-        jax.block_until_ready(exchange(TOKEN, [jnp.zeros(2)], [1], [], [], handle))
+        jax.block_until_ready(exchange(token, [jnp.zeros(2)], [1], [], [], pure))
 
 
 @needs_native

@@ -398,7 +398,7 @@ def test_peak_memory_is_near_what_the_compiler_tells() -> None:
     ]
 
     def own(*arguments: Any) -> Any:
-        return exchange(*arguments, 1)
+        return exchange(*arguments)
 
     with compat.protocol_mode():
         program = projection.program([0], own, lambda token, _: token, kernels.evaluate)

@@ -22,6 +22,9 @@ class View(BaseWorker):
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         return self._worker.servant.handle(self._client, request)
 
+    def group(self, protocol: Any, workers: Any) -> Any:
+        raise NotImplementedError
+
 
 class Pair:
     """Two workers, as one client asks them.

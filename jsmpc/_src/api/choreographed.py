@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jsmpc._src.api import kept, outcome
+from jsmpc._src.api.director import Director
 from jsmpc._src.api.held import Elsewhere, Held
 from jsmpc._src.api.outcome import is_result
 from jsmpc._src.api.session import Purpose, Reveal, Session
@@ -125,6 +126,8 @@ def run_at_endpoint(
     held: Sequence[Any],
 ) -> Any:
     """The results of a program as an endpoint has them; `early` is its key, or its material."""
+    if isinstance(session, Director):
+        return session.direct(program, purpose, early, leaves, held)
     projection, results = program
     with compat.protocol_mode():
         arrays = given(session, projection, early, leaves, iter(held))

@@ -24,13 +24,16 @@ from jsmpc._src.runtime import prf
 Array = jax.Array
 
 
-def share(key: Any, tree: Any, protocol: Protocol) -> Any:
+def share(key: Any, tree: Any, protocol: Protocol, workers: Sequence[Any] = ()) -> Any:
     """Split every array of a pytree into shares; the owner of the values does this.
 
     Args:
       key: from `jsmpc.random_key()` (or a `jax.random.key`, for tests); use it once.
       tree: a pytree of arrays or numbers: floating, integer or boolean.
       protocol: the protocol whose parties will compute on the shares.
+      workers: who is whom: a worker for each party and, last, for the dealer. Each party's part is
+        then kept by its worker and by nobody else, and what runs on the shares runs there. A leaf
+        of the tree may be a pointer: its worker shares the value, which does not come here.
 
     Returns:
       the same pytree with a `Share` in the place of each array.
@@ -52,6 +55,8 @@ def share(key: Any, tree: Any, protocol: Protocol) -> Any:
       {'w': Share(float32[2, 2], Replicated3, party0, party1, party2)}
     """
     require_protocol(protocol)
+    if workers:
+        return workers[0].shared(key, tree, protocol, workers)
     serialization.register()
     key = fresh.key_of(key)
     leaves, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_share)
@@ -210,13 +215,12 @@ def _reveal_leaf(x: Any, to: str | int | None) -> Any:
         return reveal_public(x, to)
     rank = None if to is None else x.protocol.rank(to)
     with compat.protocol_mode():
-        value = _opened(x.protocol, x.dtype, x.digits, rank, x.protocol.state, x.components)
+        value = disclosed.opened_here(
+            x.protocol, x.dtype, x.digits, rank, x.protocol.state, x.components
+        )
         if tracing.is_traced(x.components[0]) and jnp.issubdtype(x.dtype, jnp.floating):
             value = jnp.where(poison.is_poisoned(x), jnp.asarray(np.nan, value.dtype), value)
         if tracing.is_traced(value):
             shown = Reveal.of(x.protocol, rank, x.size, lines.short(lines.caller()))
             return marked(value, [Disclosure(shown.to, shown.elements, shown.line)])
         return value
-
-
-_opened = jax.jit(disclosed.opened, static_argnums=(0, 1, 2, 3))

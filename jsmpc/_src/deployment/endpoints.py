@@ -28,7 +28,9 @@ OUTER = (
     "patience",
     "silence",
     "stall",
+    "largest",
     "parties",
+    "clients",
 )
 
 
@@ -38,10 +40,12 @@ class Endpoint(Peer):
 
     Attributes:
       fingerprint: the certificate's.
+      requests: the port at which it answers clients; None if it does not.
     """
 
     certificate: bytes = dataclasses.field(repr=False)
     fingerprint: str
+    requests: int | None = None
 
 
 def read_all(table: Table, parties: dict[str, Any]) -> list[Endpoint]:
@@ -49,13 +53,19 @@ def read_all(table: Table, parties: dict[str, Any]) -> list[Endpoint]:
     peers: list[Endpoint] = []
     apart = Apart()
     for name, row in rows(table, "parties", parties):
-        row.only("host", "port", "certificate", "fingerprint", above=OUTER)
+        row.only("host", "port", "requests", "certificate", "fingerprint", above=OUTER)
         host, port = read_address(row)
+        requests = row.get("requests", int)
         certificate = read_certificate(row, name)
         certificate.check_time(f"{row.file}: {row.name}: certificate")
         apart.check(row, name, "port", "address", (host, port))
         apart.check(row, name, "certificate", "key", certificate.public_key)
-        peers.append(Endpoint(name, host, port, certificate.pem, certificate.fingerprint))
+        if requests is not None:
+            if checked_port(row, "requests", requests) == port:
+                raise row.refusal("requests", "is the port for the parties too. Give each its own")
+            apart.check(row, name, "requests", "address", (host, requests))
+        peer = Endpoint(name, host, port, certificate.pem, certificate.fingerprint, requests)
+        peers.append(peer)
     return peers
 
 

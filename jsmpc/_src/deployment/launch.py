@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
+import secrets
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +22,7 @@ from jsmpc._src.deployment import identity
 from jsmpc._src.protocols.base import Protocol
 
 GRACE = 15.0  # seconds in which the others end by themselves once one has failed
+ORDERLY = 90.0  # seconds in which all end by themselves once they are told to
 _LOOPBACK = "127.0.0.1"
 
 
@@ -33,6 +37,9 @@ class Launch:
       dealing: whether a dealer's process takes part, or its material is in files.
       silence: the seconds without a sign of life after which a party counts as dead.
       stock: how many sets of material the dealer keeps ready for each program.
+      command: that of jsmpc's which runs an endpoint.
+      clients: who may ask the parties; for them each party has a port more.
+      orderly: whether a signal is passed on to the endpoints, which then end by themselves.
     """
 
     protocol: Protocol
@@ -43,6 +50,9 @@ class Launch:
     dealing: bool = True
     silence: float = 10.0
     stock: int = 0
+    command: str = "party"
+    clients: Sequence[str] = ()
+    orderly: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,23 +60,51 @@ class Launch:
         return self.protocol.endpoints if self.dealing else self.protocol.parties
 
 
-def run(launch: Launch) -> int:
-    """Starts all endpoints, shows what they print, and waits; the first exit code that is not 0."""
+def run(
+    launch: Launch,
+    prepare: Callable[[Path], Sequence[str]] = lambda config: (),
+    heard: Callable[[str, str], None] = lambda name, line: None,
+) -> int:
+    """Starts all endpoints, shows what they print, and waits; the first exit code that is not 0.
+
+    Args:
+      prepare: called with the file of parties before they start; returns more arguments for them.
+      heard: called with the name of an endpoint and each line that it prints.
+    """
     with tempfile.TemporaryDirectory(prefix="jsmpc-") as folder, contextlib.ExitStack() as stack:
-        names = launch.names
-        listeners = [stack.enter_context(_listener()) for _ in names]
+        names, host = launch.names, _host()
+        listeners = [stack.enter_context(socket.create_server((host, 0))) for _ in names]
         config = _configured(launch, Path(folder), listeners)
+        launch = dataclasses.replace(launch, arguments=[*launch.arguments, *prepare(config)])
         processes: list[subprocess.Popen[str]] = []
-        try:
-            for name, listener in zip(names, listeners, strict=True):
-                processes.append(_started(launch, name, config, listener.fileno()))
-            return _watched(names, processes)
-        finally:
-            _ended(processes)
+        stop = threading.Event()
+        with _passed_on(stop) if launch.orderly else contextlib.nullcontext():
+            try:
+                for name, listener in zip(names, listeners, strict=True):
+                    if not stop.is_set():
+                        processes.append(_started(launch, name, config, listener.fileno()))
+                return _watched(names, processes, heard, stop)
+            finally:
+                _ended(processes)
 
 
-def _listener() -> socket.socket:
-    return socket.create_server((_LOOPBACK, 0))
+def _host() -> str:
+    """An address of this machine; where it has many, one that nobody else takes ports of."""
+    if sys.platform != "linux":
+        return _LOOPBACK
+    return "127." + ".".join(str(1 + secrets.randbelow(254)) for _ in range(3))
+
+
+@contextlib.contextmanager
+def _passed_on(stop: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set an event."""
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, lambda *_: stop.set()) for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
 
 
 def _configured(launch: Launch, folder: Path, listeners: Sequence[socket.socket]) -> Path:
@@ -83,22 +121,30 @@ def _configured(launch: Launch, folder: Path, listeners: Sequence[socket.socket]
         lines.append(f'dealer = "{protocol.dealer}"')
         lines.append(f"dealt_before = {'false' if launch.dealing else 'true'}")
         lines.append(f"stock = {launch.stock}")
-    for name, listener in zip(launch.names, listeners, strict=True):
+    for name in (*launch.names, *launch.clients):
         identity.new(name, folder)
-        lines += [
-            f"[parties.{name}]",
-            f'host = "{_LOOPBACK}"',
-            f"port = {listener.getsockname()[1]}",
-            f'certificate = "{name}.cert.pem"',
-        ]
+    for name, listener in zip(launch.names, listeners, strict=True):
+        host, port = listener.getsockname()
+        lines += [f"[parties.{name}]", f'host = "{host}"', f"port = {port}"]
+        lines += [f'certificate = "{name}.cert.pem"']
+        if launch.clients and name != protocol.dealer:
+            lines.append(f"requests = {_free_port(host)}")
+    for name in launch.clients:
+        lines += [f"[clients.{name}]", f'certificate = "{name}.cert.pem"']
     config = folder / "parties.toml"
     config.write_text("\n".join(lines) + "\n")
     return config
 
 
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def _started(launch: Launch, name: str, config: Path, listener: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "jsmpc", "party", "--name", name, "--config", str(config)]
-    command += ["--listener", str(listener), *(["--plain"] if launch.plain else [])]
+    command = [sys.executable, "-m", "jsmpc", launch.command, "--name", name]
+    command += ["--config", str(config), "--listener", str(listener)]
+    command += ["--plain"] if launch.plain else []
     return subprocess.Popen(
         [*command, launch.program, *launch.arguments],
         stdin=subprocess.DEVNULL,
@@ -111,20 +157,30 @@ def _started(launch: Launch, name: str, config: Path, listener: int) -> subproce
     )
 
 
-def _watched(names: Sequence[str], processes: Sequence[subprocess.Popen[str]]) -> int:
+def _watched(
+    names: Sequence[str],
+    processes: Sequence[subprocess.Popen[str]],
+    heard: Callable[[str, str], None],
+    stop: threading.Event,
+) -> int:
     """Waits for all, prints what they say, each line under its party's name."""
     width = max(map(len, names))
     readers = []
     for name, process in zip(names, processes, strict=True):
         for source, sink in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
-            arguments = (f"{name:<{width}} | ", source, sink)
+            said = functools.partial(heard, name)
+            arguments = (f"{name:<{width}} | ", source, sink, said)
             readers.append(threading.Thread(target=_copied, args=arguments, daemon=True))
             readers[-1].start()
-    code, deadline = 0, float("inf")
+    code, deadline, told = 0, float("inf"), False
     while running := [p for p in processes if p.poll() is None]:
         code = code or next((p.returncode for p in processes if p.returncode), 0)
         if code and deadline == float("inf"):
             deadline = time.monotonic() + GRACE
+        if stop.is_set() and not told:
+            told, deadline = True, min(deadline, time.monotonic() + ORDERLY)
+            for process in running:
+                process.terminate()
         if time.monotonic() > deadline:
             _ended(running)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -134,10 +190,11 @@ def _watched(names: Sequence[str], processes: Sequence[subprocess.Popen[str]]) -
     return code or next((p.returncode for p in processes if p.returncode), 0)
 
 
-def _copied(prefix: str, source: IO[str], sink: Any) -> None:
+def _copied(prefix: str, source: IO[str], sink: Any, said: Callable[[str], None]) -> None:
     for line in source:
         sink.write(prefix + line)
         sink.flush()
+        said(line.rstrip("\n"))
 
 
 def _ended(processes: Sequence[subprocess.Popen[str]]) -> None:

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from jsmpc._src.deployment.errors import LogError
 
 PATIENCE = 5.0  # seconds to wait for others who have the log open
 START = "0" * 64  # what comes before the first chain
+REVEAL, MATERIAL = "reveal", "material"  # events that later runs depend on
 _KEYS = {"time", "event", "fields", "chain"}
 
 
@@ -83,9 +85,9 @@ def verify(path: str | os.PathLike[str], head: str | None = None) -> Head:
     if not file.exists():
         raise LogError(f"{file}: there is no such log. Name the file that the party writes")
     with opened(file, write=False) as log:
-        if head is not None and head not in {START, *(entry.chain for entry in log.entries)}:
+        if head not in (None, START) and all(entry.chain != head for entry in log.read()):
             raise LogError(
-                f"{file}: none of the {len(log.entries)} lines has the chain {head}: the end was "
+                f"{file}: none of the {log.head.entries} lines has the chain {head}: the end was "
                 "cut off or the log is another one. Restore it from a copy"
             )
         return log.head
@@ -140,44 +142,87 @@ def _lock(file: Path, descriptor: int, kind: int) -> None:
 class Log:
     """Entries chained by their hashes, in memory.
 
+    Of its entries it remembers what later runs depend on.
+
     Attributes:
-      entries: those that were read and appended, unless `forget` let go of them.
-      head: where the log ends.
+      head: where it ends.
+      reveals: how often there was a reveal to a recipient with a label.
+      material: the numbers of the material that was used.
+      rules: how often a rule of a worker's policy was used, by its name.
     """
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self.entries = list(entries)
-        self.head = Head(len(self.entries), self.entries[-1].chain if self.entries else START)
+    def __init__(self) -> None:
+        self.head = Head(0, START)
+        self.reveals: Counter[tuple[Any, Any]] = Counter()
+        self.material: set[Any] = set()
+        self.rules: Counter[str] = Counter()
+        self._entries: list[Entry] = []
+
+    def read(self) -> Iterator[Entry]:
+        """All entries, from the first one on."""
+        yield from self._entries
 
     def append(self, event: str, /, **fields: Any) -> Head:
-        """As the function `append`, in one go with what was read from `entries`."""
+        """As the function `append`, in one go with what the log remembers."""
         if type(event) is not str:
             raise TypeError(f"a log's event must be a string, not {type(event).__name__}")
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         plain = {name: _plain(name, value) for name, value in fields.items()}
         line = {"time": now, "event": event, "fields": plain}
-        chain = _chain(self.head.chain, line)
-        self._write(f"{_canonical({**line, 'chain': chain})}\n".encode())
-        self.entries.append(Entry(now, event, plain, chain))
-        self.head = Head(self.head.entries + 1, chain)
+        entry = Entry(now, event, plain, _chain(self.head.chain, line))
+        self._keep(entry, f"{_canonical({**line, 'chain': entry.chain})}\n".encode())
+        self._note(entry)
         return self.head
 
-    def forget(self) -> None:
-        """Lets go of `entries`, for who runs for long; the file has them."""
-        self.entries.clear()
+    def _keep(self, entry: Entry, line: bytes) -> None:
+        """Keeps an entry for good."""
+        self._entries.append(entry)
 
-    def _write(self, line: bytes) -> None:
-        """Keeps a line for good."""
+    def _note(self, entry: Entry) -> None:
+        self.head = Head(self.head.entries + 1, entry.chain)
+        if entry.event == REVEAL:
+            self.reveals[entry.fields.get("to"), entry.fields.get("what")] += 1
+        if entry.event == MATERIAL:
+            self.material.add(entry.fields.get("number"))
+        if type(rule := entry.fields.get("rule")) is str:
+            self.rules[rule] += 1
 
 
 class FileLog(Log):
-    """An open log, made by `opened`."""
+    """An open log, made by `opened`: its entries are in the file, however long it becomes."""
 
     def __init__(self, file: Path, descriptor: int) -> None:
+        super().__init__()
         self._file, self._descriptor = file, descriptor
-        with open(os.dup(descriptor), "rb") as stream:
+        self._pending: list[bytes] | None = None
+        for entry in self.read():
+            self._note(entry)
+
+    def read(self) -> Iterator[Entry]:
+        """All entries, verified and from the first one on, as the file has them."""
+        with open(os.dup(self._descriptor), "rb") as stream:
             stream.seek(0)
-            super().__init__(_verified(file, stream.read()))
+            yield from _verified(self._file, stream)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is appended inside is written as one at the end, and is kept once that is over."""
+        before, self._pending = self.head, []
+        try:
+            yield
+        finally:
+            lines, self._pending = b"".join(self._pending), None
+            try:
+                self._write(lines)
+            except LogError:
+                self.head = before
+                raise
+
+    def _keep(self, entry: Entry, line: bytes) -> None:
+        if self._pending is None:
+            self._write(line)
+        else:
+            self._pending.append(line)
 
     def _write(self, line: bytes) -> None:
         """Write a line and wait until it is kept: a reveal must not happen before."""
@@ -195,9 +240,9 @@ class FileLog(Log):
             ) from None
 
 
-def _verified(file: Path, text: bytes) -> Iterator[Entry]:
+def _verified(file: Path, lines: Iterable[bytes]) -> Iterator[Entry]:
     previous = START
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    for number, line in enumerate(lines, 1):
         try:
             entry = Entry(**_parsed(line))
             content = {"time": entry.time, "event": entry.event, "fields": entry.fields}

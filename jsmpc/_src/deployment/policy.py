@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jsmpc._src.api.session import Reveal
 from jsmpc._src.deployment import log, rules, tables
@@ -19,8 +20,6 @@ from jsmpc._src.deployment.errors import PolicyError
 from jsmpc._src.deployment.rules import Rule
 
 __all__ = ["Policy", "Reveal", "Rule"]
-
-_EVENT = "reveal"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +96,10 @@ class Policy:
         """
         self._check_program(program_hash, inputs)
         counted = any(rule.at_most is not None for rule in self.reveals or ())
-        former: list[log.Entry] = []
+        former: Counter[tuple[Any, Any]] = Counter()
         if counted and Path(log_path).exists():
             with log.opened(log_path, write=False) as book:
-                former = list(book.entries)
+                former = book.reveals
         self._check_reveals(reveals, former)
 
     def claim(
@@ -123,9 +122,9 @@ class Policy:
     ) -> None:
         """`claim`, in a log that is open."""
         self._check_program(program_hash, inputs)
-        self._check_reveals(reveals, book.entries)
+        self._check_reveals(reveals, book.reveals)
         for reveal in reveals:
-            book.append(_EVENT, program=program_hash, **dataclasses.asdict(reveal))
+            book.append(log.REVEAL, program=program_hash, **dataclasses.asdict(reveal))
 
     def _check_program(self, program_hash: str, inputs: Sequence[str]) -> None:
         if self.programs is not None and program_hash.lower() not in self.programs:
@@ -140,12 +139,15 @@ class Policy:
                     f"{self._listed('inputs', self.inputs)}. Add it if programs may use it"
                 )
 
-    def _check_reveals(self, reveals: Sequence[Reveal], former: Sequence[log.Entry]) -> None:
-        """Refuse what no rule permits, or a rule that was used up by former entries of the log."""
+    def _check_reveals(
+        self, reveals: Sequence[Reveal], former: Mapping[tuple[Any, Any], int]
+    ) -> None:
+        """Refuse what no rule permits, or a rule that was used up by former reveals in the log."""
         if self.reveals is None:
             return
-        fields = (entry.fields for entry in former if entry.event == _EVENT)
-        used = Counter(self._rule(f.get("to"), f.get("what")) for f in fields)
+        used: Counter[Rule | None] = Counter()
+        for (to, what), times in former.items():
+            used[self._rule(to, what)] += times
         earlier = used.copy()
         for reveal in reveals:
             rule = self._rule(reveal.to, reveal.what)

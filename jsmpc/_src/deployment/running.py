@@ -31,24 +31,25 @@ def add_parsers(subparsers: Any) -> None:
     _add_program(add)
 
     add = command(subparsers, "launch", run_launch, "run all parties of a program on this machine")
-    _add_protocol(add)
+    add_protocol(add)
     add("--plain", action="store_true", help="without encryption")
     add("--without-dealer", action="store_true", help="its material is in files of the parties")
     add("--silence", type=float, default=10.0, metavar="S", help="seconds, default: 10")
     _add_program(add)
 
     add = command(subparsers, "explain", run_explain, "tell what a program would do and reveal")
-    _add_protocol(add)
+    add_protocol(add)
     _add_program(add)
 
     add = command(subparsers, "profile", run_profile, "tell what a program would take, by line")
-    _add_protocol(add)
+    add_protocol(add)
     add("--bandwidth", type=float, metavar="B", help="Mbit/s, default: those of LAN and WAN")
     add("--round-trip", type=float, metavar="MS", help="ms, with --bandwidth, default: 1")
     _add_program(add)
 
 
-def _add_protocol(add: Any) -> None:
+def add_protocol(add: Any) -> None:
+    """Add the options for a protocol to a command's."""
     add(
         "--parties",
         default=None,
@@ -61,7 +62,8 @@ def _add_protocol(add: Any) -> None:
     add("--bits", type=int, choices=(32, 64), default=64, help="of the ring, default: 64")
 
 
-def _protocol(options: argparse.Namespace) -> Protocol:
+def protocol_of(options: argparse.Namespace) -> Protocol:
+    """The protocol of a command's options."""
     parties = options.parties
     if parties is not None:
         parties = int(parties) if parties.isdecimal() else tuple(parties.split(","))
@@ -69,12 +71,13 @@ def _protocol(options: argparse.Namespace) -> Protocol:
 
 
 def _observer(options: argparse.Namespace) -> explain.Observer:
-    protocol = _protocol(options)
-    _check_stock(options, protocol.dealer is not None)
+    protocol = protocol_of(options)
+    check_stock(options, protocol.dealer is not None)
     return explain.Observer(protocol, options.stock > 0)
 
 
-def _check_stock(options: argparse.Namespace, dealing: bool) -> None:
+def check_stock(options: argparse.Namespace, dealing: bool) -> None:
+    """Refuse a stock that nobody could keep."""
     if options.stock < 0:
         raise ConfigError(f"--stock: must be 0 sets or more, not {options.stock}")
     if options.stock and not dealing:
@@ -112,14 +115,14 @@ def run_party(options: argparse.Namespace) -> int:
 
 def run_launch(options: argparse.Namespace) -> int:
     """`jsmpc launch`: the first exit code that is not 0."""
-    protocol = _protocol(options)
+    protocol = protocol_of(options)
     if options.without_dealer and protocol.dealer is None:
         raise ConfigError(f"--without-dealer: {options.protocol} has none. Leave it out")
     if not (options.silence > 0 and math.isfinite(options.silence)):
         raise ConfigError(
             f"--silence: must be a positive, finite number of seconds, not {options.silence:g}"
         )
-    _check_stock(options, protocol.dealer is not None and not options.without_dealer)
+    check_stock(options, protocol.dealer is not None and not options.without_dealer)
     return launch.run(
         launch.Launch(
             protocol,

@@ -9,7 +9,7 @@ import hashlib
 import json
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,11 +19,10 @@ from jsmpc._src import kernels
 from jsmpc._src.api.kept import established
 from jsmpc._src.api.material_file import used
 from jsmpc._src.api.session import Purpose, Session
-from jsmpc._src.deployment import differences
+from jsmpc._src.deployment import differences, log
 from jsmpc._src.deployment.config import Config
 from jsmpc._src.deployment.digests import Digests
 from jsmpc._src.deployment.errors import AgreementError
-from jsmpc._src.deployment.log import Log
 from jsmpc._src.deployment.policy import Policy
 from jsmpc._src.deployment.stock import Stock
 from jsmpc._src.errors import LinkError, ProtocolError
@@ -46,7 +45,8 @@ class Deployed(Session):
     are compared in every run, in the program's first exchange: nothing that depends on them is sent
     before it, and nothing at all after it where they differ.
 
-    Args:
+    Attributes:
+      links: to the other endpoints; present: the numbers of all that take part.
       stock: the dealer's; None at the others.
     """
 
@@ -56,14 +56,14 @@ class Deployed(Session):
         endpoint: int,
         links: Links,
         policy: Policy,
-        book: Log,
+        book: log.FileLog,
         stock: Stock | None = None,
     ) -> None:
         self.protocol, self.endpoint = config.protocol, endpoint
-        self.stocked, self._stock = config.stock > 0, stock
+        self.stocked, self.stock = config.stock > 0, stock
         self.links, self._policy, self._book = links, policy, book
-        self._token, self._thread = jnp.zeros((), jnp.uint32), threading.get_ident()
-        self._present = range(len(config.peers))
+        self._token, self._thread = jnp.asarray(links.token), threading.get_ident()
+        self.present = range(len(config.peers))
         self._programs: dict[Projection, tuple[Any, str]] = {}
         self._agreed: set[tuple[str, Purpose]] = set()
         self._numbered, self._digests = 0, Digests()
@@ -81,7 +81,7 @@ class Deployed(Session):
         self, projection: Projection, given: Sequence[jax.Array], purpose: Purpose
     ) -> list[jax.Array]:
         self._require_turn()
-        if len(self._present) < len(projection.names) and projection.concerns(self._present.stop):
+        if len(self.present) < len(projection.names) and projection.concerns(self.present.stop):
             raise ProtocolError(
                 f"{projection.names[-1]} deals for {purpose.what}, and is not in this deployment. "
                 "Use material that was dealt before (Material.load and online), or list "
@@ -98,16 +98,16 @@ class Deployed(Session):
         public = self._public(projection, given)
         digests = [self._digests.together(x.values()) for x in public]
         try:
-            self._token, (out,) = program(self._token, [[*given, *digests]])
-            jax.block_until_ready(self._token)
+            token, (out,) = program(self._token, [[*given, *digests]])
+            jax.block_until_ready(token)
         except (jax.errors.JaxRuntimeError, ValueError) as error:  # which, the dispatch decides
             if self.links.failure is not None:
                 raise LinkError(self.links.failure) from None
             if public and halted(error):
                 raise self._difference(public) from None
             raise
-        if self._stock is not None:
-            self._stock.refill()
+        if self.stock is not None:
+            self.stock.refill()
         return list(out)
 
     def _require_turn(self) -> None:
@@ -128,8 +128,8 @@ class Deployed(Session):
 
     def _program(self, projection: Projection) -> tuple[Any, str]:
         """This endpoint's own program, and the fingerprint of that of all."""
-        handle = self.links.handle
-        own = functools.partial(exchange, handle=handle), functools.partial(halt, handle=handle)
+        pure = self.links.pure
+        own = functools.partial(exchange, pure=pure), functools.partial(halt, pure=pure)
         program = jax.jit(projection.program([self.endpoint], *own, kernels.evaluate))
         return program, digest(projection)
 
@@ -163,6 +163,13 @@ class Deployed(Session):
         self._policy.enter(name, own, purpose.reveals, self._book)
         self._book.append("run", program=name, what=purpose.what)
 
+    @contextlib.contextmanager
+    def entered(self, event: str, **fields: Any) -> Iterator[None]:
+        """Enters an event, and what runs inside, into the log as one: kept once this is over."""
+        with self._book.together():
+            self._book.append(event, **fields)
+            yield
+
     def number(self) -> str:
         self._numbered += 1
         return f"{self._drawn[:32]}-{self._numbered}"
@@ -171,17 +178,16 @@ class Deployed(Session):
         self.agreed("numbers of material", number)
         if number is None:
             return
-        numbers = (e.fields.get("number") for e in self._book.entries if e.event == "material")
-        if number in numbers:
+        if number in self._book.material:
             raise used(f"the log of {self.name}: ")
-        self._book.append("material", number=number)
+        self._book.append(log.MATERIAL, number=number)
 
     def from_stock(self, deal: Callable[[], list[jax.Array]]) -> list[jax.Array]:
         self._require_turn()
-        if self._stock is None:
+        if self.stock is None:
             return []
-        found = self._stock.take(deal)
-        self._book.append("material", number=found.number)
+        found = self.stock.take(deal)
+        self._book.append("dealt", number=found.number)
         return found.arrays
 
     def agreed(self, what: str, value: Any) -> Any:
@@ -201,7 +207,7 @@ class Deployed(Session):
           what each of the others tells, in the order of their numbers.
         """
         if others is None:
-            others = [i for i in self._present if i != self.endpoint]
+            others = [i for i in self.present if i != self.endpoint]
         for other in others:
             self.links.send_bytes(other, json.dumps({**told, **terms}).encode())
         found = []

@@ -74,6 +74,11 @@ class Stock:
         self._worker = threading.Thread(target=self._work, name="jsmpc-stock", daemon=True)
         self._worker.start()
 
+    def __len__(self) -> int:
+        """How many sets there are."""
+        with self._changed:
+            return sum(len(shelf.sets) for shelf in self._shelves.values())
+
     def take(self, deal: Deal) -> Set:
         """A set for one run, which nobody else gets; made now where there is none.
 

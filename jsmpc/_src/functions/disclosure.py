@@ -25,7 +25,7 @@ def reveal(
 
     Numbers are in the protocol's encoding unless another is given.
     """
-    words, group = _shown(smpc, x, dtype)
+    words, group = shown(smpc, x, dtype)
     return smpc.decode(smpc.open(ctx, words, group), dtype, encoding)
 
 
@@ -38,11 +38,11 @@ def reveal_to(
     encoding: FixedPoint | None = None,
 ) -> Any:
     """The plain array of a dtype, known to the party `rank` alone; see `Protocol.open_to`."""
-    words, group = _shown(smpc, x, dtype)
+    words, group = shown(smpc, x, dtype)
     return smpc.decode(smpc.open_to(ctx, words, rank, group).values[rank], dtype, encoding)
 
 
-def _shown(smpc: Protocol[V], x: V | Bits[V], dtype: Any) -> tuple[V, Group]:
+def shown(smpc: Protocol[V], x: V | Bits[V], dtype: Any) -> tuple[V, Group]:
     """Shares of the bits that a value of the dtype consists of.
 
     The lowest bits of a sum are the sum of the lowest bits: what an integer's dtype does not hold,

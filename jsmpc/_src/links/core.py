@@ -20,8 +20,7 @@ from jsmpc._src.links.wire import Kind
 _FAREWELL = 1.0  # seconds to tell the peers why or that this endpoint ends
 CLOSED = "the links were closed"
 
-# The handles of the native library are positive.
-_handles = itertools.count(-1, -1)
+_handles = itertools.count(1)
 _open: dict[int, PureCore] = {}
 
 
@@ -261,16 +260,15 @@ class PureCore:
 
 
 def exchange_in_program(
-    handle: int,
     targets: Sequence[int],
     sources: Sequence[int],
     results: Sequence[tuple[tuple[int, ...], Any]],
     token: Any,
     *arrays: Any,
 ) -> tuple[Any, ...]:
-    """What a compiled program calls: a new token, and the arrays that arrived."""
-    core = find(handle)
+    """What a compiled program calls: the token, and the arrays that arrived."""
+    core = find(int(token))
     sent = [np.ascontiguousarray(array) for array in arrays]
     received = [np.empty(shape, dtype) for shape, dtype in results]
     core.exchange(list(zip(targets, sent, strict=True)), list(zip(sources, received, strict=True)))
-    return (np.asarray(token, np.uint32) + np.uint32(1), *received)
+    return (np.asarray(token, np.uint32), *received)

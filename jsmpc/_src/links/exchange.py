@@ -30,7 +30,7 @@ def exchange(
     targets: Sequence[int],
     expected: Sequence[jax.ShapeDtypeStruct],
     sources: Sequence[int],
-    handle: int,
+    pure: bool = False,
 ) -> tuple[Array, list[Array]]:
     """Sends arrays to other endpoints and receives arrays from them, in one round.
 
@@ -38,10 +38,11 @@ def exchange(
     the same ones.
 
     Args:
-      token: uint32 scalar, that of the exchange before this one: it orders exchanges.
+      token: uint32 scalar, that of the exchange before this one: it orders exchanges. The first
+        one is that of the links, `Links.token`.
       arrays: what is sent; targets: to which endpoint each of them goes.
       expected: the types of what is received; sources: from which endpoint each of them comes.
-      handle: of the links.
+      pure: whether these links do without the native library, `Links.pure`.
 
     Returns:
       The token for the next exchange, and the arrays that arrived.
@@ -58,20 +59,22 @@ def exchange(
         targets=tuple(map(int, targets)),
         expected=types,
         sources=tuple(map(int, sources)),
-        handle=int(handle),
+        pure=bool(pure),
     )
     return new, received
 
 
-_NOBODY = {True: np.iinfo(np.int64).max, False: np.iinfo(np.int64).min}  # handles of no links
+_NOBODY = np.uint32(0)  # the token of no links
 
 
-def halt(token: Array, condition: Array, handle: int) -> Array:
+def halt(token: Array, condition: Array, pure: bool = False) -> Array:
     """The token; where the condition holds, the program ends with an error instead, of which
     `halted` knows. No exchange that takes the result has happened then."""
-    nobody = _NOBODY[handle > 0]
-    end = functools.partial(exchange, arrays=[], targets=[], expected=[], sources=[], handle=nobody)
-    return jax.lax.cond(condition, lambda t: end(t)[0], lambda t: t, token)
+
+    def end(token: Array) -> Array:
+        return exchange(jnp.asarray(_NOBODY), [], [], [], [], pure)[0]
+
+    return jax.lax.cond(condition, end, lambda t: t, token)
 
 
 def halted(error: Exception) -> bool:
@@ -96,11 +99,11 @@ def _abstract(token: Any, *arrays: Any, expected: Any, **_: Any) -> list[jax.cor
 
 
 def _lower(ctx: Any, *operands: Any, **params: Any) -> Any:
-    return (_native_rule if params["handle"] > 0 else _pure_rule)(ctx, *operands, **params)
+    return (_pure_rule if params["pure"] else _native_rule)(ctx, *operands, **params)
 
 
 def _native_rule(
-    ctx: Any, *operands: Any, targets: Any, expected: Any, sources: Any, handle: int
+    ctx: Any, *operands: Any, targets: Any, expected: Any, sources: Any, pure: bool
 ) -> Any:
     if (reason := native.why_unavailable()) is not None:
         raise RuntimeError(reason)
@@ -108,7 +111,6 @@ def _native_rule(
     return rule(
         ctx,
         *operands,
-        handle=np.int64(handle),
         targets=np.asarray(targets, np.int64),
         sources=np.asarray(sources, np.int64),
     )
@@ -132,11 +134,11 @@ def _pure(token: Array, *arrays: Array, expected: Any, **params: Any) -> list[Ar
 
 
 def _lower_callback(
-    ctx: Any, *operands: Any, targets: Any, expected: Any, sources: Any, handle: int
+    ctx: Any, *operands: Any, targets: Any, expected: Any, sources: Any, pure: bool
 ) -> Any:
     results, _, _ = mlir.emit_python_callback(
         ctx,
-        functools.partial(core.exchange_in_program, handle, targets, sources, expected),
+        functools.partial(core.exchange_in_program, targets, sources, expected),
         None,
         list(operands),
         ctx.avals_in,
@@ -153,7 +155,7 @@ def _batch(*_: Any, **__: Any) -> Any:
 
 exchange_p.def_abstract_eval(_abstract)
 exchange_p.def_impl(
-    jax.jit(exchange_p.bind, static_argnames=("targets", "expected", "sources", "handle"))
+    jax.jit(exchange_p.bind, static_argnames=("targets", "expected", "sources", "pure"))
 )
 batching.primitive_batchers[exchange_p] = _batch
 _pure_rule = mlir.lower_fun(_pure, multiple_results=True)

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from jsmpc._src.errors import LinkError
 from jsmpc._src.links import native, wire
 from jsmpc._src.links.core import PureCore
@@ -43,12 +45,13 @@ class Links:
     Attributes:
       rank: of this endpoint.
       names: of all endpoints, by rank.
-      handle: what the compiled program carries to find the connections.
+      token: what a compiled program is called with, uint32, to find the connections.
+      pure: whether they do without the native library.
     """
 
     def __init__(self, rank: int, names: Sequence[str], core: NativeCore | PureCore) -> None:
         self.rank, self.names, self._core = rank, tuple(names), core
-        self.handle = core.handle
+        self.token, self.pure = np.uint32(core.handle), isinstance(core, PureCore)
         self._last: tuple[dict[str, int], dict[str, int], int, str] | None = None
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from jax import export
 from jsmpc._src.api import forms
 from jsmpc._src.errors import PlanError
 from jsmpc._src.jaxprs import compat, disclosed
+from jsmpc._src.jaxprs.disclosed import Disclosure
 from jsmpc._src.kernels import native
 from jsmpc._src.plans import contents, specs
 from jsmpc._src.plans.plan import NAME, Plan, path_of
@@ -55,12 +56,28 @@ def plan(
 
 def name_of(f: Any) -> str:
     """What a function is called, if that can be the name of a plan."""
-    name = getattr(f, "__name__", type(f).__name__)
-    return name if NAME.fullmatch(name) else "plan"
+    return name_from(getattr(f, "__name__", type(f).__name__))
 
 
-def traced(f: Callable[..., Any], given: Any, name: str, platforms: Any = None) -> Plan:
-    """The plan of a function of (args, kwargs) of these types."""
+def name_from(text: str) -> str:
+    """A text, if it can be the name of a plan."""
+    return text if NAME.fullmatch(text) else "plan"
+
+
+def traced(
+    f: Callable[..., Any],
+    given: Any,
+    name: str,
+    platforms: Any = None,
+    calls: Iterable[str] = (),
+    reveals: Iterable[Disclosure] = (),
+) -> Plan:
+    """The plan of a function of (args, kwargs) of these types.
+
+    Args:
+      calls: native functions that it may call besides the usual ones.
+      reveals: what it discloses besides what secure functions inside do.
+    """
     types, treedef = jax.tree.flatten(given)
     trees: list[Any] = []
 
@@ -70,7 +87,9 @@ def traced(f: Callable[..., Any], given: Any, name: str, platforms: Any = None) 
         trees[:] = [tree]
         return out
 
-    checks = [export.DisabledSafetyCheck.custom_call(target) for target in native.TARGETS]
+    checks = [
+        export.DisabledSafetyCheck.custom_call(target) for target in (*native.TARGETS, *calls)
+    ]
     program = jax.jit(flat)
     try:
         with compat.unlocated():
@@ -91,7 +110,7 @@ def traced(f: Callable[..., Any], given: Any, name: str, platforms: Any = None) 
         "paths": paths,
         "form": _form(jax.tree.unflatten(treedef, [0] * len(types))),
         "result": _form(jax.tree.unflatten(trees[0], [0] * trees[0].num_leaves)),
-        "reveals": sorted(set(disclosed.disclosures(found.jaxpr))),
+        "reveals": sorted({*disclosed.disclosures(found.jaxpr), *reveals}),
     }
     return Plan(contents.joined(header, body), trees[0])
 

@@ -42,22 +42,22 @@ def library() -> Any:
 
 def chunks(parts: Sequence[Buffer]) -> Iterator[bytes]:
     """The bytes of a message in pieces of 1 MiB."""
-    gathered = bytearray()
+    held: list[memoryview] = []
+    size = 0
     for part in parts:
         view = memoryview(part)
-        while view:
-            room = CHUNK - len(gathered)
-            gathered += view[:room]
-            view = view[room:]
-            if len(gathered) == CHUNK:
-                yield bytes(gathered)
-                gathered.clear()
-    if gathered:
-        yield bytes(gathered)
+        while size + len(view) >= CHUNK:
+            yield b"".join((*held, view[: CHUNK - size]))
+            view = view[CHUNK - size :]
+            held, size = [], 0
+        held.append(view)
+        size += len(view)
+    if size:
+        yield b"".join(held)
 
 
 def joined(pieces: Iterable[bytes], largest: int) -> bytearray:
-    """The bytes of a message from its pieces, at most `largest` MiB; later pieces are not read.
+    """The bytes of the next message, of at most `largest` MiB; empty if there is none.
 
     Raises:
       MessageError: if it is larger, ends early, or is none from its first piece on.
@@ -70,7 +70,9 @@ def joined(pieces: Iterable[bytes], largest: int) -> bytearray:
         data += piece
         if len(data) >= size:
             return data
-    raise MessageError(f"a message ends after {len(data)} of {size} bytes")
+    if data:
+        raise MessageError(f"a message ends after {len(data)} of {size} bytes")
+    return data
 
 
 def check_size(size: int, largest: int) -> None:

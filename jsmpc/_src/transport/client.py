@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from typing import Any
 
 from jsmpc._src.deployment.probe import address
 from jsmpc._src.errors import JsmpcError, LinkError
-from jsmpc._src.transport import channels, failures, messages
+from jsmpc._src.transport import causes, channels, failures, messages
+from jsmpc._src.transport.alarms import Alarms
+from jsmpc._src.transport.connection import Connection
 from jsmpc._src.transport.directory import Directory
 from jsmpc._src.transport.errors import MessageError
-from jsmpc._src.transport.messages import Message
+from jsmpc._src.transport.lane import Lane
+from jsmpc._src.transport.messages import Buffer, Message
+
+_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.service_config_disable_resolution", 1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.min_reconnect_backoff_ms", 5000),  # how long to try
+    ("grpc.keepalive_time_ms", 2000),
+    ("grpc.keepalive_timeout_ms", 2500),
+    ("grpc.http2.max_pings_without_data", 0),
+)
 
 
 class Channel:
-    """Asks one worker.
+    """Asks one worker; several threads may.
+
+    It connects when it is first asked, and again after a failure. The worker has to show exactly
+    the certificate that the directory has.
 
     Args:
       directory: where the worker is, and its certificate.
@@ -38,15 +55,14 @@ class Channel:
         kinds: Iterable[type[JsmpcError]] = (),
     ) -> None:
         there, own = directory.worker(target), directory.identity(own_name, folder)
-        self.target, self._directory, self._kinds = target, directory, tuple(kinds)
-        grpc = self._grpc = channels.library()
-        credentials = grpc.ssl_channel_credentials(
+        self.target, self._own_name, self._address = target, own_name, address(there)
+        self._directory, self._kinds = directory, tuple(kinds)
+        self._grpc = channels.library()
+        self._credentials = self._grpc.ssl_channel_credentials(
             there.certificate, own.key_path.read_bytes(), own.certificate_path.read_bytes()
         )
-        options = [*channels.OPTIONS, *_OPTIONS, ("grpc.ssl_target_name_override", target)]
-        self._channel = grpc.secure_channel(address(there), credentials, options)
-        self._stream = self._channel.stream_stream(channels.METHOD)
-        self._single = self._channel.unary_stream(channels.METHOD)
+        self._alarms, self._lock, self._closed = Alarms(), threading.Lock(), False
+        self._connections = [self._connected()]  # of which only the last is used for new calls
 
     def call(self, request: Message, deadline: float | None = None) -> Message:
         """The worker's reply to a request.
@@ -57,38 +73,28 @@ class Channel:
 
         Raises:
           MessageError: if the request, or the reply, is no message or too large.
-          LinkError: if the worker cannot be reached, refuses this end, dies or is too slow.
+          LinkError: if the worker cannot be reached, refuses this end, dies or is too slow. Whether
+            it has done what was asked is not known then.
           JsmpcError: what the worker raised, of the same class.
         """
-        seconds = self._directory.deadline if deadline is None else deadline
         parts = messages.encode(request)
-        size = messages.length(parts)
-        channels.check_size(size, self._directory.largest)
-        pieces = channels.chunks(parts)
-        try:
-            if size <= channels.CHUNK:
-                call = self._single(next(pieces), timeout=seconds)
-            else:
-                call = self._stream(pieces, timeout=seconds)
-            data = channels.joined(call, self._directory.largest)
-        except self._grpc.RpcError as error:
-            raise LinkError(f"{self.target}: {self._cause(error, seconds)}") from None
-        except ValueError as error:
-            if isinstance(error, MessageError):
-                raise
-            raise LinkError(f"{self.target}: the channel is closed") from None
-        match messages.decode(data):
-            case {"reply": dict(reply)}:
-                return reply
+        channels.check_size(messages.length(parts), self._directory.largest)
+        seconds = self._directory.deadline if deadline is None else deadline
+        reply = messages.decode(self._asked(parts, seconds))
+        match reply:
+            case {"reply": dict(found)}:
+                return found
             case {"error": error}:
-                found = failures.understood(error, self._kinds)
-                found.add_note(f"raised by {self.target}")
-                raise found
-        raise MessageError(f"{self.target}: a reply that is none")
+                raise failures.understood(error, self._kinds, self.target)
+        raise MessageError(f"{self.target} sends a message that is no reply")
 
     def close(self) -> None:
         """Ends the connection, and calls that are under way; again is nothing."""
-        self._channel.close()
+        with self._lock:
+            self._closed = True
+        for connection in self._connections:
+            connection.close()
+        self._alarms.close()
 
     def __enter__(self) -> Channel:
         return self
@@ -96,20 +102,44 @@ class Channel:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _cause(self, error: Any, seconds: float) -> str:
-        code, text = error.code(), error.details()
-        if code == self._grpc.StatusCode.DEADLINE_EXCEEDED:
-            return f"no answer within {seconds:g} s"
-        return f"{text} ({code.name})"
+    def _asked(self, parts: list[Buffer], seconds: float) -> bytearray:
+        """The bytes of the reply."""
+        connection, lane = self._taken()
+        alarm, good = self._alarms.set(seconds, lane.end), False
+        try:
+            data = lane.ask(parts, self._directory.largest)
+            good = bool(data)
+        except self._grpc.RpcError as error:
+            if error.code() == self._grpc.StatusCode.UNAVAILABLE:
+                connection.fail()
+            late = not self._alarms.clear(alarm)
+            raise self._error(error, f"no answer within {seconds:g} s" if late else None) from None
+        finally:
+            in_time = self._alarms.clear(alarm)
+            connection.give_back(lane, good and in_time)
+        if not data:
+            raise LinkError(f"{self.target} has closed the connection")
+        return data
 
+    def _taken(self) -> tuple[Connection, Lane]:
+        """A lane, on a new connection if the last one has failed."""
+        with self._lock:
+            if self._closed:
+                raise LinkError(f"{self.target}: the channel is closed. Make a new one")
+            while (lane := self._connections[-1].take()) is None:
+                used = [connection for connection in self._connections if connection.used]
+                self._connections = [*used, self._connected()]
+            return self._connections[-1], lane
 
-_OPTIONS = (
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.service_config_disable_resolution", 1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.min_reconnect_backoff_ms", 5000),
-    ("grpc.keepalive_time_ms", 2000),
-    ("grpc.keepalive_timeout_ms", 2500),
-    ("grpc.http2.max_pings_without_data", 0),
-)
+    def _connected(self) -> Connection:
+        """A connection, which is made when it is first used."""
+        options = [*channels.OPTIONS, *_OPTIONS, ("grpc.ssl_target_name_override", self.target)]
+        channel = self._grpc.secure_channel(self._address, self._credentials, options)
+        return Connection(channel, self._alarms)
+
+    def _error(self, error: Any, known: str | None) -> JsmpcError:
+        code, text = error.code().name, error.details() or ""
+        if code == "INVALID_ARGUMENT":
+            return MessageError(f"{self.target}: {text}")
+        why = known or causes.explained(code, text, self._address, self._own_name)
+        return LinkError(f"{self.target}: {why}")

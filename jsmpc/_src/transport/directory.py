@@ -7,6 +7,7 @@ import functools
 import math
 import os
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 
 from jsmpc._src.deployment import endpoints, identity, tables
@@ -87,20 +88,17 @@ class Directory:
         table, _ = tables.read(file, ConfigError, _REMEDY)
         table.only(*_OUTER)
         apart = Apart()
-        workers, found, files = {}, {}, [file]
+        workers, found = {}, {}
+        files: list[Path | None] = [file]
         named = table.need("workers", dict, "a table [workers.bob] for each worker")
         for name, row in endpoints.rows(table, "workers", named):
             found[name] = _certificate(row, name, apart, "host", "port", "exchange")
             workers[name] = _address(row, found[name], apart)
             files.append(endpoints.certificate_file(row))
-        for name, row in endpoints.rows(table, "clients", table.get("clients", dict) or {}):
-            if name in workers:
-                raise row.refusal("", "is in [workers] too, who may ask as well. Leave it out here")
-            found[name] = _certificate(row, name, apart)
-            files.append(endpoints.certificate_file(row))
-        clients = {name: found[name] for name in found if name not in workers}
-        read = tuple(filter(None, files))
-        return cls(file, workers, clients, found, read, _deadline(table), _largest(table))
+        clients, more = read_clients(table, workers, apart)
+        read = tuple(filter(None, [*files, *more]))
+        found |= clients
+        return cls(file, workers, clients, found, read, _deadline(table), largest(table))
 
     def worker(self, name: str) -> Address:
         """A worker's address, if its certificate is valid now.
@@ -156,6 +154,19 @@ def der(pem: bytes) -> bytes:
     return ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
 
 
+def read_clients(
+    table: Table, others: Iterable[str], apart: Apart
+) -> tuple[dict[str, Certificate], list[Path | None]]:
+    """The certificates of the tables `[clients.carol]`, and the files that they are in."""
+    found, files = {}, []
+    for name, row in endpoints.rows(table, "clients", table.get("clients", dict) or {}):
+        if name in others:
+            raise row.refusal("", "is in another table too. Leave it out in one of them")
+        found[name] = _certificate(row, name, apart)
+        files.append(endpoints.certificate_file(row))
+    return found, files
+
+
 def _certificate(row: Table, name: str, apart: Apart, *others: str) -> Certificate:
     row.only("certificate", "fingerprint", *others, above=_OUTER)
     found = endpoints.read_certificate(row, name)
@@ -188,8 +199,9 @@ def _deadline(table: Table) -> float:
     return seconds
 
 
-def _largest(table: Table) -> int:
+def largest(table: Table, default: int = LARGEST) -> int:
+    """The MiB that a message may have."""
     size = table.get("largest", int)
     if size is not None and size < 1:
         raise table.refusal("largest", f"must be 1 MiB or more, not {size}")
-    return LARGEST if size is None else size
+    return default if size is None else size

@@ -35,11 +35,17 @@ def told(error: JsmpcError) -> dict[str, object]:
     return {"kinds": kinds, "text": str(error)[:_TEXT]}
 
 
-def understood(found: object, more: Iterable[type[JsmpcError]]) -> JsmpcError:
-    """The error that was told of, as the nearest kind that is known here."""
+def understood(found: object, more: Iterable[type[JsmpcError]], worker: str) -> JsmpcError:
+    """The error that a worker told of, as the nearest kind that is known here.
+
+    Raises:
+      MessageError: if it tells of none.
+    """
     known = {kind.__name__: kind for kind in (*KINDS, *more)}
     match found:
         case {"kinds": [*names], "text": str(text)}:
             kinds = (known[name] for name in names if type(name) is str and name in known)
-            return next(kinds, JsmpcError)(text)
-    raise MessageError("a reply tells of an error, but not of which")
+            error = next(kinds, JsmpcError)(text)
+            error.add_note(f"raised by {worker}")
+            return error
+    raise MessageError(f"{worker} tells of an error, but not of which")

@@ -220,7 +220,9 @@ class _Blocks:
         if not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
             raise MessageError("no message: the shape of an array is none")
         raw = self._take(math.prod(shape) * dtype.itemsize)
-        array = np.frombuffer(raw, dtype).reshape(shape).copy()
+        array = np.frombuffer(raw, dtype).reshape(shape)
+        if raw.readonly or 2 * len(raw) < len(self._data):
+            array = array.copy()
         if name in _BOUNDS:
             kind, low, high = _BOUNDS[name]
             seen = array.view(kind)

@@ -48,7 +48,7 @@ class Watched:
     def _read(self) -> None:
         try:
             stamps = _stamps(self._directory)  # before: what changes meanwhile is read again
-            directory = Directory.load(self._directory.file)
+            directory = type(self._directory).load(self._directory.file)
             if directory.files != self._directory.files:
                 stamps = _stamps(directory)
             self._directory, self._stamps, self._error = directory, stamps, ""

@@ -61,7 +61,7 @@ def show_log(options: argparse.Namespace) -> int:
     """`jsmpc worker log`: prints the entries of a log that is as it was written."""
     head = log.verify(options.file, options.head)
     with log.opened(options.file, write=False) as book:
-        for entry in book.entries:
+        for entry in book.read():
             said = ", ".join(
                 f"{k} {_short(v)}" for k, v in entry.fields.items() if v not in (None, "")
             )

@@ -67,7 +67,9 @@ class Policy:
     """What is permitted; None where there is no restriction.
 
     Attributes:
-      run: rules for what may be computed; get: for what may leave.
+      run: rules for what may be computed; get: for what may leave; share: for what may be shared
+        among other workers, which is for who may have all parts to leave: without `share` the rules
+        of `get` for each of these workers decide.
       file: where they stand.
       used: how often each rule was used, by its name.
 
@@ -87,6 +89,7 @@ class Policy:
 
     run: Sequence[Rule] | None = None
     get: Sequence[Rule] | None = None
+    share: Sequence[Rule] | None = None
     file: Path | None = None
     used: Counter[str] = dataclasses.field(default_factory=Counter, repr=False)
 
@@ -103,9 +106,12 @@ class Policy:
         table, text = tables.read(
             file, PolicyError, "Name the policy, or none to permit everything"
         )
-        table.only("run", "get")
+        table.only("run", "get", "share")
         return cls(
-            _rules(table, text, "run", "by", ("rows",)), _rules(table, text, "get", "to"), file
+            _rules(table, text, "run", "by", ("rows",)),
+            _rules(table, text, "get", "to"),
+            _rules(table, text, "share", "to"),
+            file,
         )
 
     def permit_run(self, plan: str, objects: Sequence[Object], by: Collection[str]) -> Rule | None:
@@ -127,6 +133,16 @@ class Policy:
         whose = f"a result of {x.plan[:12]}…" if x.plan else "raw"
         what = f"{_listed([x])}, {whose}, to leave to {to}"
         return self._rule("get", self.get, x.plan, [x], {to}, what)
+
+    def permit_share(self, x: Object, by: str, to: Sequence[str]) -> Rule | None:
+        """The rule that permits an object to be shared among workers; PolicyError."""
+        if x.sources == {by}:
+            return None
+        if self.share is None:
+            return next(filter(None, [self.permit_get(x, by, worker) for worker in to]), None)
+        what = f"{_listed([x])} to be shared among {', '.join(to)}"
+        found = [self._rule("share", self.share, x.plan, [x], {worker}, what) for worker in to]
+        return found[0]
 
     def permit_plan(self, plan: str) -> None:
         """PolicyError if no rule is for a plan, so that it need not even be read."""

@@ -18,6 +18,7 @@ from jsmpc._src.deployment.errors import ConfigError
 from jsmpc._src.transport.client import Channel
 from jsmpc._src.transport.directory import Directory
 from jsmpc._src.transport.server import Server
+from jsmpc._src.workers.members import Members
 from jsmpc._src.workers.policy import Policy
 from jsmpc._src.workers.remote import KINDS
 from jsmpc._src.workers.servant import Ask, Servant
@@ -76,10 +77,10 @@ def _serving(employment: Employment) -> Any:
         peers = _Peers(directory, name, folder, stack)
         book = stack.enter_context(log.opened(employment.log or place / f"{name}.log"))
         servant = Servant(name, policy, book, employment.room, peers.ask)
-        book.forget()  # what a rule permitted is counted; the file has the rest
         for file in employment.data:
             leaves, form = _read(file)
             servant.offer(leaves, form, employment.tags, employment.description)
+        stack.enter_context(contextlib.closing(Members(servant, directory, folder)))
         here = _listening(directory, employment)
         server = Server(here, name, folder, servant.handle, calls=employment.calls)
         stack.callback(server.stop, GRACE)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from jsmpc._src.errors import PlanError, PointerError
+from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.transport.client import Channel
 from jsmpc._src.transport.directory import Directory
 from jsmpc._src.workers.fields import RequestError
+from jsmpc._src.workers.groups import Group
+from jsmpc._src.workers.remote_group import RemoteGroup
 from jsmpc._src.workers.worker import BaseWorker
 
 KINDS = (PlanError, PointerError, RequestError)  # of errors, as workers raise them
@@ -34,6 +38,9 @@ class RemoteWorker(BaseWorker):
                 "in this one. Get the value and send it"
             )
         super().meet(other)
+
+    def group(self, protocol: Protocol, workers: Sequence[BaseWorker]) -> Group:
+        return RemoteGroup(protocol, workers)
 
     def close(self) -> None:
         """Ends the connection; what lies at the worker stays there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
@@ -12,23 +13,37 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jsmpc._src.api import sharing
 from jsmpc._src.deployment import identity
 from jsmpc._src.deployment.errors import PolicyError
 from jsmpc._src.deployment.log import Log
 from jsmpc._src.errors import JsmpcError, PlanError, PointerError
 from jsmpc._src.plans import contents
 from jsmpc._src.plans.plan import Plan
+from jsmpc._src.runtime import prf
 from jsmpc._src.workers import fields, roles
+from jsmpc._src.workers.descriptions import protocol_of
 from jsmpc._src.workers.fields import RequestError
 from jsmpc._src.workers.policy import Policy, Rule
 from jsmpc._src.workers.store import ROOM, Elsewhere, Object, Store
 
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
+Operation = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 _PLANS = 256 << 20  # bytes of plans that are kept ready
 _TAGS = 64  # of an object
 _TAG, _WORDS = 128, 4096  # characters of a tag, and of a description
 _CHAIN = 16  # workers that ask each other for somebody
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """What a plan runs on, as it was permitted: for whom, and whose data are in it."""
+
+    caller: str
+    plan: str
+    leaves: list[Any]
+    sources: frozenset[str]
 
 
 class Servant:
@@ -54,13 +69,11 @@ class Servant:
     ) -> None:
         self.name, self.store = name, Store(name, room)
         self.book = Log() if book is None else book
+        self.policy = dataclasses.replace(policy or Policy(), used=self.book.rules)
         self._peer = peer or self._no_peer
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._lock, self._writing = threading.Lock(), threading.Lock()
-        used = (e.fields.get("rule") for e in self.book.entries)
-        counted = Counter[str](rule for rule in used if rule)
-        self.policy = dataclasses.replace(policy or Policy(), used=counted)
-        self._operations: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {
+        self._operations: dict[str, Operation] = {
             "put": self._put,
             "get": self._get,
             "read": self._read,
@@ -71,7 +84,12 @@ class Servant:
             "forward": self._forward,
             "plan": self._plan,
             "run": self._run,
+            "split": self._split,
         }
+
+    def serve(self, **operations: Operation) -> None:
+        """Makes more operations known, by name."""
+        self._operations.update(operations)
 
     def handle(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to a request of somebody whose name is known for certain.
@@ -259,36 +277,29 @@ class Servant:
                 self._plans.popitem(last=False)
         return found
 
+    def known_plan(self, name: str) -> Plan | None:
+        """The plan of a hash, if it is here; PolicyError if no rule is for it."""
+        self.policy.permit_plan(name)
+        with self._lock:
+            found = self._plans.get(name)
+            if found is not None:
+                self._plans.move_to_end(name)
+            return found
+
     def _run(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
         name = fields.digest(request, "plan")
         inputs = fields.need(request, "inputs", list)
         behind = fields.texts(request, "asked_by", _CHAIN) if "asked_by" in request else []
         objects, leaves = self._operands(inputs)
-        self.policy.permit_plan(name)
         if any(x.kind == "pointer" for x in objects.values()):
             return self._run_elsewhere(caller, behind, name, inputs, objects)
-        with self._lock:
-            plan = self._plans.get(name)
-            if plan is None:
-                return {"unknown": name}
-            self._plans.move_to_end(name)
+        plan = self.known_plan(name)
+        if plan is None:
+            return {"unknown": name}
         plan.check(leaves)
-        used = list(objects.values())
-        with self._lock:
-            rule = self.policy.permit_run(name, used, {caller, *behind})
-            ids = [x.id for x in used]
-            known = {"plan": name, "name": plan.name, "objects": ids}
-            self._note_use("run", caller, rule, **known, asked_by=behind or None)
-        results = self._results(plan, leaves)
-        sources = frozenset[str]().union(*(x.sources for x in used))
-        if len(used) < len(inputs) or not used:
-            sources |= {caller}
-        new = [
-            Object("value", [x], None, caller, sources, name, holders=Counter([caller]))
-            for x in results
-        ]
-        self.store.add(*new)
-        return {"objects": [x.info() for x in new]}
+        claim = self.claim(caller, name, plan.name, inputs, behind)
+        results = self._results(plan, claim.leaves)
+        return {"objects": self.keep(claim, [([x], None) for x in results])}
 
     def _results(self, plan: Plan, leaves: Sequence[Any]) -> list[Any]:
         """What a plan computes, if there is room for it; PlanError for whatever fails in it."""
@@ -304,6 +315,71 @@ class Servant:
                 f"plan {plan.name} failed at {self.name}: {type(error).__name__}. Run it on data "
                 "of your own to see why"
             ) from None
+
+    def claim(
+        self,
+        caller: str,
+        plan: str,
+        name: str,
+        inputs: Sequence[Any],
+        behind: Sequence[str] = (),
+    ) -> Claim:
+        """What a plan is to run on, once that is permitted and written down.
+
+        Args:
+          behind: for whom the caller asks.
+        """
+        objects, leaves = self._operands(inputs)
+        used = list(objects.values())
+        if any(x.kind == "pointer" for x in used):
+            raise PointerError(f"run {name} at {self.name}: an operand is a pointer. Get it first")
+        with self._lock:
+            rule = self.policy.permit_run(plan, used, {caller, *behind})
+            known = {"plan": plan, "name": name, "objects": [x.id for x in used]}
+            self._note_use("run", caller, rule, **known, asked_by=list(behind) or None)
+        sources = frozenset[str]().union(*(x.sources for x in used))
+        if len(used) < len(inputs) or not used:
+            sources |= {caller}
+        return Claim(caller, plan, leaves, sources)
+
+    def keep(self, claim: Claim, results: Sequence[tuple[list[Any], Any]]) -> list[dict[str, Any]]:
+        """Keeps results, each with its containers; what describes them."""
+        whose = claim.caller, claim.sources, claim.plan
+        new = [
+            Object("value", leaves, form, *whose, holders=Counter([claim.caller]))
+            for leaves, form in results
+        ]
+        self.store.add(*new)
+        return [x.info() for x in new]
+
+    # Shares.
+
+    def _split(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Shares a value among workers, each of which gets its part from here."""
+        smpc, to = protocol_of(request), fields.texts(request, "to", 64)
+        if len(to) != smpc.size or len(set(to)) != len(to) or smpc.size < 2:
+            raise RequestError("a request to share among other than so many workers as parties")
+        id, number = fields.need(request, "id", str), fields.need(request, "leaf", int)
+        objects, (value,) = self._operands([{"id": id, "leaf": number}])
+        (found,) = objects.values()
+        with self._lock:
+            others = [name for name in to if name != self.name]
+            rule = self.policy.permit_share(found, caller, others)
+            self._note_use("share", caller, rule, object=id, plan=found.plan, to=to)
+        share = sharing.share(prf.random_key(), value, smpc)
+        infos = []
+        for rank, name in enumerate(to):
+            rows = [c[r] for c in share.components for r in sorted(smpc.holds(rank))]
+            put = {"do": "put", "kind": "value", "leaves": rows, "tags": [], "description": ""}
+            whose = {"sources": sorted(found.sources), "holder": caller}
+            form = {"tuple": [None] * len(rows)}
+            reply = self._to(name)({**put, "form": form, **whose})
+            infos.append(fields.info(fields.need(reply, "object", dict)))
+        return {"objects": infos}
+
+    def _to(self, name: str) -> Ask:
+        """What asks a worker in this one's name: another one, or itself."""
+        return functools.partial(self.handle, self.name) if name == self.name else self._peer(name)
 
     def _operands(self, inputs: Sequence[Any]) -> tuple[dict[str, Object], list[Any]]:
         """The objects that a plan is to run on, by id, and its leaves."""
@@ -376,11 +452,8 @@ class Servant:
             self.book.append(event, by=caller, **more)
 
     def _note_use(self, event: str, caller: str, rule: Rule | None, **more: Any) -> None:
-        """Enters what a rule permits, and counts it."""
-        name = None if rule is None else rule.name
-        self._note(event, caller, rule=name, **more)
-        if name is not None:
-            self.policy.used[name] += 1
+        """Enters what a rule permits, by which the log counts it."""
+        self._note(event, caller, rule=None if rule is None else rule.name, **more)
 
     def _no_peer(self, name: str) -> Ask:
         raise PointerError(

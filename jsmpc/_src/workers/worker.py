@@ -23,6 +23,8 @@ from jsmpc._src.jaxprs import tracing
 from jsmpc._src.plans import specs
 from jsmpc._src.plans.located import Located, Place
 from jsmpc._src.plans.plan import Plan
+from jsmpc._src.protocols.base import Protocol
+from jsmpc._src.workers.groups import Group, LocalGroup
 from jsmpc._src.workers.handles import PlanPointer, RolesPointer
 from jsmpc._src.workers.pointer import Pointer, operand
 from jsmpc._src.workers.policy import Policy
@@ -40,12 +42,14 @@ class BaseWorker(Place, abc.ABC):
       name: the worker's.
       released: ids of values to which the last pointer here is gone; told with the next request.
       known: the workers to which pointers that are kept here may lead, by name.
+      groups: those of workers that this one is the first of, as parties of a protocol.
     """
 
     def __init__(self, name: str) -> None:
         self.name = identity.check_name(name)
         self.released: collections.deque[str] = collections.deque()
         self.known: dict[str, BaseWorker] = {self.name: self}
+        self.groups: dict[Any, Group] = {}
 
     @abc.abstractmethod
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -127,6 +131,25 @@ class BaseWorker(Place, abc.ABC):
             raise PointerError(
                 f"{self.name} knows another worker of the name {other.name}. Give each its own name"
             )
+
+    # Shares.
+
+    def shared(self, key: Any, tree: Any, protocol: Protocol, workers: Sequence[BaseWorker]) -> Any:
+        """A pytree whose arrays are shared among workers, of which this is one."""
+        kinds = {isinstance(worker, Worker) for worker in workers}
+        if len(kinds) > 1:
+            raise PointerError(
+                "share among workers of which some are in this process and some are not: they "
+                "cannot reach each other. Take all of one kind"
+            )
+        place = protocol, tuple(worker.name for worker in workers)
+        if place not in self.groups:
+            self.groups[place] = workers[0].group(protocol, workers)
+        return self.groups[place].shared(key, tree)
+
+    @abc.abstractmethod
+    def group(self, protocol: Protocol, workers: Sequence[Any]) -> Group:
+        """These workers as the parties of a protocol."""
 
     # What is there.
 
@@ -213,6 +236,9 @@ class Worker(BaseWorker):
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         return self.servant.handle(_CALLER, request)
 
+    def group(self, protocol: Protocol, workers: Sequence[Worker]) -> Group:
+        return LocalGroup(protocol, workers)
+
     def _peer(self, name: str) -> Ask:
         found = self.known.get(name)
         if found is None:
@@ -231,7 +257,7 @@ class Worker(BaseWorker):
     @property
     def log(self) -> list[Entry]:
         """What was asked of it, in the order of asking."""
-        return list(self.servant.book.entries)
+        return list(self.servant.book.read())
 
     def close(self) -> None:
         """Closes the log's file."""

@@ -56,11 +56,11 @@ Clock::time_point in(double seconds) {
   return Clock::now() + std::chrono::duration_cast<Clock::duration>(Seconds(seconds));
 }
 
-// token, arrays... -> a new token, arrays...
+// The token, arrays... -> the token, arrays... The token is the handle of the links: programs
+// hold no handle of their own, and run on whichever links they are called with.
 ffi::Error exchange(ffi::Buffer<ffi::U32> token, ffi::RemainingArgs arrays,
                     ffi::Result<ffi::Buffer<ffi::U32>> new_token, ffi::RemainingRets results,
-                    int64_t handle, ffi::Span<const int64_t> targets,
-                    ffi::Span<const int64_t> sources) {
+                    ffi::Span<const int64_t> targets, ffi::Span<const int64_t> sources) {
   if (arrays.size() != targets.size() || results.size() != sources.size())
     return ffi::Error::InvalidArgument("one endpoint for each array");
   std::vector<Part> sent, received;
@@ -76,9 +76,10 @@ ffi::Error exchange(ffi::Buffer<ffi::U32> token, ffi::RemainingArgs arrays,
     received.push_back(
         {sources[i], static_cast<char*>((*array)->untyped_data()), (*array)->size_bytes()});
   }
+  const uint32_t handle = *token.typed_data();
   const std::string error = exchange_parts(handle, sent, received);
   if (!error.empty()) return ffi::Error(ffi::ErrorCode::kUnavailable, error);
-  *new_token->typed_data() = *token.typed_data() + 1;
+  *new_token->typed_data() = handle;
   return ffi::Error::Success();
 }
 
@@ -217,6 +218,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_exchange, exchange,
                                   .RemainingArgs()
                                   .Ret<xla::ffi::Buffer<xla::ffi::U32>>()
                                   .RemainingRets()
-                                  .Attr<int64_t>("handle")
                                   .Attr<xla::ffi::Span<const int64_t>>("targets")
                                   .Attr<xla::ffi::Span<const int64_t>>("sources"));

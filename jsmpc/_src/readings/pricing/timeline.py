@@ -7,7 +7,6 @@ as they run it, and what nobody needs is in it for nobody.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -73,8 +72,7 @@ def own_program(projection: Projection, endpoint: int) -> Any:
             if endpoint in port.endpoints
         ]
 
-        stand_in = functools.partial(exchange, handle=1)
-        program = projection.program([endpoint], stand_in, lambda token, _: token, kernels.evaluate)
+        program = projection.program([endpoint], exchange, lambda token, _: token, kernels.evaluate)
         return jax.make_jaxpr(program)(jnp.zeros((), jnp.uint32), [given])
 
 

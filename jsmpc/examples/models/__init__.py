@@ -1,0 +1,1 @@
+"""Models to be served: `jsmpc serve mnist --launch`."""
