@@ -40,6 +40,8 @@ class Pair:
             self.me = "me"
             self.bob: Any = jsmpc.Worker("bob", room=64 << 20)
             self.alice: Any = jsmpc.Worker("alice")
+            self.bob.meet(self.alice)
+            self.alice.meet(self.bob)
             self._seen = {"bob": 0, "alice": 0}
         else:
             self.me = "carol"
