@@ -80,9 +80,9 @@ class Pair:
 
 @pytest.fixture(scope="session")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    """bob and alice as processes, with the clients carol and dave."""
+    """bob and alice as processes, with the clients carol and dave; olga is started by tests."""
     folder = tmp_path_factory.mktemp("workers")
-    with Processes(folder, ["bob", "alice"], ["carol", "dave"]) as found:
+    with Processes(folder, ["bob", "alice", "olga"], ["carol", "dave"]) as found:
         found.start("bob", "--room", 64)
         found.start("alice")
         found.wait("bob", "alice")

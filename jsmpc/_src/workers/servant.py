@@ -44,6 +44,7 @@ class Claim:
     plan: str
     leaves: list[Any]
     sources: frozenset[str]
+    examples: int | None
 
 
 class Servant:
@@ -81,7 +82,7 @@ class Servant:
             "drop": self._drop,
             "find": self._find,
             "clear": self._clear,
-            "forward": self._forward,
+            "move": self._move,
             "plan": self._plan,
             "run": self._run,
             "split": self._split,
@@ -233,7 +234,7 @@ class Servant:
             self._freed(self.store.remove(x.id))
         return {"objects": len(own)}
 
-    def _forward(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+    def _move(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
         """Moves or copies an object to another worker, without its coming to the caller."""
         found = self.store.find(fields.need(request, "id", str), "move")
         to = identity.check_name(fields.need(request, "to", str))
@@ -340,13 +341,21 @@ class Servant:
         sources = frozenset[str]().union(*(x.sources for x in used))
         if len(used) < len(inputs) or not used:
             sources |= {caller}
-        return Claim(caller, plan, leaves, sources)
+        examples = min((x.rows for x in used if x.sources != {caller}), default=None)
+        return Claim(caller, plan, leaves, sources, examples)
 
     def keep(self, claim: Claim, results: Sequence[tuple[list[Any], Any]]) -> list[dict[str, Any]]:
         """Keeps results, each with its containers; what describes them."""
         whose = claim.caller, claim.sources, claim.plan
         new = [
-            Object("value", leaves, form, *whose, holders=Counter([claim.caller]))
+            Object(
+                "value",
+                leaves,
+                form,
+                *whose,
+                examples=claim.examples,
+                holders=Counter([claim.caller]),
+            )
             for leaves, form in results
         ]
         self.store.add(*new)
