@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+Kinds = Callable[[str, tuple[str, ...]], Any]  # from a name and fields to a named tuple
 DEPTH = 64  # of containers in each other
 
 
@@ -47,6 +49,20 @@ def form_of(tree: Any, leaves: list[Any], is_leaf: Callable[[Any], bool]) -> Any
     )
 
 
+def leaves_in(form: Any) -> int:
+    """How many leaves the containers of a form hold; ValueError for something that is no form.
+
+    Named tuples need not be known here.
+
+    Example:
+      >>> leaves_in({"dict": {"b": None, "w": None}})
+      2
+    """
+    numbers = itertools.count()
+    _tree(form, numbers, 0, lambda name, fields: lambda *values: values)
+    return next(numbers)
+
+
 def tree_of(form: Any, leaves: Iterator[Any]) -> Any:
     """The inverse of `form_of`, for forms of anybody.
 
@@ -59,10 +75,10 @@ def tree_of(form: Any, leaves: Iterator[Any]) -> Any:
       >>> tree_of({"dict": {"b": None, "w": None}}, iter([1, 2]))
       {'b': 1, 'w': 2}
     """
-    return _tree(form, leaves, 0)
+    return _tree(form, leaves, 0, _known)
 
 
-def _tree(form: Any, leaves: Iterator[Any], depth: int) -> Any:
+def _tree(form: Any, leaves: Iterator[Any], depth: int, kinds: Kinds) -> Any:
     if depth > DEPTH:
         raise ValueError(f"containers are in each other more than {DEPTH} deep")
     if form is None:
@@ -76,25 +92,33 @@ def _tree(form: Any, leaves: Iterator[Any], depth: int) -> Any:
     if kind == "none" and inner == []:
         return None
     if kind == "dict" and type(inner) is dict:
-        return {k: _tree(inner[k], leaves, depth + 1) for k in sorted(inner)}
+        return {k: _tree(inner[k], leaves, depth + 1, kinds) for k in sorted(inner)}
     if kind in ("list", "tuple") and type(inner) is list:
-        return (list if kind == "list" else tuple)(_tree(x, leaves, depth + 1) for x in inner)
+        found = [_tree(x, leaves, depth + 1, kinds) for x in inner]
+        return found if kind == "list" else tuple(found)
     if kind == "named" and type(inner) is list and len(inner) == 2:
-        return _named(inner[0], inner[1], leaves, depth)
+        return _named(inner[0], inner[1], leaves, depth, kinds)
     raise ValueError("not the form of containers")
 
 
-def _named(name: Any, fields: Any, leaves: Iterator[Any], depth: int) -> Any:
+def _named(name: Any, fields: Any, leaves: Iterator[Any], depth: int, kinds: Kinds) -> Any:
     try:
         names = tuple(n for n, _ in fields)
-        values = [_tree(x, leaves, depth + 1) for _, x in fields]
-        module, _, kind = str(name).rpartition(".")
-        found: Any = getattr(sys.modules.get(module), kind, None)
-    except (TypeError, ValueError):
+        values = [_tree(x, leaves, depth + 1, kinds) for _, x in fields]
+    except TypeError:
         raise ValueError("not the form of a named tuple") from None
+    if type(name) is not str or any(type(n) is not str for n in names):
+        raise ValueError("not the form of a named tuple")
+    return kinds(name, names)(*values)
+
+
+def _known(name: str, fields: tuple[str, ...]) -> Any:
+    """The named tuple of a name and fields, which this process has imported."""
+    module, _, kind = name.rpartition(".")
+    found: Any = getattr(sys.modules.get(module), kind, None)
     known = isinstance(found, type) and issubclass(found, tuple)
-    if not known or getattr(found, "_fields", None) != names:
+    if not known or getattr(found, "_fields", None) != fields:
         raise ValueError(
-            f"the named tuple {str(name)[:200]} is not known here. Import {module[:200] or 'it'}"
+            f"the named tuple {name[:200]} is not known here. Import {module[:200] or 'it'}"
         )
-    return found(*values)
+    return found

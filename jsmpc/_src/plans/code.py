@@ -11,6 +11,10 @@ from jsmpc._src.jaxprs import compat
 from jsmpc._src.kernels import native
 
 _TARGET = re.compile(r'custom_call @"?([\w.$-]+)|call_target_name = "([\w.$-]+)"')
+# JAX keeps these for good too, but they are code of their own, or tell what is left in memory.
+_UNREADABLE = frozenset(
+    {"AllocateBuffer", "mosaic_gpu_v2", "tf.call_tf_function", "tpu_custom_call"}
+)
 _LOCATION = re.compile(r" loc\((?:[^()]|\([^()]*\))*\)|^#loc.*\n", re.MULTILINE)
 
 
@@ -45,7 +49,7 @@ def require_known(exported: export.Exported, name: str, more: frozenset[str]) ->
             f"plan {name} calls {', '.join(sorted(own))}, and jsmpc's native kernels are missing "
             "here. Install jsmpc with them, or make the plan where they are missing too"
         )
-    if unknown := called - own - more - compat.stable_custom_calls():
+    if unknown := called - own - more - (compat.stable_custom_calls() - _UNREADABLE):
         raise PlanError(
             f"plan {name} calls {', '.join(sorted(unknown))}, which plans may not. Callbacks to "
             "Python and other people's kernels do not travel: leave them out"

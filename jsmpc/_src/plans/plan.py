@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +147,9 @@ class Plan:
                 f"plan {self.name} takes {_listed(self.signature.paths)}, and was called with "
                 f"{_listed(paths)}"
             )
-        inputs = self.signature.inputs
-        return [as_array(leaf, spec) for (_, leaf), spec in zip(found, inputs, strict=True)]
+        pairs = zip(found, self.signature.inputs, strict=True)
+        with jax.enable_x64(self.wide):
+            return [as_array(leaf, spec) for (_, leaf), spec in pairs]
 
     def check(self, types: Sequence[Any]) -> None:
         """PlanError unless a plan can be called with leaves of these types."""
@@ -175,8 +176,13 @@ class Plan:
         with jax.enable_x64(self.wide):
             return list(self._compiled(*leaves))
 
+    def results(self, leaves: Sequence[Any]) -> list[Any]:
+        """The shapes and dtypes of the result's leaves, from arguments' leaves that fit."""
+        with jax.enable_x64(self.wide):
+            return list(self._compiled.eval_shape(*leaves))
+
     @functools.cached_property
-    def _compiled(self) -> Callable[..., Any]:
+    def _compiled(self) -> Any:
         return jax.jit(self._exported.call)
 
     def _require_runnable(self, more: frozenset[str]) -> None:
@@ -245,7 +251,7 @@ def as_array(x: Any, spec: Any) -> Any:
     """A leaf as an array, of the wanted dtype where it is a plain number."""
     if isinstance(x, bool | int | float | complex):
         return np.asarray(x, spec.dtype)
-    return x if hasattr(x, "dtype") else jnp.asarray(x)
+    return specs.taken(x) if hasattr(x, "dtype") else jnp.asarray(x)
 
 
 def _listed(paths: Sequence[str]) -> str:

@@ -41,7 +41,19 @@ def _read(leaf: Any, scope: export.SymbolicScope) -> Any:
     if not hasattr(leaf, "dtype"):
         leaf = jnp.asarray(leaf)
     weak = getattr(leaf, "weak_type", False)
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, weak_type=weak)
+    return jax.ShapeDtypeStruct(leaf.shape, taken(leaf).dtype, weak_type=weak)
+
+
+def is_wide(dtype: Any) -> bool:
+    """Whether arrays of a dtype exist in JAX's 64-bit mode alone."""
+    return np.dtype(dtype).name in ("int64", "uint64", "float64", "complex128")
+
+
+def taken(x: Any) -> Any:
+    """An array as JAX takes it: in 32-bit mode, those of NumPy have at most 32 bits."""
+    if isinstance(x, np.ndarray | np.generic) and is_wide(x.dtype):
+        return x.astype(jax.dtypes.canonicalize_dtype(x.dtype))
+    return x
 
 
 def _parsed(text: str, scope: export.SymbolicScope) -> Any:

@@ -1,7 +1,8 @@
 """What a worker's owner permits: which plans on which objects, and what may leave to whom.
 
 What the file does not mention is not restricted: without `run` any plan may run, with `run = []`
-none. Whatever comes from a caller alone, that caller may compute on and take back.
+none. Whatever comes from a caller alone, that caller may compute on, by any plan that has a rule,
+and take back.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from jsmpc._src.deployment import rules, tables
@@ -49,12 +50,12 @@ class Rule:
         said = [self.plan, self.objects, self.rows, self.who]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
-    def fits(self, plan: str, objects: Sequence[Object], who: str) -> bool:
+    def fits(self, plan: str, objects: Sequence[Object], who: Collection[str]) -> bool:
         """Whether it permits this."""
         named = self.objects is None or all(_is_one_of(x, self.objects) for x in objects)
         many = self.rows is None or all(x.rows >= self.rows for x in objects)
         planned = self.plan in (None, plan) or (self.plan == ANY and plan != "")
-        return planned and named and many and (self.who is None or who in self.who)
+        return planned and named and many and (self.who is None or set(who) <= set(self.who))
 
 
 def _is_one_of(x: Object, names: Sequence[str]) -> bool:
@@ -113,34 +114,34 @@ class Policy:
             file,
         )
 
-    def permit_run(self, plan: str, objects: Sequence[Object], by: str) -> Rule | None:
+    def permit_run(self, plan: str, objects: Sequence[Object], by: Collection[str]) -> Rule | None:
         """The rule that permits a plan on objects; PolicyError if there is none, or it is used up.
 
-        Results of a plan, and what callers brought themselves, are objects as all others.
+        Args:
+          by: who asks: the caller, and those for whom it asks, all of whom must be permitted.
         """
-        foreign = [x for x in objects if x.sources != {by}]
+        foreign = [x for x in objects if any(x.sources != {who} for who in by)]
         if self.run is None or not foreign:
             return None
-        what = f"the plan {plan[:12]}… on {_listed(foreign)} for {by}"
+        what = f"the plan {plan[:12]}… on {_listed(foreign)} for {' and '.join(sorted(by))}"
         return self._rule("run", self.run, plan, foreign, by, what)
 
-    def permit_get(self, x: Object, to: str) -> Rule | None:
-        """The rule that permits an object to leave; PolicyError."""
-        if self.get is None or x.sources == {to}:
+    def permit_get(self, x: Object, caller: str, to: str) -> Rule | None:
+        """The rule that permits an object to leave to somebody; PolicyError."""
+        if self.get is None or x.kind != "value" or x.sources == {caller}:
             return None
         whose = f"a result of {x.plan[:12]}…" if x.plan else "raw"
         what = f"{_listed([x])}, {whose}, to leave to {to}"
-        return self._rule("get", self.get, x.plan, [x], to, what)
+        return self._rule("get", self.get, x.plan, [x], {to}, what)
 
     def permit_share(self, x: Object, by: str, to: Sequence[str]) -> Rule | None:
         """The rule that permits an object to be shared among workers; PolicyError."""
         if x.sources == {by}:
             return None
-        if self.share is None:
-            return next(filter(None, [self.permit_get(x, worker) for worker in to]), None)
         what = f"{_listed([x])} to be shared among {', '.join(to)}"
-        found = [self._rule("share", self.share, x.plan, [x], worker, what) for worker in to]
-        return found[0]
+        if self.share is not None:
+            return self._rule("share", self.share, x.plan, [x], set(to), what)
+        return None if self.get is None else self._rule("get", self.get, x.plan, [x], set(to), what)
 
     def permit_plan(self, plan: str) -> None:
         """PolicyError if no rule is for a plan, so that it need not even be read."""
@@ -157,7 +158,7 @@ class Policy:
         known: Sequence[Rule],
         plan: str,
         objects: Sequence[Object],
-        who: str,
+        who: Collection[str],
         what: str,
     ) -> Rule:
         fitting = [rule for rule in known if rule.fits(plan, objects, who)]
@@ -181,7 +182,9 @@ class Policy:
         return "the policy" if self.file is None else str(self.file)
 
 
-def _advice(known: Iterable[Rule], plan: str, objects: Sequence[Object], who: str) -> str:
+def _advice(
+    known: Iterable[Rule], plan: str, objects: Sequence[Object], who: Collection[str]
+) -> str:
     """Which permission is missing: what the nearest rule asks for, or that none is near."""
     for rule in known:
         if rule.rows is not None and dataclasses.replace(rule, rows=None).fits(plan, objects, who):

@@ -18,7 +18,8 @@ from jsmpc._src.plans.plan import Plan, as_array
 def run(f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """A function of values that lie at a worker, computed there.
 
-    It is traced here, once for each kind of arguments, and sent as a plan.
+    It is traced here, once for each kind of arguments, and sent as a plan; in JAX's 64-bit mode
+    where values there have 64 bits.
 
     Args:
       f: any JAX function, or a `Plan`.
@@ -51,7 +52,8 @@ def run(f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     if place is None:
         return f(*args, **kwargs)
     types = tuple(map(_type, leaves))
-    made = _planned(f, treedef, types, compat.x64_enabled(), place.name)
+    there = any(specs.is_wide(x.dtype) for x in leaves if isinstance(x, Located))
+    made = _planned(f, treedef, types, there or compat.x64_enabled(), place.name)
     numbers = zip(leaves, made.signature.inputs, strict=True)
     return made.result(place.run(made, [as_array(x, spec) for x, spec in numbers]))
 
@@ -65,11 +67,12 @@ def _type(x: Any) -> Any:
 
 @functools.lru_cache(maxsize=1024)
 def _planned(f: Any, treedef: Any, types: tuple[Any, ...], wide: bool, place: str) -> Plan:
-    """The plan of a function of arguments of these types, in the caller's 64-bit mode."""
+    """The plan of a function of arguments of these types, in 64-bit mode or not."""
     leaves = [jax.ShapeDtypeStruct(s, d, weak_type=w) for s, d, w in types]
     name = trace.name_of(f)
     try:
-        return trace.traced(f, jax.tree.unflatten(treedef, leaves), name)
+        with jax.enable_x64(wide):
+            return trace.traced(f, jax.tree.unflatten(treedef, leaves), name)
     except JsmpcError:
         raise
     except (TypeError, ValueError, IndexError) as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jsmpc._src.api import sharing
+from jsmpc._src.deployment import identity
 from jsmpc._src.deployment.errors import PolicyError
 from jsmpc._src.deployment.log import Log
 from jsmpc._src.errors import JsmpcError, PlanError, PointerError
@@ -30,7 +32,8 @@ Operation = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 _PLANS = 256 << 20  # bytes of plans that are kept ready
 _TAGS = 64  # of an object
-_WORDS = 4096  # characters of a description
+_TAG, _WORDS = 128, 4096  # characters of a tag, and of a description
+_CHAIN = 16  # workers that ask each other for somebody
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Servant:
         self.policy = dataclasses.replace(policy or Policy(), used=self.book.rules)
         self._peer = peer or self._no_peer
         self._plans: OrderedDict[str, Plan] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._operations: dict[str, Operation] = {
             "put": self._put,
             "get": self._get,
@@ -108,6 +111,9 @@ class Servant:
             if isinstance(error, PolicyError):
                 raise PolicyError(f"{doing} at {self.name}: {error}") from None
             raise
+        except Exception as error:
+            self._note("failed", caller, asked=doing, why=type(error).__name__)
+            raise
 
     def offer(
         self, leaves: Sequence[Any], form: Any, tags: Sequence[str], description: str
@@ -129,18 +135,26 @@ class Servant:
             fields.texts(request, "tags", _TAGS), fields.need(request, "description", str)
         )
         sources = frozenset({caller, *fields.texts(request, "sources", 1024)})
+        holder = _holder(request, caller)
         content, form = self._content(kind, request)
-        new = Object(kind, content, form, caller, sources, **known)
+        new = Object(kind, content, form, caller, sources, holders=Counter([holder]), **known)
         self._note("put", caller, object=new.id, kind=kind, bytes=new.size, tags=list(new.tags))
-        self.store.add(new)
+        try:
+            self.store.add(new)
+        except PointerError:
+            self._freed(new)
+            raise
         return {"object": new.info()}
 
     def _content(self, kind: str, request: dict[str, Any]) -> tuple[Any, Any]:
         if kind == "value":
-            return [_device(x) for x in fields.need(request, "leaves", list)], request.get("form")
+            leaves, form = fields.need(request, "leaves", list), request.get("form")
+            fields.form(form, len(leaves))
+            self.store.require_room(sum(getattr(x, "nbytes", 0) for x in leaves), 1)
+            return [_device(x) for x in leaves], form
         if kind == "pointer":
-            info, worker = fields.need(request, "info", dict), fields.need(request, "worker", str)
-            return Elsewhere(worker, _checked_info(info)), None
+            id, worker = fields.need(request, "id", str), fields.need(request, "worker", str)
+            return Elsewhere(worker, self._held(worker, id, self.name)), None
         if kind == "plan":
             found = self._learned(fields.need(request, "data", bytes))
             return found.to_bytes(), None
@@ -152,55 +166,64 @@ class Servant:
         raise RequestError("a request to keep something of an unknown kind")
 
     def _get(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
-        found = self._leaving(caller, request, "get")
-        self.store.remove(found.id)
-        return self._contents(found)
+        reply = self._contents(self._leaving(caller, request, "get"), caller)
+        self._freed(self.store.release(caller, request["id"], all_of_them=True))
+        return reply
 
     def _read(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
-        found = self._leaving(caller, request, "read")
-        if isinstance(found.content, Elsewhere):  # it stays, and so needs a reference of its own
-            self._peer(found.content.worker)({"do": "hold", "ids": [found.content.info["id"]]})
-        return self._contents(found)
+        return self._contents(self._leaving(caller, request, "read"), caller)
 
     def _leaving(self, caller: str, request: dict[str, Any], doing: str) -> Object:
         found = self.store.find(fields.need(request, "id", str), doing)
         with self._lock:
-            rule = self.policy.permit_get(found, caller) if found.kind == "value" else None
+            rule = self.policy.permit_get(found, caller, caller)
             self._note_use(doing, caller, rule, object=found.id, plan=found.plan)
         return found
 
-    def _contents(self, found: Object) -> dict[str, Any]:
+    def _contents(self, found: Object, to: str) -> dict[str, Any]:
+        """What is told to somebody, who then has a pointer of their own if it is one."""
         if isinstance(found.content, Elsewhere):
-            return {"worker": found.content.worker, "info": found.content.info}
+            worker, id = found.content.worker, found.content.info["id"]
+            return {"worker": worker, "info": self._held(worker, id, to)}
         if found.kind == "value":
             return {"leaves": list(found.content), "form": found.form}
         return {"data": found.content}
 
     def _hold(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
         objects = [self.store.find(id, "hold") for id in fields.texts(request, "ids")]
-        self._note("hold", caller, objects=[x.id for x in objects])
-        self.store.hold(*objects)
-        return {}
+        holder = _holder(request, caller)
+        self._note("hold", caller, holder=holder, objects=[x.id for x in objects])
+        self.store.hold(holder, *objects)
+        return {"objects": [x.info() for x in objects]}
+
+    def _held(self, worker: str, id: str, holder: str) -> dict[str, Any]:
+        """What another worker says of an object there, to which somebody has a pointer more."""
+        if worker == self.name:
+            raise PointerError(f"{self.name} keeps no pointers to what is there itself. Use it")
+        reply = self._peer(worker)({"do": "hold", "ids": [id], "holder": holder})
+        (info,) = fields.need(reply, "objects", list)
+        return fields.info(info)
 
     def _drop(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
         ids = fields.texts(request, "ids")
         self._note("drop", caller, objects=len(ids))
         for id in ids:
-            self._freed(self.store.release(id))
+            self._freed(self.store.release(caller, id))
         return {}
 
     def _freed(self, gone: Object | None) -> None:
         """Lets go of what an object that is gone has pointed to."""
         if gone is not None and isinstance(gone.content, Elsewhere):
             ids = [gone.content.info["id"]]
-            self._peer(gone.content.worker)({"do": "drop", "ids": ids})
+            with contextlib.suppress(JsmpcError):  # who cannot be reached keeps it for longer
+                self._peer(gone.content.worker)({"do": "drop", "ids": ids})
 
     def _find(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
-        words = fields.texts(request, "words", _TAGS)
+        words = fields.texts(request, "words", _TAGS, _TAG)
         found = [x for x in self.store if x.matches(words)]
         self._note("find", caller, words=words, found=len(found))
         if request.get("hold") is True:
-            self.store.hold(*found)
+            self.store.hold(caller, *found)
         return {"objects": [x.info() for x in found]}
 
     def _clear(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -213,20 +236,29 @@ class Servant:
     def _forward(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
         """Moves or copies an object to another worker, without its coming to the caller."""
         found = self.store.find(fields.need(request, "id", str), "move")
-        to = fields.need(request, "to", str)
+        to = identity.check_name(fields.need(request, "to", str))
+        if to == self.name:
+            raise PointerError(f"move at {self.name}: the value is there already")
         with self._lock:
-            rule = self.policy.permit_get(found, to) if found.kind == "value" else None
+            rule = self.policy.permit_get(found, caller, to)
             self._note_use("move", caller, rule, object=found.id, plan=found.plan, to=to)
-        content = {
-            **self._contents(found),
-            "do": "put",
-            "kind": found.kind,
-            "sources": sorted(found.sources),
-        }
-        described = {"tags": list(found.tags), "description": found.description}
-        reply = self._peer(to)({**content, **described})
-        self.store.remove(found.id)
-        return reply
+        if isinstance(found.content, Elsewhere):
+            content = {"worker": found.content.worker, "id": found.content.info["id"]}
+        else:
+            content = self._contents(found, to)
+        reply = self._peer(to)(
+            {
+                "do": "put",
+                "kind": found.kind,
+                "sources": sorted(found.sources),
+                "tags": list(found.tags),
+                "description": found.description,
+                "holder": caller,
+                **content,
+            }
+        )
+        self._freed(self.store.release(caller, found.id, all_of_them=True))
+        return {"object": fields.info(fields.need(reply, "object", dict))}
 
     # Plans.
 
@@ -255,35 +287,48 @@ class Servant:
             return found
 
     def _run(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
-        name = fields.need(request, "plan", str)
+        name = fields.digest(request, "plan")
         inputs = fields.need(request, "inputs", list)
+        behind = fields.texts(request, "asked_by", _CHAIN) if "asked_by" in request else []
         objects, leaves = self._operands(inputs)
+        self.policy.permit_plan(name)
         if any(x.kind == "pointer" for x in objects.values()):
-            return self._run_elsewhere(caller, name, inputs, objects)
+            return self._run_elsewhere(caller, behind, name, inputs, objects)
         plan = self.known_plan(name)
         if plan is None:
             return {"unknown": name}
         plan.check(leaves)
-        claim = self.claim(caller, name, plan.name, inputs)
+        claim = self.claim(caller, name, plan.name, inputs, behind)
+        results = self._results(plan, claim.leaves)
+        return {"objects": self.keep(claim, [([x], None) for x in results])}
+
+    def _results(self, plan: Plan, leaves: Sequence[Any]) -> list[Any]:
+        """What a plan computes, if there is room for it; PlanError for whatever fails in it."""
         try:
-            results = jax.block_until_ready(plan.run(claim.leaves))
-        except jax.errors.JaxRuntimeError as error:
+            types = plan.results(leaves)
+            self.store.require_room(sum(x.size * x.dtype.itemsize for x in types), len(types))
+            results: list[Any] = jax.block_until_ready(plan.run(leaves))
+            return results
+        except JsmpcError:
+            raise
+        except Exception as error:  # of what somebody else has made, which may fail in any way
             raise PlanError(
                 f"plan {plan.name} failed at {self.name}: {type(error).__name__}. Run it on data "
                 "of your own to see why"
             ) from None
-        return {"objects": self.keep(claim, [([x], None) for x in results])}
 
-    def claim(self, caller: str, plan: str, name: str, inputs: Sequence[Any]) -> Claim:
+    def claim(
+        self, caller: str, plan: str, name: str, inputs: Sequence[Any], behind: Sequence[str] = ()
+    ) -> Claim:
         """What a plan is to run on, once that is permitted and written down."""
         objects, leaves = self._operands(inputs)
         used = list(objects.values())
         if any(x.kind == "pointer" for x in used):
             raise PointerError(f"run {name} at {self.name}: an operand is a pointer. Get it first")
         with self._lock:
-            rule = self.policy.permit_run(plan, used, caller)
-            ids = [x.id for x in used]
-            self._note_use("run", caller, rule, plan=plan, name=name, objects=ids)
+            rule = self.policy.permit_run(plan, used, {caller, *behind})
+            known = {"plan": plan, "name": name, "objects": [x.id for x in used]}
+            self._note_use("run", caller, rule, **known, asked_by=list(behind) or None)
         sources = frozenset[str]().union(*(x.sources for x in used))
         if len(used) < len(inputs) or not used:
             sources |= {caller}
@@ -292,7 +337,10 @@ class Servant:
     def keep(self, claim: Claim, results: Sequence[tuple[list[Any], Any]]) -> list[dict[str, Any]]:
         """Keeps results, each with its containers; what describes them."""
         whose = claim.caller, claim.sources, claim.plan
-        new = [Object("value", leaves, form, *whose) for leaves, form in results]
+        new = [
+            Object("value", leaves, form, *whose, holders=Counter([claim.caller]))
+            for leaves, form in results
+        ]
         self.store.add(*new)
         return [x.info() for x in new]
 
@@ -315,8 +363,9 @@ class Servant:
             rows = [c[r] for c in share.components for r in sorted(smpc.holds(rank))]
             put = {"do": "put", "kind": "value", "leaves": rows, "tags": [], "description": ""}
             form = {"tuple": [None] * len(rows)}
-            reply = self._to(name)({**put, "form": form, "sources": sorted(found.sources)})
-            infos.append(reply["object"])
+            whose = {"sources": sorted(found.sources), "holder": caller}
+            reply = self._to(name)({**put, **whose, "form": form})
+            infos.append(fields.info(fields.need(reply, "object", dict)))
         return {"objects": infos}
 
     def _to(self, name: str) -> Ask:
@@ -341,9 +390,17 @@ class Servant:
         return objects, leaves
 
     def _run_elsewhere(
-        self, caller: str, plan: str, inputs: Sequence[Any], objects: dict[str, Object]
+        self,
+        caller: str,
+        behind: Sequence[str],
+        plan: str,
+        inputs: Sequence[Any],
+        objects: dict[str, Object],
     ) -> dict[str, Any]:
-        """Has a plan run where all its operands are; the results are pointers here."""
+        """Has a plan run where all its operands are; the results are pointers here.
+
+        That worker is told for whom, so that nobody gets by way of another what it may not have.
+        """
         places = {x.content.worker if x.kind == "pointer" else self.name for x in objects.values()}
         if len(places) > 1:
             raise PointerError(
@@ -356,23 +413,34 @@ class Servant:
             {**x, "id": objects[x["id"]].content.info["id"]} if type(x) is dict else x
             for x in inputs
         ]
-        reply = self._peer(place)({"do": "run", "plan": plan, "inputs": there})
+        peer, asked_by = self._peer(place), [*behind, caller]
+        request = {"do": "run", "plan": plan, "inputs": there, "asked_by": asked_by}
+        reply = peer(request)
         if "unknown" in reply:
             found = self._plans.get(plan)
             if found is None:
                 return {"unknown": plan}
-            self._peer(place)({"do": "plan", "data": found.to_bytes()})
-            reply = self._peer(place)({"do": "run", "plan": plan, "inputs": there})
-        infos = [_checked_info(x) for x in fields.need(reply, "objects", list)]
+            peer({"do": "plan", "data": found.to_bytes()})
+            reply = peer(request)
+        infos = [fields.info(x) for x in fields.need(reply, "objects", list)]
         sources = frozenset[str]().union(*(x.sources for x in objects.values()))
-        new = [Object("pointer", Elsewhere(place, x), None, caller, sources, plan) for x in infos]
-        self.store.add(*new)
+        new = [
+            Object("pointer", Elsewhere(place, x), None, caller, sources, holders=Counter([caller]))
+            for x in infos
+        ]
+        try:
+            self.store.add(*new)
+        except PointerError:
+            for x in new:
+                self._freed(x)
+            raise
         return {"objects": [x.info() for x in new]}
 
     # The log.
 
     def _note(self, event: str, caller: str, **more: Any) -> None:
-        self.book.append(event, by=caller, **more)
+        with self._writing:
+            self.book.append(event, by=caller, **more)
 
     def _note_use(self, event: str, caller: str, rule: Rule | None, **more: Any) -> None:
         """Enters what a rule permits, by which the log counts it."""
@@ -386,11 +454,16 @@ class Servant:
 
 
 def _described(tags: Sequence[str], description: str) -> dict[str, Any]:
-    if len(tags) > _TAGS or any(len(tag) > 128 for tag in tags) or len(description) > _WORDS:
+    if len(tags) > _TAGS or any(len(t) > _TAG for t in tags) or len(description) > _WORDS:
         raise RequestError(
-            f"an object has at most {_TAGS} tags of 128 characters and {_WORDS} of description"
+            f"an object has at most {_TAGS} tags of {_TAG} characters and {_WORDS} of description"
         )
     return {"tags": tuple(tags), "description": description}
+
+
+def _holder(request: dict[str, Any], caller: str) -> str:
+    """Whose pointer it is that a request is about: the caller's, or that of whom it names."""
+    return identity.check_name(fields.need({"holder": caller, **request}, "holder", str))
 
 
 def _device(x: Any) -> Any:
@@ -401,14 +474,3 @@ def _device(x: Any) -> Any:
         raise RequestError("a request with something that is no array in the place of one")
     with jax.enable_x64(True):
         return jnp.asarray(x)
-
-
-def _checked_info(info: Any) -> dict[str, Any]:
-    """What describes an object of another worker; RequestError unless it can."""
-    if type(info) is not dict:
-        raise RequestError("a request with something that is no pointer in the place of one")
-    fields.need(info, "id", str)
-    for one in fields.need(info, "types", list):
-        if type(one) is not list or len(one) != 2 or type(one[1]) is not list:
-            raise RequestError("a request with a pointer to something without a type")
-    return {k: info.get(k) for k in ("id", "kind", "form", "types", "by", "tags", "description")}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +17,7 @@ from jsmpc._src.errors import PointerError
 
 ROOM = 4 << 30  # bytes
 MOST = 100_000  # objects
+_OBJECT, _LEAF = 1024, 256  # bytes that an object, and a leaf, takes by itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Object:
       plan: the hash of the plan that it is a result of; empty for what was brought.
       tags, description: for those who search.
       kept: whether it is the owner's, and stays whatever others do.
-      references: how many pointers there are to it.
+      holders: how many pointers to it each of those has who have any.
     """
 
     kind: str
@@ -49,7 +53,7 @@ class Object:
     tags: tuple[str, ...] = ()
     description: str = ""
     kept: bool = False
-    references: int = 1
+    holders: Counter[str] = dataclasses.field(default_factory=Counter)
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
 
     @property
@@ -61,12 +65,15 @@ class Object:
         leaves = self.content if self.kind == "value" else ()
         return [[np.dtype(x.dtype).name, list(x.shape)] for x in leaves]
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
-        """Its bytes."""
+        """The bytes that it takes, those of its description too."""
+        form = self.content.info["form"] if self.kind == "pointer" else self.form
+        said = len(json.dumps([form, self.tags, self.description]))
+        size = _OBJECT + _LEAF * len(self.types) + said
         if self.kind == "value":
-            return sum(int(x.nbytes) for x in self.content)
-        return len(self.content) if isinstance(self.content, bytes) else 0
+            return size + sum(int(x.nbytes) for x in self.content)
+        return size + (len(self.content) if isinstance(self.content, bytes) else 0)
 
     @property
     def rows(self) -> int:
@@ -107,14 +114,18 @@ class Store:
         """Keeps objects, all or none; PointerError where there is no room."""
         size = sum(x.size for x in new)
         with self._lock:
-            if self._size + size > self._room or len(self._objects) + len(new) > MOST:
-                raise PointerError(
-                    f"{self._name} has no room for {size:,} B: {self._size:,} of {self._room:,} B "
-                    f"are taken by {len(self._objects):,} objects. Get or delete what is not needed"
-                )
+            self.require_room(size, len(new))
             for x in new:
                 self._objects[x.id] = x
             self._size += size
+
+    def require_room(self, size: int, count: int) -> None:
+        """PointerError if so many bytes, or objects, more do not fit."""
+        if self._size + size > self._room or len(self._objects) + count > MOST:
+            raise PointerError(
+                f"{self._name} has no room for {size:,} B: {self._size:,} of {self._room:,} B "
+                f"are taken by {len(self._objects):,} objects. Get or delete what is not needed"
+            )
 
     def find(self, id: str, doing: str) -> Object:
         """The object of an id, or PointerError."""
@@ -127,20 +138,25 @@ class Store:
             )
         return found
 
-    def hold(self, *objects: Object) -> None:
-        """One more pointer to each."""
+    def hold(self, holder: str, *objects: Object) -> None:
+        """The holder has one more pointer to each."""
         with self._lock:
             for x in objects:
-                x.references += 1
+                x.holders[holder] += 1
 
-    def release(self, id: str, count: int = 1) -> Object | None:
-        """Fewer pointers to an object; the object if these were the last ones, and it is gone."""
+    def release(self, holder: str, id: str, *, all_of_them: bool = False) -> Object | None:
+        """The holder has a pointer less, or none; the object if nobody has one, and it is gone.
+
+        The pointers of others are theirs: nobody can give them up in their place.
+        """
         with self._lock:
             found = self._objects.get(id)
             if found is None:
                 return None
-            found.references -= count
-            return self._removed(id) if found.references <= 0 and not found.kept else None
+            found.holders[holder] -= 1
+            if all_of_them or found.holders[holder] <= 0:
+                del found.holders[holder]
+            return None if found.holders or found.kept else self._removed(id)
 
     def remove(self, id: str) -> Object | None:
         """Takes an object away, if it is there and none of the owner's; the object."""

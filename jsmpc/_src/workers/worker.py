@@ -20,6 +20,7 @@ from jsmpc._src.deployment import identity
 from jsmpc._src.deployment.log import Entry, opened
 from jsmpc._src.errors import PlanError, PointerError
 from jsmpc._src.jaxprs import tracing
+from jsmpc._src.plans import specs
 from jsmpc._src.plans.located import Located, Place
 from jsmpc._src.plans.plan import Plan
 from jsmpc._src.protocols.base import Protocol
@@ -90,9 +91,10 @@ class BaseWorker(Place, abc.ABC):
 
     def _send_pointer(self, x: Pointer, request: dict[str, Any]) -> Any:
         x.require_there("send")
+        if x.location is self:
+            raise PointerError(f"send to {self.name}: the value is there already")
         self.meet(x.location)
-        x.location.asked("hold", ids=[x.id])
-        reply = self.asked("put", kind="pointer", worker=x.location.name, info=x.info, **request)
+        reply = self.asked("put", kind="pointer", worker=x.location.name, id=x.id, **request)
         return self._found(reply["object"])
 
     def fetched(self, doing: str, id: str) -> Any:
@@ -243,7 +245,7 @@ class Worker(BaseWorker):
             raise PointerError(f"{self.name} knows no worker {name!r}")
         if isinstance(found, Worker):
             return functools.partial(found.servant.handle, self.name)
-        return found.ask
+        return lambda request: found.ask({k: v for k, v in request.items() if k not in _ABOUT})
 
     def offer(self, x: Any, tags: Sequence[str] = (), description: str = "") -> Pointer:
         """Keep data of the owner's, to which the policy applies whoever asks."""
@@ -263,6 +265,7 @@ class Worker(BaseWorker):
 
 
 _CALLER = "me"  # who asks in one's own process
+_ABOUT = ("holder", "asked_by")  # what workers tell of who asks them; in one process it is one
 
 
 def send(x: Any, to: BaseWorker, tags: Sequence[str] = (), description: str = "") -> Any:
@@ -349,9 +352,9 @@ def _array(x: Any, name: str) -> Any:
             f"send to {name}: keys do not travel as such. Send jax.random.key_data(key), and wrap "
             "it in the function: jax.random.wrap_key_data"
         )
-    if isinstance(x, np.ndarray) and x.dtype.itemsize == 8:
-        return _here(x)
-    found = jnp.asarray(x)
+    if isinstance(x, np.ndarray | np.generic) and specs.is_wide(x.dtype):
+        return _here(x.copy())
+    found = jnp.array(x)  # a copy: what is sent does not change any more
     return jnp.asarray(found, found.dtype)  # as strong a type as it has where it arrives
 
 

@@ -1,0 +1,95 @@
+"""Workers in this process and in others: each test of what they do runs on both kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from processes import Processes
+
+import jsmpc
+from jsmpc._src.workers.worker import BaseWorker
+
+
+class View(BaseWorker):
+    """A worker in this process, as another client than `me` sees it."""
+
+    def __init__(self, worker: jsmpc.Worker, client: str) -> None:
+        super().__init__(worker.name)
+        self._worker, self._client = worker, client
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self._worker.servant.handle(self._client, request)
+
+    def group(self, protocol: jsmpc.Protocol, workers: Sequence[Any]) -> Any:
+        raise NotImplementedError("shares are tested by themselves")
+
+
+class Pair:
+    """Two workers, as one client asks them.
+
+    Attributes:
+      me: the client's name; bob, alice: the workers; remote: whether they are processes.
+    """
+
+    def __init__(self, processes: Processes | None) -> None:
+        self._processes = processes
+        self.remote = processes is not None
+        if processes is None:
+            self.me = "me"
+            self.bob: Any = jsmpc.Worker("bob", room=64 << 20)
+            self.alice: Any = jsmpc.Worker("alice")
+            self._seen = {"bob": 0, "alice": 0}
+        else:
+            self.me = "carol"
+            found = processes.client("carol")
+            self.bob, self.alice = found["bob"], found["alice"]
+            for worker in (self.bob, self.alice):
+                worker.clear()
+                assert not worker.objects
+            self._seen = {name: len(processes.log(name)) for name in ("bob", "alice")}
+
+    def client(self, name: str) -> dict[str, Any]:
+        """The same workers, as another client sees them."""
+        if self._processes is not None:
+            return dict(self._processes.client(name))
+        found = {w.name: View(w, name) for w in (self.bob, self.alice)}
+        for view in found.values():
+            view.known = found  # type: ignore[assignment]
+        return dict(found)
+
+    def log(self, worker: Any) -> list[tuple[str, dict[str, Any]]]:
+        """What this test's requests have left in a worker's log."""
+        if self._processes is None:
+            found = [(entry.event, entry.fields) for entry in worker.log]
+        else:
+            found = self._processes.log(worker.name)
+        return found[self._seen[worker.name] :]
+
+    def events(self, worker: Any) -> list[str]:
+        """The same, without fields."""
+        return [event for event, _ in self.log(worker)]
+
+    def close(self) -> None:
+        for worker in (self.bob, self.alice):
+            worker.close()
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """bob and alice as processes, with the clients carol and dave."""
+    folder = tmp_path_factory.mktemp("workers")
+    with Processes(folder, ["bob", "alice"], ["carol", "dave"]) as found:
+        found.start("bob", "--room", 64)
+        found.start("alice")
+        found.wait("bob", "alice")
+        yield found
+
+
+@pytest.fixture(params=["here", "processes"])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    remote = request.param == "processes"
+    found = Pair(request.getfixturevalue("processes") if remote else None)
+    yield found
+    found.close()
