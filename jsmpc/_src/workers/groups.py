@@ -133,7 +133,7 @@ class LocalGroup(Group):
         claims = []
         for worker, name, given in zip(self.workers, names, operands, strict=True):
             inputs = [operand_of(x) for x in given]
-            claims.append(worker.servant.claim("me", name, purpose.what, inputs))
+            claims.append(worker.servant.permitted("me", name, purpose.what, inputs))
         everybody = range(len(self.workers))
         with compat.protocol_mode():
             held = [

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -98,13 +98,19 @@ class Servant:
           JsmpcError: where it is refused; it is in the log too.
         """
         doing = request.get("do")
-        try:
+        with self._refusing(caller, doing):
             operation = self._operations.get(doing) if isinstance(doing, str) else None
             if operation is None:
                 raise RequestError(f"{self.name} does not know what was asked of it")
             if "gone" in request:
                 self._drop(caller, {"ids": request["gone"]})
             return operation(caller, request)
+
+    @contextlib.contextmanager
+    def _refusing(self, caller: str, doing: Any) -> Iterator[None]:
+        """Enters into the log what is refused, or fails, inside."""
+        try:
+            yield
         except JsmpcError as error:
             asked = doing if isinstance(doing, str) and doing in self._operations else "unknown"
             self._note("refused", caller, asked=asked, why=f"{type(error).__name__}: {error}"[:500])
@@ -316,6 +322,11 @@ class Servant:
                 f"plan {plan.name} failed at {self.name}: {type(error).__name__}. Run it on data "
                 "of your own to see why"
             ) from None
+
+    def permitted(self, caller: str, plan: str, name: str, inputs: Sequence[Any]) -> Claim:
+        """As `claim`, for somebody in this process; what is refused is in the log too."""
+        with self._refusing(caller, "run"):
+            return self.claim(caller, plan, name, inputs)
 
     def claim(
         self, caller: str, plan: str, name: str, inputs: Sequence[Any], behind: Sequence[str] = ()
