@@ -73,8 +73,11 @@ class Processes:
 
     def end(self, name: str, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         """The exit code, and what was printed, of a worker that gets a signal."""
+        self.running[name].send_signal(number)
+        return self._ended(name)
+
+    def _ended(self, name: str) -> tuple[int, str, str]:
         process = self.running.pop(name)
-        process.send_signal(number)
         try:
             out, err = process.communicate(timeout=ENDING)
         except subprocess.TimeoutExpired:
@@ -108,7 +111,7 @@ class Processes:
         for process in self.running.values():
             process.send_signal(signal.SIGTERM)
         try:
-            ended = {name: self.end(name) for name in list(self.running)}
+            ended = {name: self._ended(name) for name in list(self.running)}
         finally:
             for process in self.running.values():
                 process.kill()

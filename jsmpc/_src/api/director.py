@@ -92,6 +92,10 @@ class Director(Session):
         """
 
     @abc.abstractmethod
+    def plans(self, projection: Projection, purpose: Purpose) -> dict[str, Any]:
+        """What each endpoint runs, by the name of its place."""
+
+    @abc.abstractmethod
     def fetch(self, part: Any) -> Any:
         """The value of a result, brought here."""
 

@@ -26,12 +26,13 @@ from jsmpc._src.api import (
 )
 from jsmpc._src.api.arguments import Call, Static
 from jsmpc._src.api.brief import brief
+from jsmpc._src.api.director import Director
 from jsmpc._src.api.held import ahead_of, session_of
 from jsmpc._src.api.material import Material
 from jsmpc._src.api.phases import Phases
 from jsmpc._src.api.session import Function, Purpose, Session
 from jsmpc._src.api.words import is_words
-from jsmpc._src.errors import JsmpcError, MaterialError, SecretError
+from jsmpc._src.errors import JsmpcError, MaterialError, ProtocolError, SecretError
 from jsmpc._src.jaxprs import compat, disclosed, lines
 from jsmpc._src.jaxprs.disclosed import Disclosure
 from jsmpc._src.jaxprs.undisturbed import undisturbed
@@ -185,6 +186,27 @@ class SecureFunction(Generic[P, R]):
         """
         call, leaves, _ = self._flatten(args, kwargs)
         return self._projection(call, leaves, lines.caller())[0]
+
+    @brief
+    def plans(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+        """What each worker would run on shares that lie at workers: a `Plan` by the worker's name.
+
+        Its owner reads it, and permits it by its hash.
+
+        Args:
+          *args, **kwargs: as for a call, with shares of `jsmpc.share(…, workers=…)`.
+
+        Raises:
+          ProtocolError: for shares that do not lie at workers.
+        """
+        call, leaves, shares = self._flatten(args, kwargs)
+        session = session_of(shares)
+        if not isinstance(session, Director):
+            raise ProtocolError(
+                f"{self.__name__}.plans takes shares that lie at workers. Share with workers=…"
+            )
+        (projection, _), purpose, _ = self._dealt_as_it_runs(call, leaves)
+        return session.plans(projection, purpose)
 
     @brief
     def jaxpr(self, *args: P.args, **kwargs: P.kwargs) -> tuple[Any, list[bool]]:

@@ -185,6 +185,10 @@ class Plan:
     def _compiled(self) -> Any:
         return jax.jit(self._exported.call)
 
+    def forget(self) -> None:
+        """Lets go of what was compiled for the shapes that it was called with."""
+        self.__dict__.pop("_compiled", None)
+
     def _require_runnable(self, more: frozenset[str]) -> None:
         if more in self._runnable:
             return

@@ -16,12 +16,15 @@ from jsmpc._src.api.session import Purpose
 from jsmpc._src.api.share import Share
 from jsmpc._src.errors import PointerError
 from jsmpc._src.jaxprs import compat
+from jsmpc._src.jaxprs.disclosed import Disclosure
+from jsmpc._src.links.exchange import exchange, halt
+from jsmpc._src.plans import trace
 from jsmpc._src.plans.located import Located, apart
+from jsmpc._src.plans.plan import Plan
 from jsmpc._src.protocols.base import Protocol
-from jsmpc._src.readings.projection.digest import digest
 from jsmpc._src.readings.projection.projection import Projection
 from jsmpc._src.workers.descriptions import described
-from jsmpc._src.workers.members import grouped
+from jsmpc._src.workers.members import CALLS, grouped
 from jsmpc._src.workers.pointer import Pointer, operand
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ class Group(Director):
             )
         super().__init__(protocol, names)
         self.workers = tuple(workers)
+        self._plans: dict[Projection, list[Plan]] = {}
         for worker in workers:
             for other in workers:
                 worker.meet(other)
@@ -83,6 +87,27 @@ class Group(Director):
         parts = [Pointer(w, info) for w, info in zip(self.workers, found, strict=False)]
         return Placed(self, x.shape, x.dtype, parts)
 
+    def plans(self, projection: Projection, purpose: Purpose) -> dict[str, Plan]:
+        if projection not in self._plans:
+            self._plans[projection] = self._planned(projection, purpose)
+        return dict(zip(self.places, self._plans[projection], strict=True))
+
+    def _planned(self, projection: Projection, purpose: Purpose) -> list[Plan]:
+        """Each endpoint's own program."""
+        shown = [Disclosure(r.to, r.elements, r.line) for r in purpose.reveals]
+        types = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in projection.block.inputs]
+        plans = []
+        with compat.protocol_mode():
+            token = jax.ShapeDtypeStruct((), jnp.uint32)
+            for endpoint, place in enumerate(self.places):
+                own = projection.program([endpoint], exchange, halt, kernels.evaluate)
+                given = [types[i] for i in projection.given(endpoint)]
+                called = f"{purpose.what}-{place}".replace(" ", "-")
+                arguments: Any = (token, [given]), {}
+                name = trace.name_from(called)
+                plans.append(trace.traced(own, arguments, name, calls=CALLS, reveals=shown))
+        return plans
+
     def fetch(self, part: Any) -> Any:
         return part.copy()
 
@@ -94,7 +119,7 @@ class LocalGroup(Group):
 
     def __init__(self, protocol: Protocol, workers: Sequence[BaseWorker]) -> None:
         super().__init__(protocol, workers)
-        self._programs: dict[Projection, tuple[Any, str]] = {}
+        self._programs: dict[Projection, Any] = {}
 
     def execute(
         self,
@@ -104,11 +129,11 @@ class LocalGroup(Group):
         operands: Sequence[Sequence[Any]],
         groups: Sequence[Sequence[int | None]],
     ) -> list[list[Any]]:
-        program, name = self._program(projection)
+        program, names = self._program(projection), self._names(projection, purpose)
         claims = []
-        for worker, given in zip(self.workers, operands, strict=True):
+        for worker, name, given in zip(self.workers, names, operands, strict=True):
             inputs = [operand_of(x) for x in given]
-            claims.append(worker.servant.claim("me", name, purpose.what, inputs))
+            claims.append(worker.servant.permitted("me", name, purpose.what, inputs))
         everybody = range(len(self.workers))
         with compat.protocol_mode():
             held = [
@@ -122,13 +147,19 @@ class LocalGroup(Group):
             found.append([Pointer(worker, info) for info in infos])
         return found
 
-    def _program(self, projection: Projection) -> tuple[Any, str]:
-        """The program of all, and its fingerprint, by which policies permit it."""
+    def _program(self, projection: Projection) -> Any:
+        """The program of all."""
         if projection not in self._programs:
             everybody = range(len(self.workers))
             program = projection.program(everybody, _nothing_leaves, _goes_on, kernels.evaluate)
-            self._programs[projection] = jax.jit(program), digest(projection)
+            self._programs[projection] = jax.jit(program)
         return self._programs[projection]
+
+    def _names(self, projection: Projection, purpose: Purpose) -> list[str]:
+        """By what policies permit the run: the plans that it would be in processes."""
+        if all(worker.servant.policy.run is None for worker in self.workers):
+            return [""] * len(self.workers)
+        return [plan.hash for plan in self.plans(projection, purpose).values()]
 
     def _state(self, endpoint: int) -> list[Any]:
         """An endpoint's part of what a simulation keeps."""

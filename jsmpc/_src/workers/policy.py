@@ -138,11 +138,10 @@ class Policy:
         """The rule that permits an object to be shared among workers; PolicyError."""
         if x.sources == {by}:
             return None
-        if self.share is None:
-            return next(filter(None, [self.permit_get(x, by, worker) for worker in to]), None)
         what = f"{_listed([x])} to be shared among {', '.join(to)}"
-        found = [self._rule("share", self.share, x.plan, [x], {worker}, what) for worker in to]
-        return found[0]
+        if self.share is not None:
+            return self._rule("share", self.share, x.plan, [x], set(to), what)
+        return None if self.get is None else self._rule("get", self.get, x.plan, [x], set(to), what)
 
     def permit_plan(self, plan: str) -> None:
         """PolicyError if no rule is for a plan, so that it need not even be read."""

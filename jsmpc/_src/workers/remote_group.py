@@ -9,23 +9,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from jsmpc._src import kernels
 from jsmpc._src.api import kept
 from jsmpc._src.api.session import Purpose
 from jsmpc._src.errors import JsmpcError, LinkError, ProtocolError
-from jsmpc._src.jaxprs import compat
-from jsmpc._src.jaxprs.disclosed import Disclosure
-from jsmpc._src.links.exchange import exchange, halt
-from jsmpc._src.plans import trace
 from jsmpc._src.plans.plan import Plan
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.projection.projection import Projection
 from jsmpc._src.workers.descriptions import described
 from jsmpc._src.workers.groups import Group, operand_of
-from jsmpc._src.workers.members import CALLS, terms
+from jsmpc._src.workers.members import terms
 from jsmpc._src.workers.pointer import Pointer
 from jsmpc._src.workers.worker import BaseWorker
 
@@ -43,8 +35,6 @@ class RemoteGroup(Group):
                 f"{type(protocol).__name__} keeps a state of its parties, which workers do not. "
                 "Run it by jsmpc party"
             )
-        self._plans: dict[Any, list[Plan]] = {}
-        self._sent: set[str] = set()
         self._joined: str | None = None
         self._lock = threading.Lock()
 
@@ -57,9 +47,7 @@ class RemoteGroup(Group):
         groups: Sequence[Sequence[int | None]],
     ) -> list[list[Any]]:
         with self._lock:
-            if (projection, bool(early)) not in self._plans:
-                self._plans[projection, bool(early)] = self._planned(projection, purpose)
-            plans = self._plans[projection, bool(early)]
+            plans = list(self.plans(projection, purpose).values())
             requests = [
                 {
                     "plan": plan.hash,
@@ -77,22 +65,6 @@ class RemoteGroup(Group):
             [Pointer(worker, info) for info in infos]
             for worker, infos in zip(self.workers, found, strict=True)
         ]
-
-    def _planned(self, projection: Projection, purpose: Purpose) -> list[Plan]:
-        """Each endpoint's own program."""
-        shown = [Disclosure(r.to, r.elements, r.line) for r in purpose.reveals]
-        types = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in projection.block.inputs]
-        plans = []
-        with compat.protocol_mode():
-            token = jax.ShapeDtypeStruct((), jnp.uint32)
-            for endpoint, place in enumerate(self.places):
-                own = projection.program([endpoint], exchange, halt, kernels.evaluate)
-                given = [types[i] for i in projection.given(endpoint)]
-                called = f"{purpose.what}-{place}".replace(" ", "-")
-                arguments: Any = (token, [given]), {}
-                name = trace.name_from(called)
-                plans.append(trace.traced(own, arguments, name, calls=CALLS, reveals=shown))
-        return plans
 
     def _run(self, plans: Sequence[Plan], requests: Sequence[dict[str, Any]]) -> list[Any]:
         """What describes the results at each worker; a run that fails ends at all."""

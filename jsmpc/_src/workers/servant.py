@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -31,6 +31,7 @@ Ask = Callable[[dict[str, Any]], dict[str, Any]]
 Operation = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 _PLANS = 256 << 20  # bytes of plans that are kept ready
+_PROGRAMS = 256  # that are kept compiled: one for each plan and shapes, of a MiB or two
 _TAGS = 64  # of an object
 _TAG, _WORDS = 128, 4096  # characters of a tag, and of a description
 _CHAIN = 16  # workers that ask each other for somebody
@@ -73,6 +74,7 @@ class Servant:
         self.policy = dataclasses.replace(policy or Policy(), used=self.book.rules)
         self._peer = peer or self._no_peer
         self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._programs: OrderedDict[tuple[Any, ...], None] = OrderedDict()
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._operations: dict[str, Operation] = {
             "put": self._put,
@@ -99,13 +101,19 @@ class Servant:
           JsmpcError: where it is refused; it is in the log too.
         """
         doing = request.get("do")
-        try:
+        with self._refusing(caller, doing):
             operation = self._operations.get(doing) if isinstance(doing, str) else None
             if operation is None:
                 raise RequestError(f"{self.name} does not know what was asked of it")
             if "gone" in request:
                 self._drop(caller, {"ids": request["gone"]})
             return operation(caller, request)
+
+    @contextlib.contextmanager
+    def _refusing(self, caller: str, doing: Any) -> Iterator[None]:
+        """Enters into the log what is refused, or fails, inside."""
+        try:
+            yield
         except JsmpcError as error:
             asked = doing if isinstance(doing, str) and doing in self._operations else "unknown"
             self._note("refused", caller, asked=asked, why=f"{type(error).__name__}: {error}"[:500])
@@ -292,6 +300,7 @@ class Servant:
         inputs = fields.need(request, "inputs", list)
         behind = fields.texts(request, "asked_by", _CHAIN) if "asked_by" in request else []
         objects, leaves = self._operands(inputs)
+        self.policy.permit_plan(name)
         if any(x.kind == "pointer" for x in objects.values()):
             return self._run_elsewhere(caller, behind, name, inputs, objects)
         plan = self.known_plan(name)
@@ -304,6 +313,7 @@ class Servant:
 
     def _results(self, plan: Plan, leaves: Sequence[Any]) -> list[Any]:
         """What a plan computes, if there is room for it; PlanError for whatever fails in it."""
+        self._touched(plan, leaves)
         try:
             types = plan.results(leaves)
             self.store.require_room(sum(x.size * x.dtype.itemsize for x in types), len(types))
@@ -317,19 +327,26 @@ class Servant:
                 "of your own to see why"
             ) from None
 
-    def claim(
-        self,
-        caller: str,
-        plan: str,
-        name: str,
-        inputs: Sequence[Any],
-        behind: Sequence[str] = (),
-    ) -> Claim:
-        """What a plan is to run on, once that is permitted and written down.
+    def _touched(self, plan: Plan, leaves: Sequence[Any]) -> None:
+        """Lets go of what was compiled and not used for longest, as there may be any number."""
+        key = plan.hash, *((x.shape, x.dtype) for x in leaves)
+        with self._lock:
+            self._programs[key] = None
+            self._programs.move_to_end(key)
+            while len(self._programs) > _PROGRAMS:
+                (name, *_), _ = self._programs.popitem(last=False)
+                if name in self._plans:
+                    self._plans[name].forget()
 
-        Args:
-          behind: for whom the caller asks.
-        """
+    def permitted(self, caller: str, plan: str, name: str, inputs: Sequence[Any]) -> Claim:
+        """As `claim`, for somebody in this process; what is refused is in the log too."""
+        with self._refusing(caller, "run"):
+            return self.claim(caller, plan, name, inputs)
+
+    def claim(
+        self, caller: str, plan: str, name: str, inputs: Sequence[Any], behind: Sequence[str] = ()
+    ) -> Claim:
+        """What a plan is to run on, once that is permitted and written down."""
         objects, leaves = self._operands(inputs)
         used = list(objects.values())
         if any(x.kind == "pointer" for x in used):
