@@ -153,6 +153,9 @@ class Plan:
 
     def check(self, types: Sequence[Any]) -> None:
         """PlanError unless a plan can be called with leaves of these types."""
+        if len(types) != len(self.signature.inputs):
+            wanted = len(self.signature.inputs)
+            raise PlanError(f"plan {self.name} takes {wanted} arrays, and was given {len(types)}")
         bound: dict[str, int] = {}
         for x, spec, path in zip(types, self.signature.inputs, self.signature.paths, strict=True):
             if not specs.fits(x, spec, bound):

@@ -34,6 +34,14 @@ def texts(request: dict[str, Any], name: str, most: int = _LONG, longest: int = 
     return found
 
 
+def name(request: dict[str, Any], field: str) -> str:
+    """The name of a worker or client; RequestError."""
+    found = need(request, field, str)
+    if not re.fullmatch("[A-Za-z0-9_-]{1,64}", found):
+        raise RequestError(f"a request whose {field!r} is no name of a worker or client")
+    return found
+
+
 def digest(request: dict[str, Any], name: str) -> str:
     """The hexadecimal digits of a SHA-256; RequestError."""
     found = need(request, name, str)

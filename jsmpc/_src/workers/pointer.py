@@ -246,8 +246,10 @@ class Pointer(_Computed):
         Raises:
           PointerError: if it is not there any more.
           PolicyError: if the worker's owner does not let it leave.
+          ValueError: if it is in a named tuple that this process has not imported; it stays there.
         """
         self.require_there("get")
+        _ = self.structure
         found = self.location.fetched("get", self.id)
         self._taken("get")
         return found

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from jsmpc._src.api import sharing
-from jsmpc._src.deployment import identity
 from jsmpc._src.deployment.errors import PolicyError
 from jsmpc._src.deployment.log import Log
 from jsmpc._src.errors import JsmpcError, PlanError, PointerError
@@ -162,7 +161,7 @@ class Servant:
             self.store.require_room(sum(getattr(x, "nbytes", 0) for x in leaves), 1)
             return [_device(x) for x in leaves], form
         if kind == "pointer":
-            id, worker = fields.need(request, "id", str), fields.need(request, "worker", str)
+            id, worker = fields.need(request, "id", str), fields.name(request, "worker")
             return Elsewhere(worker, self._held(worker, id, self.name)), None
         if kind == "plan":
             found = self._learned(fields.need(request, "data", bytes))
@@ -245,7 +244,7 @@ class Servant:
     def _move(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
         """Moves or copies an object to another worker, without its coming to the caller."""
         found = self.store.find(fields.need(request, "id", str), "move")
-        to = identity.check_name(fields.need(request, "to", str))
+        to = fields.name(request, "to")
         if to == self.name:
             raise PointerError(f"move at {self.name}: the value is there already")
         with self._lock:
@@ -498,7 +497,7 @@ def _described(tags: Sequence[str], description: str) -> dict[str, Any]:
 
 def _holder(request: dict[str, Any], caller: str) -> str:
     """Whose pointer it is that a request is about: the caller's, or that of whom it names."""
-    return identity.check_name(fields.need({"holder": caller, **request}, "holder", str))
+    return fields.name({"holder": caller, **request}, "holder")
 
 
 def _device(x: Any) -> Any:
