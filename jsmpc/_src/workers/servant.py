@@ -367,7 +367,7 @@ class Servant:
         (found,) = objects.values()
         with self._lock:
             rule = self.policy.permit_share(found, caller, to)
-            self._note_use("share", caller, rule, object=id, plan=found.plan, to=to)
+            self._note_use("share", caller, rule, object=id, leaf=number, plan=found.plan, to=to)
         share = sharing.share(prf.random_key(), value, smpc)
         infos = []
         for rank, name in enumerate(to):
