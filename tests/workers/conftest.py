@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,8 +22,8 @@ class View(BaseWorker):
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         return self._worker.servant.handle(self._client, request)
 
-    def group(self, protocol: jsmpc.Protocol, workers: Sequence[Any]) -> Any:
-        raise NotImplementedError("shares are tested by themselves")
+    def group(self, protocol: Any, workers: Any) -> Any:
+        raise NotImplementedError
 
 
 class Pair:
@@ -40,6 +40,8 @@ class Pair:
             self.me = "me"
             self.bob: Any = jsmpc.Worker("bob", room=64 << 20)
             self.alice: Any = jsmpc.Worker("alice")
+            self.bob.meet(self.alice)
+            self.alice.meet(self.bob)
             self._seen = {"bob": 0, "alice": 0}
         else:
             self.me = "carol"
@@ -78,9 +80,9 @@ class Pair:
 
 @pytest.fixture(scope="session")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    """bob and alice as processes, with the clients carol and dave."""
+    """bob and alice as processes, with the clients carol and dave; olga is started by tests."""
     folder = tmp_path_factory.mktemp("workers")
-    with Processes(folder, ["bob", "alice"], ["carol", "dave"]) as found:
+    with Processes(folder, ["bob", "alice", "olga"], ["carol", "dave"]) as found:
         found.start("bob", "--room", 64)
         found.start("alice")
         found.wait("bob", "alice")

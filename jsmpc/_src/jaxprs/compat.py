@@ -13,8 +13,9 @@ import numpy as np
 from jax import lax
 from jax._src import ad_checkpoint, config, hijax
 from jax._src.export import _export
-from jax._src.interpreters import partial_eval
+from jax._src.interpreters import mlir, partial_eval
 from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.mlir import ir
 
 checkpoint_name_p: Any = ad_checkpoint.name_p
 unexpanded_call_p: Any = hijax.call_hi_primitive_p
@@ -129,6 +130,21 @@ def unlocated() -> AbstractContextManager[Any]:
     """Compiles without the source lines of the user's files, which differ among machines."""
     found: AbstractContextManager[Any] = config.traceback_in_locations_limit(0)
     return found
+
+
+def read_module(text: str) -> tuple[str, list[str]]:
+    """A compiled program without source lines, and the names of all native functions it calls."""
+    called: list[str] = []
+
+    def visit(op: Any) -> Any:
+        if op.operation.name.endswith("custom_call"):
+            called.append(ir.StringAttr(op.operation.attributes["call_target_name"]).value)
+        return ir.WalkResult.ADVANCE
+
+    with mlir.make_ir_context():
+        module = ir.Module.parse(text)
+        module.operation.walk(visit)
+        return str(module.operation.get_asm(enable_debug_info=False)), called
 
 
 def stable_custom_calls() -> frozenset[str]:

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import re
-
 from jax import export
 
 from jsmpc._src.errors import PlanError
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.kernels import native
 
-_TARGET = re.compile(r'custom_call @"?([\w.$-]+)|call_target_name = "([\w.$-]+)"')
 # JAX keeps these for good too, but they are code of their own, or tell what is left in memory.
 _UNREADABLE = frozenset(
     {"AllocateBuffer", "mosaic_gpu_v2", "tf.call_tf_function", "tpu_custom_call"}
 )
-_LOCATION = re.compile(r" loc\((?:[^()]|\([^()]*\))*\)|^#loc.*\n", re.MULTILINE)
 
 
 def text(exported: export.Exported) -> str:
     """The operations of a plan, one a line, from what is run itself."""
-    return _LOCATION.sub("", exported.mlir_module()).strip()
+    return compat.read_module(exported.mlir_module())[0].strip()
 
 
 def custom_calls(exported: export.Exported) -> frozenset[str]:
-    """The names of all native functions that a plan calls.
-
-    Raises:
-      PlanError: where they cannot all be read.
-    """
-    module = exported.mlir_module()
-    found = [a or b for a, b in _TARGET.findall(module)]
-    if len(found) < module.count("custom_call"):
-        raise PlanError("a plan calls native functions that cannot be named. Make it anew")
-    return frozenset(found)
+    """The names of all native functions that a plan calls."""
+    return frozenset(compat.read_module(exported.mlir_module())[1])
 
 
 def require_known(exported: export.Exported, name: str, more: frozenset[str]) -> None:

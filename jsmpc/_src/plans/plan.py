@@ -71,13 +71,13 @@ class Plan:
         self._runnable: set[frozenset[str]] = set()
         self.hash = contents.hash_of(data)
         try:
-            self.name, self.wide = str(header["name"]), bool(header["wide"])
+            self.name, self.wide = _line(header["name"]), bool(header["wide"])
             self.reveals = tuple(
-                Disclosure(str(to), int(n), str(at)) for to, n, at in header["reveals"]
+                Disclosure(_line(to), int(n), _line(at)) for to, n, at in header["reveals"]
             )
             with jax.enable_x64(self.wide):
                 self._exported = export.deserialize(bytearray(body))
-            paths = tuple(map(str, header["paths"]))
+            paths = tuple(map(_line, header["paths"]))
             containers = header["form"], header["result"]
         except Exception as error:  # of flatbuffers and MLIR, which have many
             what = type(error).__name__
@@ -174,12 +174,12 @@ class Plan:
         self.check(leaves)
         self._require_runnable(more)
         with jax.enable_x64(self.wide):
-            return list(self._compiled(*leaves))
+            return jax.tree.leaves(self._compiled(*leaves))
 
     def results(self, leaves: Sequence[Any]) -> list[Any]:
         """The shapes and dtypes of the result's leaves, from arguments' leaves that fit."""
         with jax.enable_x64(self.wide):
-            return list(self._compiled.eval_shape(*leaves))
+            return jax.tree.leaves(self._compiled.eval_shape(*leaves))
 
     @functools.cached_property
     def _compiled(self) -> Any:
@@ -217,7 +217,8 @@ class Plan:
         for path, spec in zip(self.signature.paths, self.signature.inputs, strict=True):
             lines.append(f"  {path}: {specs.written(spec)}")
         lines += ["outputs:", *(f"  {specs.written(spec)}" for spec in self.signature.outputs)]
-        lines.append("reveals:" if self.reveals else "reveals nothing but its outputs")
+        said = "reveals" if self.reveals else "reveals nothing but its outputs"
+        lines.append(f"{said}, as its maker says{':' if self.reveals else ''}")
         for to, elements, line in self.reveals:
             lines.append(f"  {elements:,} number{'s' if elements != 1 else ''} to {to}, at {line}")
         return "\n".join([*lines, "equations:", self.equations])
@@ -239,6 +240,13 @@ class Plan:
 
 def _spec(aval: Any) -> Any:
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+
+
+def _line(text: Any) -> str:
+    """A text of one line, which shows as what it is."""
+    if type(text) is not str or not text.isprintable():
+        raise ValueError("not a line of text")
+    return text
 
 
 def path_of(path: Any) -> str:

@@ -96,8 +96,8 @@ def traced(
             found = program.trace(*types)
             exported = export.export(program, platforms=platforms, disabled_checks=checks)(*types)
             body = bytes(exported.serialize())
-    except ValueError as error:
-        if "custom call" not in str(error) and "effect" not in str(error):
+    except (NotImplementedError, ValueError) as error:
+        if not any(word in str(error) for word in ("custom call", "effect", "callback")):
             raise
         raise PlanError(
             f"plan {name} cannot be exported: {str(error).splitlines()[0][:300]}. Leave callbacks "

@@ -44,6 +44,7 @@ class Claim:
     plan: str
     leaves: list[Any]
     sources: frozenset[str]
+    examples: int | None
 
 
 class Servant:
@@ -81,7 +82,7 @@ class Servant:
             "drop": self._drop,
             "find": self._find,
             "clear": self._clear,
-            "forward": self._forward,
+            "move": self._move,
             "plan": self._plan,
             "run": self._run,
             "split": self._split,
@@ -239,7 +240,7 @@ class Servant:
             self._freed(self.store.remove(x.id))
         return {"objects": len(own)}
 
-    def _forward(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
+    def _move(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
         """Moves or copies an object to another worker, without its coming to the caller."""
         found = self.store.find(fields.need(request, "id", str), "move")
         to = identity.check_name(fields.need(request, "to", str))
@@ -297,7 +298,6 @@ class Servant:
         inputs = fields.need(request, "inputs", list)
         behind = fields.texts(request, "asked_by", _CHAIN) if "asked_by" in request else []
         objects, leaves = self._operands(inputs)
-        self.policy.permit_plan(name)
         if any(x.kind == "pointer" for x in objects.values()):
             return self._run_elsewhere(caller, behind, name, inputs, objects)
         plan = self.known_plan(name)
@@ -329,9 +329,18 @@ class Servant:
             return self.claim(caller, plan, name, inputs)
 
     def claim(
-        self, caller: str, plan: str, name: str, inputs: Sequence[Any], behind: Sequence[str] = ()
+        self,
+        caller: str,
+        plan: str,
+        name: str,
+        inputs: Sequence[Any],
+        behind: Sequence[str] = (),
     ) -> Claim:
-        """What a plan is to run on, once that is permitted and written down."""
+        """What a plan is to run on, once that is permitted and written down.
+
+        Args:
+          behind: for whom the caller asks.
+        """
         objects, leaves = self._operands(inputs)
         used = list(objects.values())
         if any(x.kind == "pointer" for x in used):
@@ -343,13 +352,21 @@ class Servant:
         sources = frozenset[str]().union(*(x.sources for x in used))
         if len(used) < len(inputs) or not used:
             sources |= {caller}
-        return Claim(caller, plan, leaves, sources)
+        examples = min((x.rows for x in used if x.sources != {caller}), default=None)
+        return Claim(caller, plan, leaves, sources, examples)
 
     def keep(self, claim: Claim, results: Sequence[tuple[list[Any], Any]]) -> list[dict[str, Any]]:
         """Keeps results, each with its containers; what describes them."""
         whose = claim.caller, claim.sources, claim.plan
         new = [
-            Object("value", leaves, form, *whose, holders=Counter([claim.caller]))
+            Object(
+                "value",
+                leaves,
+                form,
+                *whose,
+                examples=claim.examples,
+                holders=Counter([claim.caller]),
+            )
             for leaves, form in results
         ]
         self.store.add(*new)
@@ -360,22 +377,23 @@ class Servant:
     def _split(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
         """Shares a value among workers, each of which gets its part from here."""
         smpc, to = protocol_of(request), fields.texts(request, "to", 64)
-        if len(to) != smpc.size:
-            raise RequestError("a request to share among another number of workers than parties")
+        if len(to) != smpc.size or len(set(to)) != len(to) or smpc.size < 2:
+            raise RequestError("a request to share among other than so many workers as parties")
         id, number = fields.need(request, "id", str), fields.need(request, "leaf", int)
         objects, (value,) = self._operands([{"id": id, "leaf": number}])
         (found,) = objects.values()
         with self._lock:
-            rule = self.policy.permit_share(found, caller, to)
+            others = [name for name in to if name != self.name]
+            rule = self.policy.permit_share(found, caller, others)
             self._note_use("share", caller, rule, object=id, leaf=number, plan=found.plan, to=to)
         share = sharing.share(prf.random_key(), value, smpc)
         infos = []
         for rank, name in enumerate(to):
             rows = [c[r] for c in share.components for r in sorted(smpc.holds(rank))]
             put = {"do": "put", "kind": "value", "leaves": rows, "tags": [], "description": ""}
-            form = {"tuple": [None] * len(rows)}
             whose = {"sources": sorted(found.sources), "holder": caller}
-            reply = self._to(name)({**put, **whose, "form": form})
+            form = {"tuple": [None] * len(rows)}
+            reply = self._to(name)({**put, "form": form, **whose})
             infos.append(fields.info(fields.need(reply, "object", dict)))
         return {"objects": infos}
 

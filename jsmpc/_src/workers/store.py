@@ -39,6 +39,7 @@ class Object:
       by: who brought it or had it computed.
       sources: whose data are in it.
       plan: the hash of the plan that it is a result of; empty for what was brought.
+      examples: how many there were of others' where it was computed; None for what was brought.
       tags, description: for those who search.
       kept: whether it is the owner's, and stays whatever others do.
       holders: how many pointers to it each of those has who have any.
@@ -53,6 +54,7 @@ class Object:
     tags: tuple[str, ...] = ()
     description: str = ""
     kept: bool = False
+    examples: int | None = None
     holders: Counter[str] = dataclasses.field(default_factory=Counter)
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
 
@@ -77,8 +79,12 @@ class Object:
 
     @property
     def rows(self) -> int:
-        """The least length of the first axes of its leaves: how many examples it holds."""
-        return min((t[1][0] if t[1] else 1 for t in self.types), default=0)
+        """How many examples it holds: the least length of the first axes of its leaves.
+
+        Rows that a caller has put beside others' do not count.
+        """
+        least = min((t[1][0] if t[1] else 1 for t in self.types), default=0)
+        return least if self.examples is None else min(least, self.examples)
 
     def info(self) -> dict[str, Any]:
         """What a pointer knows: no value."""

@@ -117,7 +117,7 @@ class BaseWorker(Place, abc.ABC):
         if to is self:
             raise PointerError(f"move at {self.name}: the value is there already")
         self.meet(to)
-        found = to._found(self.asked("forward", id=id, to=to.name)["object"])
+        found = to._found(self.asked("move", id=id, to=to.name)["object"])
         to.known.update({name: w for name, w in self.known.items() if name not in to.known})
         return found
 
