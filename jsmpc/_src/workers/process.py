@@ -38,6 +38,7 @@ class Employment:
       policy: a file that says what is permitted; without one everything is.
       log: `NAME.log` beside the identity by default.
       data: files of arrays, npy or npz, that are the owner's own; tags, description: of these.
+        In an npz file, names such as `params/kernel` stand for dictionaries in each other.
       room: the bytes that all values may take.
       calls: how many requests are worked on at the same time.
     """
@@ -100,14 +101,21 @@ def _read(file: Path) -> tuple[list[Any], Any]:
     """The arrays of a file, and their containers."""
     try:
         found = np.load(file, allow_pickle=False)
-        tree = found if isinstance(found, np.ndarray) else {key: found[key] for key in found.files}
-    except (OSError, ValueError) as error:
+        tree = found if isinstance(found, np.ndarray) else _nested(found)
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"--data: {file} holds no arrays that can be read ({type(error).__name__}). Write it "
             "with numpy.save or numpy.savez"
         ) from None
     leaves: list[Any] = []
     return leaves, forms.form_of(tree, leaves, lambda x: isinstance(x, np.ndarray))
+
+
+def _nested(found: Any) -> Any:
+    """The arrays of an npz file; names such as `params/kernel` stand for dictionaries."""
+    from flax.traverse_util import unflatten_dict  # which takes half a second to import
+
+    return unflatten_dict({key: found[key] for key in found.files}, sep="/")
 
 
 class _Peers:

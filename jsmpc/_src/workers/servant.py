@@ -343,9 +343,18 @@ class Servant:
             return self.claim(caller, plan, name, inputs)
 
     def claim(
-        self, caller: str, plan: str, name: str, inputs: Sequence[Any], behind: Sequence[str] = ()
+        self,
+        caller: str,
+        plan: str,
+        name: str,
+        inputs: Sequence[Any],
+        behind: Sequence[str] = (),
     ) -> Claim:
-        """What a plan is to run on, once that is permitted and written down."""
+        """What a plan is to run on, once that is permitted and written down.
+
+        Args:
+          behind: for whom the caller asks.
+        """
         objects, leaves = self._operands(inputs)
         used = list(objects.values())
         if any(x.kind == "pointer" for x in used):
@@ -390,7 +399,7 @@ class Servant:
         with self._lock:
             others = [name for name in to if name != self.name]
             rule = self.policy.permit_share(found, caller, others)
-            self._note_use("share", caller, rule, object=id, plan=found.plan, to=to)
+            self._note_use("share", caller, rule, object=id, leaf=number, plan=found.plan, to=to)
         share = sharing.share(prf.random_key(), value, smpc)
         infos = []
         for rank, name in enumerate(to):
