@@ -11,19 +11,21 @@ from jsmpc._src.deployment.probe import address
 from jsmpc._src.errors import JsmpcError, LinkError
 from jsmpc._src.transport import causes, channels, failures, messages
 from jsmpc._src.transport.alarms import Alarms
+from jsmpc._src.transport.blocks import Buffer
 from jsmpc._src.transport.connection import Connection
 from jsmpc._src.transport.directory import Directory
 from jsmpc._src.transport.errors import MessageError
 from jsmpc._src.transport.lane import Lane
-from jsmpc._src.transport.messages import Buffer, Message
+from jsmpc._src.transport.messages import Message
 
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.min_reconnect_backoff_ms", 5000),  # how long to try
-    ("grpc.keepalive_time_ms", 2000),
-    ("grpc.keepalive_timeout_ms", 2500),
+    ("grpc.keepalive_time_ms", 1000),
+    ("grpc.keepalive_timeout_ms", 3500),
+    ("grpc.http2.ping_timeout_ms", 3500),
     ("grpc.http2.max_pings_without_data", 0),
 )
 

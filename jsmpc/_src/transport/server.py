@@ -16,9 +16,10 @@ from jsmpc._src.deployment.probe import address
 from jsmpc._src.errors import JsmpcError, LinkError
 from jsmpc._src.transport import channels, failures, messages
 from jsmpc._src.transport.alarms import Alarms
+from jsmpc._src.transport.blocks import Buffer
 from jsmpc._src.transport.directory import Directory, der
 from jsmpc._src.transport.errors import MessageError
-from jsmpc._src.transport.messages import Buffer, Message
+from jsmpc._src.transport.messages import Message
 from jsmpc._src.transport.threads import Threads
 from jsmpc._src.transport.watched import Watched
 
@@ -31,6 +32,7 @@ _OPTIONS = (
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
 )
