@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-import grpc
-
 from jsmpc._src.transport import channels, messages
 from jsmpc._src.transport.client import Channel
 
@@ -46,7 +44,7 @@ def send_raw(channel: Channel, body: bytes | Iterable[bytes], seconds: float = 5
     connection, lane = channel._taken()
     try:
         return b"".join(connection._method(pieces, timeout=seconds))
-    except grpc.RpcError as error:
+    except channel._grpc.RpcError as error:
         raise channel._error(error, None) from None
     finally:
         connection.give_back(lane, good=False)

@@ -57,7 +57,8 @@ class Server:
         reply. A `JsmpcError` goes back to the caller as what it is, of any other error only the
         name of its class.
       calls: how many requests are received and worked on at the same time; more are refused at
-        once. Memory is bounded by so many times three of the largest messages.
+        once, whoever has made them. Beside what the handler takes, memory is bounded by so many
+        times three of the largest messages and 16 MiB.
 
     Raises:
       ConfigError: if no worker is called so, or its identity cannot be used.
@@ -111,6 +112,7 @@ class Server:
         pair = own.key_path.read_bytes(), own.certificate_path.read_bytes()
 
         def configuration() -> Any:
+            # gRPC asks for at least one certificate to trust.
             return grpc.ssl_server_certificate_configuration([pair], self._trusted() or pair[1])
 
         credentials = grpc.dynamic_ssl_server_credentials(configuration(), configuration, True)
@@ -196,6 +198,7 @@ class Server:
             if caller := directory.caller(certificate):
                 return caller, directory
             why = "the certificate is not in its file of workers and clients"
+            _LOGGER.warning("%s refuses a request of somebody not in its file", self.name)
         except ConfigError as error:
             _LOGGER.warning("%s refuses a request: %s", self.name, error)
             why = "its file of workers and clients, or the certificate, is not valid now"
