@@ -19,7 +19,9 @@ from serving import SECRET, OwnError, handler
 
 import jsmpc
 from book import Book
+from certified import certified
 from jsmpc._src.deployment import errors as of_deployment
+from jsmpc._src.deployment import identity
 from jsmpc._src.deployment.errors import ConfigError
 from jsmpc._src.errors import JsmpcError, LinkError
 from jsmpc._src.transport import channels, connection, failures, server
@@ -215,6 +217,13 @@ def test_the_deadline(carol: Channel) -> None:
     assert carol.call({})["caller"] == "carol"
 
 
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_a_deadline_is_positive(carol: Channel, seconds: float) -> None:
+    with pytest.raises(ValueError, match="deadline must be a positive number of seconds, not"):
+        carol.call({}, deadline=seconds)
+    assert carol.call({}, deadline=float("inf"))["caller"] == "carol"
+
+
 def test_the_deadline_of_the_file(bob: Server, book: Book) -> None:
     hasty = dataclasses.replace(book.load(), deadline=0.2)
     with Channel(hasty, "carol", None, "bob") as channel:
@@ -267,6 +276,36 @@ def test_other_ways_to_write_this_machine(tmp_path: Path, host: str) -> None:
         Server(book.load(), "bob", None, handler),
         Channel(book.load(), "carol", None, "bob") as carol,
     ):
+        assert carol.call({})["caller"] == "carol"
+
+
+@pytest.mark.parametrize("name", ["A-z_0123" * 8, "12345", "-", "localhost"])
+def test_all_names_that_a_certificate_may_have(tmp_path: Path, name: str) -> None:
+    book = Book(tmp_path)
+    book.worker(name)
+    with (
+        Server(book.load(), name, None, handler),
+        Channel(book.load(), name, None, name) as itself,
+    ):
+        assert itself.call({})["caller"] == name
+
+
+def test_a_certificate_without_an_alternative_name(tmp_path: Path) -> None:
+    bob = identity.new("bob", tmp_path)
+    bob.certificate_path.write_text(certified(bob, "bob"))
+    book = Book(tmp_path)
+    book.worker("bob")
+    with (
+        Server(book.load(), "bob", None, handler),
+        Channel(book.load(), "bob", None, "bob") as itself,
+    ):
+        assert itself.call({})["caller"] == "bob"
+
+
+def test_no_proxy_stands_between(bob: Server, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with Channel(book.load(), "carol", None, "bob") as carol:
         assert carol.call({})["caller"] == "carol"
 
 

@@ -87,6 +87,7 @@ class Server:
       ...     with Channel(directory, "carol", None, "bob") as bob:
       ...         print(bob.call({}))
       {'hello': 'carol'}
+      >>> folder.cleanup()
     """
 
     def __init__(
