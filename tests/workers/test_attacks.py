@@ -26,7 +26,7 @@ from jsmpc._src.deployment.errors import ConfigError
 from jsmpc._src.errors import JsmpcError, LinkError, PlanError, PointerError
 from jsmpc._src.plans.plan import Plan
 from jsmpc._src.transport import messages
-from jsmpc._src.workers import servant
+from jsmpc._src.workers import library
 from jsmpc._src.workers.fields import RequestError
 
 PUT = {"do": "put", "kind": "value", "tags": [], "description": "", "sources": [], "form": None}
@@ -169,7 +169,7 @@ def test_ids_of_others_give_no_more_than_search_does(pair: Pair) -> None:
 
 
 def test_compiled_programs_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servant, "_PROGRAMS", 4)
+    monkeypatch.setattr(library, "_PROGRAMS", 4)
     forgotten = []
     monkeypatch.setattr(Plan, "forget", lambda self: forgotten.append(self.name))
     bob = jsmpc.Worker("bob")
