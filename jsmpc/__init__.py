@@ -55,6 +55,7 @@ from jsmpc._src.api.storage import load, save
 from jsmpc._src.errors import (
     EncodingError,
     EncodingWarning,
+    FederatedError,
     JsmpcError,
     KeyFormatError,
     LinkError,
@@ -95,6 +96,7 @@ __all__ = [
     "Diagnosis",
     "EncodingError",
     "EncodingWarning",
+    "FederatedError",
     "FixedPoint",
     "JsmpcError",
     "KeyFormatError",

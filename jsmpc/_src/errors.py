@@ -155,3 +155,16 @@ class PointerError(JsmpcError, ValueError):
           ...
       jsmpc.PointerError: get at bob: … was taken back by get. …
     """
+
+
+class FederatedError(JsmpcError, ValueError):
+    """Clients, updates or a round of federated learning that cannot be what they are to be.
+
+    Example:
+      >>> import jax
+      >>> from jsmpc import federated
+      >>> federated.equal(jax.random.key(0), examples=2, clients=3)
+      Traceback (most recent call last):
+          ...
+      jsmpc.FederatedError: split: 2 examples cannot be split among 3 clients
+    """

@@ -1,0 +1,51 @@
+"""Federated learning: models that travel to the data, averages that show no single update.
+
+Example:
+  Four clients learn a line together; nobody sees an update but their mean.
+
+  >>> import jax, jax.numpy as jnp, optax, jsmpc
+  >>> from jsmpc import federated
+  >>> x = jnp.linspace(-1, 1, 64)
+  >>> data = {"x": x, "y": 2 * x + 1}
+  >>> clients = federated.Clients.of(data, federated.equal(jax.random.key(0), 64, 4))
+  >>> def loss(params, batch):
+  ...     return (params["w"] * batch["x"] + params["b"] - batch["y"]) ** 2
+  >>> federation = federated.Federation(
+  ...     federated.local_steps(loss, optax.sgd(0.2), steps=10, batch=8),
+  ...     server=optax.sgd(1.0),
+  ...     per_round=4,
+  ...     aggregate=federated.securely(federated.mean, jsmpc.Replicated3()),
+  ...     chunk=4,
+  ... )
+  >>> state = federation.init({"w": jnp.zeros(()), "b": jnp.zeros(())})
+  >>> for key in jax.random.split(jax.random.key(1), 5):
+  ...     state, metrics = federation.round(key, state, clients)
+  >>> bool(metrics.loss < 0.01)
+  True
+"""
+
+from jsmpc._src.federated.aggregation import clipped_mean, krum, mean, median, trimmed_mean
+from jsmpc._src.federated.clients import Clients
+from jsmpc._src.federated.local import Update, local_steps
+from jsmpc._src.federated.rounds import Federation, Metrics, State
+from jsmpc._src.federated.secured import securely
+from jsmpc._src.federated.splits import dirichlet, equal, shards, sized
+
+__all__ = [
+    "Clients",
+    "Federation",
+    "Metrics",
+    "State",
+    "Update",
+    "clipped_mean",
+    "dirichlet",
+    "equal",
+    "krum",
+    "local_steps",
+    "mean",
+    "median",
+    "securely",
+    "shards",
+    "sized",
+    "trimmed_mean",
+]
