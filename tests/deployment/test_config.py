@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 
 import jsmpc
+from certified import certified
 from jsmpc._src.deployment import identity
 from jsmpc._src.deployment.config import Config
 from jsmpc._src.deployment.errors import ConfigError
@@ -215,21 +214,10 @@ def test_parties_share_neither_address_nor_key(
 
 
 def test_expired_certificates(write: Write, identities: dict[str, Identity]) -> None:
-    pem = certified(identities["bob"], "bob", days=-1)
+    pem = certified(identities["bob"], "bob", timedelta(days=-1))
     row = f'host = "h"\nport = 1\ncertificate = """{pem}"""'
     with pytest.raises(ConfigError, match=r"\[parties\.bob\]: certificate: .*'bob' expired on 20"):
         Config.load(write(REPLICATED, bob=row))
-
-
-def certified(party: Identity, name: str, days: int = 1) -> str:
-    """Another certificate for a party's key, which expires in some days."""
-    key = serialization.load_pem_private_key(party.key_path.read_bytes(), None)
-    now = datetime.datetime.now(datetime.UTC)
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), 1)
-    days_later = now + datetime.timedelta(days=days)
-    builder = builder.not_valid_before(min(now, days_later)).not_valid_after(days_later)
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
 @pytest.mark.parametrize(

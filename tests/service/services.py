@@ -100,6 +100,7 @@ class Service:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=err,
+                    env={**os.environ, "PYTHONFAULTHANDLER": "1"},
                 )
         return self
 

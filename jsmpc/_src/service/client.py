@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import jax
@@ -18,15 +17,15 @@ import numpy as np
 from jsmpc._src.api import sharing
 from jsmpc._src.api.forms import tree_of
 from jsmpc._src.deployment.config import Config
-from jsmpc._src.errors import EncodingError, JsmpcError, LinkError
+from jsmpc._src.errors import EncodingError, LinkError
 from jsmpc._src.service import answers, query
+from jsmpc._src.service.calls import Calls, replies
 from jsmpc._src.service.directory import Parties
 from jsmpc._src.service.errors import LimitError, ServiceError
 from jsmpc._src.transport.client import Channel
 
 _AGAIN = 0.2  # seconds between two attempts to find a service
-_MORE = 0.2  # seconds to hear what else is wrong
-_DEADLINE = 60.0
+_DEADLINE, _DESCRIPTION, _WITHDRAWAL = 60.0, 10.0, 1.0  # seconds for each kind of call
 _AT_ONCE = 4  # queries of one prediction
 
 
@@ -55,9 +54,8 @@ class Client:
                 stack.enter_context(Channel(directory, name, folder, party, kinds=kinds))
                 for party in self._protocol.parties
             ]
-            threads = _AT_ONCE * len(self._channels)
-            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="jsmpc-ask")
-            stack.callback(self._pool.shutdown, wait=False, cancel_futures=True)
+            self._calls = Calls(self._channels)
+            stack.callback(self._calls.close)
             told = self._described(time.monotonic() + patience)
             self._closing = stack.pop_all()
         shape, dtype = told["input"]
@@ -132,15 +130,13 @@ class Client:
         for first in range(0, len(pieces), _AT_ONCE):
             some = pieces[first : first + _AT_ONCE]
             numbers = [secrets.token_bytes(16) for _ in some]
-            calls = [
-                self._sent(piece, number, deadline)
-                for piece, number in zip(some, numbers, strict=True)
-            ]
             try:
-                for piece, replies in zip(some, calls, strict=True):
-                    yield self._combined(self._all(replies), len(piece))
+                calls = [self._sent(*x, deadline) for x in zip(some, numbers, strict=True)]
+                for piece, call in zip(some, calls, strict=True):
+                    yield self._combined(replies(call), len(piece))
             except BaseException:
-                self._withdraw(numbers)
+                for number in numbers:
+                    self._calls.notify({"do": "withdraw", "number": number}, _WITHDRAWAL)
                 raise
 
     def _sent(
@@ -148,23 +144,11 @@ class Client:
     ) -> list[Future[dict[str, Any]]]:
         padded = min(self.largest, 1 << (len(inputs) - 1).bit_length())
         messages = query.messages(self._protocol, inputs, padded, number)
-        return [
-            self._pool.submit(channel.call, message, deadline)
-            for channel, message in zip(self._channels, messages, strict=True)
-        ]
+        return self._calls.start(messages, deadline)
 
-    def _all(self, replies: Sequence[Future[dict[str, Any]]]) -> list[dict[str, Any]]:
-        """The replies of all parties; the error that says most if one has failed."""
-        done, _ = concurrent.futures.wait(replies, return_when="FIRST_EXCEPTION")
-        if any(reply.exception() for reply in done):
-            done, _ = concurrent.futures.wait(replies, _MORE)
-            errors = [error for reply in done if (error := reply.exception()) is not None]
-            raise min(errors, key=_rank)
-        return [reply.result() for reply in replies]
-
-    def _combined(self, replies: Sequence[dict[str, Any]], count: int) -> list[jax.Array]:
+    def _combined(self, told: Sequence[dict[str, Any]], count: int) -> list[jax.Array]:
         """The results that the parties' summands stand for."""
-        summands = [reply.get("summands") for reply in replies]
+        summands = [reply.get("summands") for reply in told]
         found = []
         for i, (shape, dtype, digits) in enumerate(self._results["leaves"]):
             parts: list[Any] = [x[i] if type(x) is list and i < len(x) else None for x in summands]
@@ -177,19 +161,12 @@ class Client:
                 raise ServiceError("the parties' answers are of different kinds") from None
         return found
 
-    def _withdraw(self, numbers: Sequence[bytes]) -> None:
-        """Lets parties that still wait for others forget queries; whether they do is no matter."""
-        for channel in self._channels:
-            for number in numbers:
-                with contextlib.suppress(RuntimeError):  # the client is closed
-                    self._pool.submit(channel.call, {"do": "withdraw", "number": number}, 1.0)
-
     def _described(self, until: float) -> dict[str, Any]:
         """What all parties say of the service, once they are ready."""
         while True:
-            calls = [self._pool.submit(c.call, {"do": "describe"}, 10.0) for c in self._channels]
             try:
-                told = self._all(calls)
+                question = [{"do": "describe"}] * len(self._channels)
+                told = replies(self._calls.start(question, _DESCRIPTION))
             except (LinkError, ServiceError):
                 if time.monotonic() > until:
                     raise
@@ -212,9 +189,3 @@ def _family(dtype: np.dtype[Any]) -> str:
     if jnp.issubdtype(dtype, jnp.integer):
         return "integer"
     return "floating" if jnp.issubdtype(dtype, jnp.floating) else dtype.name
-
-
-def _rank(error: BaseException) -> int:
-    """What says most about a failure comes first: what a party says, then that it is gone."""
-    kinds = LimitError, ServiceError, LinkError, JsmpcError
-    return next((i for i, kind in enumerate(kinds) if isinstance(error, kind)), len(kinds))

@@ -18,6 +18,7 @@ from jsmpc._src.service.prediction import Rows
 Key = tuple[str, bytes]  # whose query, and the number that its client gave it
 
 _FIRST, _LAST = 0.002, 0.25  # seconds until the others are asked again for a query they lacked
+_STOPPING = 0.5  # seconds for the rest of a query, once no other one is admitted
 _OFFERED = 256  # queries in one message
 
 
@@ -241,6 +242,8 @@ class Waiting:
     def _expire(self) -> None:
         """Ends what some party has lacked for too long."""
         now, patience = self._clock(), self._limits.patience
+        if self.stopping:  # what has not come by now is refused where it comes
+            patience = min(patience, _STOPPING)
         for query in [q for q in self._open() if now - q.arrived > patience]:
             lacking = " and ".join(query.missing) or "the leading party"
             why = f"{lacking} did not get the same query within {patience:g} s"

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+_NAP = 60.0  # seconds to sleep at most
+
 
 class Alarms:
     """Acts that are due after some seconds, unless they are cleared before; one thread for all.
@@ -76,7 +78,7 @@ class Alarms:
                 rung = [number for number, (due, _) in self._set.items() if due <= now]
                 acts = [self._set.pop(number)[1] for number in rung]
                 if not acts:
-                    self._awake = min((due for due, _ in self._set.values()), default=now + 60)
+                    self._awake = min((now + _NAP, *(due for due, _ in self._set.values())))
                     self._changed.wait(self._awake - now)
             for act in acts:
                 act()

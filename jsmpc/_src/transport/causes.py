@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 # What the texts of gRPC have in them, and what it means for the two ends.
-_UNREACHABLE = ("failed to connect", "DNS resolution failed", "Failed to connect")
+_UNREACHABLE = ("failed to connect", "DNS resolution failed", "errors resolving")
 _MEANINGS = {
     "CERTIFICATE_VERIFY_FAILED": "it shows another certificate than the one in the file here",
     "Peer name": "it shows the certificate of another name",
     "WRONG_VERSION_NUMBER": "what answers there does not speak TLS",
     "Connection refused": "nobody listens there",
     "DNS resolution failed": "the name of the host is not known",
+    "errors resolving": "the name of the host is not known",
     "Socket closed": "it hangs up. Does its file have the certificate of {caller}?",
     "Connection reset": "it hangs up. Does its file have the certificate of {caller}?",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,19 +12,21 @@ from jsmpc._src.deployment.probe import address
 from jsmpc._src.errors import JsmpcError, LinkError
 from jsmpc._src.transport import causes, channels, failures, messages
 from jsmpc._src.transport.alarms import Alarms
+from jsmpc._src.transport.blocks import Buffer
 from jsmpc._src.transport.connection import Connection
 from jsmpc._src.transport.directory import Directory
 from jsmpc._src.transport.errors import MessageError
 from jsmpc._src.transport.lane import Lane
-from jsmpc._src.transport.messages import Buffer, Message
+from jsmpc._src.transport.messages import Message
 
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.min_reconnect_backoff_ms", 5000),  # how long to try
-    ("grpc.keepalive_time_ms", 2000),
-    ("grpc.keepalive_timeout_ms", 2500),
+    ("grpc.keepalive_time_ms", 1000),
+    ("grpc.keepalive_timeout_ms", 3500),
+    ("grpc.http2.ping_timeout_ms", 3500),
     ("grpc.http2.max_pings_without_data", 0),
 )
 
@@ -31,8 +34,10 @@ _OPTIONS = (
 class Channel:
     """Asks one worker; several threads may.
 
-    It connects when it is first asked, and again after a failure. The worker has to show exactly
-    the certificate that the directory has.
+    It connects when it is first asked, and again after a failure. The worker has to show the
+    certificate that the directory has for it; whoever reads on the way learns the worker's name and
+    the sizes of messages. That the other end has died is noticed within 5 seconds, and at once if
+    its machine still runs; a link of less than 5 Mbit/s may look like one that is dead.
 
     Args:
       directory: where the worker is, and its certificate.
@@ -43,6 +48,9 @@ class Channel:
 
     Raises:
       ConfigError: if one of the names is not in the directory, or an identity cannot be used.
+
+    Example:
+      That of `Server` has both ends.
     """
 
     def __init__(
@@ -72,15 +80,21 @@ class Channel:
           deadline: the seconds that it may take; None for those of the directory.
 
         Raises:
+          ValueError: if the deadline is not positive.
           MessageError: if the request, or the reply, is no message or too large.
           LinkError: if the worker cannot be reached, refuses this end, dies or is too slow. Whether
             it has done what was asked is not known then.
           JsmpcError: what the worker raised, of the same class.
         """
+        seconds = self._directory.deadline if deadline is None else deadline
+        if not seconds > 0:
+            raise ValueError(f"deadline must be a positive number of seconds, not {seconds}")
         parts = messages.encode(request)
         channels.check_size(messages.length(parts), self._directory.largest)
-        seconds = self._directory.deadline if deadline is None else deadline
-        reply = messages.decode(self._asked(parts, seconds))
+        try:
+            reply = messages.decode(self._asked(parts, seconds))
+        except MessageError as error:
+            raise MessageError(f"{self.target}: {error}") from None
         match reply:
             case {"reply": dict(found)}:
                 return found
@@ -91,8 +105,8 @@ class Channel:
     def close(self) -> None:
         """Ends the connection, and calls that are under way; again is nothing."""
         with self._lock:
-            self._closed = True
-        for connection in self._connections:
+            self._closed, connections = True, self._connections
+        for connection in connections:
             connection.close()
         self._alarms.close()
 
@@ -104,6 +118,7 @@ class Channel:
 
     def _asked(self, parts: list[Buffer], seconds: float) -> bytearray:
         """The bytes of the reply."""
+        due = time.monotonic() + seconds
         connection, lane = self._taken()
         alarm, good = self._alarms.set(seconds, lane.end), False
         try:
@@ -112,8 +127,8 @@ class Channel:
         except self._grpc.RpcError as error:
             if error.code() == self._grpc.StatusCode.UNAVAILABLE:
                 connection.fail()
-            late = not self._alarms.clear(alarm)
-            raise self._error(error, f"no answer within {seconds:g} s" if late else None) from None
+            late = f"no answer within {seconds:g} s" if time.monotonic() >= due else None
+            raise self._error(error, late) from None
         finally:
             in_time = self._alarms.clear(alarm)
             connection.give_back(lane, good and in_time)
@@ -134,12 +149,13 @@ class Channel:
     def _connected(self) -> Connection:
         """A connection, which is made when it is first used."""
         options = [*channels.OPTIONS, *_OPTIONS, ("grpc.ssl_target_name_override", self.target)]
-        channel = self._grpc.secure_channel(self._address, self._credentials, options)
+        place = f"dns:///{self._address}"  # a host may be called unix
+        channel = self._grpc.secure_channel(place, self._credentials, options)
         return Connection(channel, self._alarms)
 
     def _error(self, error: Any, known: str | None) -> JsmpcError:
         code, text = error.code().name, error.details() or ""
         if code == "INVALID_ARGUMENT":
-            return MessageError(f"{self.target}: {text}")
+            return MessageError(text)
         why = known or causes.explained(code, text, self._address, self._own_name)
         return LinkError(f"{self.target}: {why}")

@@ -64,6 +64,7 @@ class Directory:
       >>> directory = Directory.load(file)
       >>> directory.workers["bob"].port, list(directory.clients), directory.deadline
       (5001, ['carol'], 60.0)
+      >>> folder.cleanup()
     """
 
     file: Path

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jsmpc._src.transport import channels
-from jsmpc._src.transport.messages import Buffer
+from jsmpc._src.transport.blocks import Buffer
 
 
 class Lane:

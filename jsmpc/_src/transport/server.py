@@ -16,9 +16,10 @@ from jsmpc._src.deployment.probe import address
 from jsmpc._src.errors import JsmpcError, LinkError
 from jsmpc._src.transport import channels, failures, messages
 from jsmpc._src.transport.alarms import Alarms
+from jsmpc._src.transport.blocks import Buffer
 from jsmpc._src.transport.directory import Directory, der
 from jsmpc._src.transport.errors import MessageError
-from jsmpc._src.transport.messages import Buffer, Message
+from jsmpc._src.transport.messages import Message
 from jsmpc._src.transport.threads import Threads
 from jsmpc._src.transport.watched import Watched
 
@@ -31,6 +32,7 @@ _OPTIONS = (
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
 )
@@ -55,7 +57,8 @@ class Server:
         reply. A `JsmpcError` goes back to the caller as what it is, of any other error only the
         name of its class.
       calls: how many requests are received and worked on at the same time; more are refused at
-        once. Memory is bounded by so many times three of the largest messages.
+        once, whoever has made them. Beside what the handler takes, memory is bounded by so many
+        times three of the largest messages and 16 MiB.
 
     Raises:
       ConfigError: if no worker is called so, or its identity cannot be used.
@@ -84,6 +87,7 @@ class Server:
       ...     with Channel(directory, "carol", None, "bob") as bob:
       ...         print(bob.call({}))
       {'hello': 'carol'}
+      >>> folder.cleanup()
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class Server:
         pair = own.key_path.read_bytes(), own.certificate_path.read_bytes()
 
         def configuration() -> Any:
+            # gRPC asks for at least one certificate to trust.
             return grpc.ssl_server_certificate_configuration([pair], self._trusted() or pair[1])
 
         credentials = grpc.dynamic_ssl_server_credentials(configuration(), configuration, True)
@@ -194,6 +199,7 @@ class Server:
             if caller := directory.caller(certificate):
                 return caller, directory
             why = "the certificate is not in its file of workers and clients"
+            _LOGGER.warning("%s refuses a request of somebody not in its file", self.name)
         except ConfigError as error:
             _LOGGER.warning("%s refuses a request: %s", self.name, error)
             why = "its file of workers and clients, or the certificate, is not valid now"
