@@ -30,7 +30,8 @@ def protocol_of(request: dict[str, Any]) -> Protocol:
     told = fields.need(request, "protocol", dict)
     base, digits, *_ = [*fields.need(told, "encoding", list), None, None]
     bits, dealer = fields.need(told, "bits", int), fields.need(told, "dealer", str)
-    if base not in (2, 10) or type(digits) is not int or bits not in (32, 64):
+    small = type(digits) is int and 0 <= digits <= 64  # before powers of it are computed
+    if base not in (2, 10) or not small or bits not in (32, 64):
         raise RequestError("a request with an encoding or a ring that there is not")
     try:
         return make_protocol(
