@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 from jsmpc._src.deployment import identity
+from jsmpc._src.deployment.probe import free_port
 from jsmpc._src.transport.directory import Directory
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listened at a moment ago."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Book:

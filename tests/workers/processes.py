@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,19 +13,11 @@ from typing import Any
 
 import jsmpc
 from jsmpc._src.deployment import identity, log
+from jsmpc._src.deployment.probe import free_port
 from jsmpc._src.workers.remote import RemoteWorker
 
 PACKAGE = str(Path(jsmpc.__file__).parents[1])
 ENDING = 15  # seconds for a process to be gone
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine at which nobody listens."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    found = [s.getsockname()[1] for s in sockets]
-    for each in sockets:
-        each.close()
-    return found
 
 
 class Processes:
@@ -42,7 +33,8 @@ class Processes:
         self._options: dict[str, list[object]] = {}
         self._channels: list[RemoteWorker] = []
         lines = ["deadline = 30"]
-        for name, port in zip(workers, free_ports(len(workers)), strict=True):
+        for name in workers:
+            port = free_port("127.0.0.1")
             lines += [f"[workers.{name}]", 'host = "127.0.0.1"', f"port = {port}"]
             lines.append(f'certificate = "{name}.cert.pem"')
         for name in clients:

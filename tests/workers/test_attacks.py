@@ -26,9 +26,10 @@ from jsmpc._src.deployment.errors import ConfigError
 from jsmpc._src.errors import JsmpcError, LinkError, PlanError, PointerError
 from jsmpc._src.plans.plan import Plan
 from jsmpc._src.transport import messages
-from jsmpc._src.workers import servant
+from jsmpc._src.workers import library
 from jsmpc._src.workers.descriptions import described
 from jsmpc._src.workers.fields import RequestError
+from jsmpc._src.workers.members import terms
 
 PUT = {"do": "put", "kind": "value", "tags": [], "description": "", "sources": [], "form": None}
 HUGE = "x" * 100_000
@@ -152,6 +153,12 @@ def test_nobody_gets_two_parts_of_a_share_or_all_of_it(pair: Pair) -> None:
     ):
         refused(pair.bob, {**request, "protocol": told, "to": to}, JsmpcError)
     assert not pair.alice.objects and "share" not in pair.events(pair.bob)
+    words = {"protocol": described(two), "to": ["bob", "alice"]}
+    far = pair.alice.send(jnp.ones(2)).send(pair.bob)
+    refused(pair.bob, {**request, **words, "id": far.id}, PointerError)
+    for value in (jnp.ones(2, jnp.complex64), jnp.full(2, jnp.nan)):
+        there = pair.bob.send(value)
+        refused(pair.bob, {**request, **words, "id": there.id}, JsmpcError)
 
 
 def test_what_a_pointer_knows_is_what_its_worker_says(pair: Pair) -> None:
@@ -191,7 +198,7 @@ def test_ids_of_others_give_no_more_than_search_does(pair: Pair) -> None:
 
 
 def test_compiled_programs_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servant, "_PROGRAMS", 4)
+    monkeypatch.setattr(library, "_PROGRAMS", 4)
     forgotten = []
     monkeypatch.setattr(Plan, "forget", lambda self: forgotten.append(self.name))
     bob = jsmpc.Worker("bob")
@@ -202,6 +209,43 @@ def test_compiled_programs_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> Non
     for n in (5, 6):
         total(bob.send(jnp.ones(n)))
     assert forgotten == ["total"] * 2
+
+
+def test_members_of_groups_are_asked_in_other_forms(processes: Processes) -> None:
+    bob = processes.client("carol")["bob"]
+    told = described(jsmpc.Additive(dealer="james"))
+    join = {"do": "join", "group": "g", "terms": terms(), "protocol": told}
+    join |= {"workers": ["bob", "alice", "olga"], "ports": [1, 2, 3]}
+    run = {"do": "prepare", "group": "g", "plan": "0" * 64, "inputs": [], "keyed": False}
+    run |= {"compared": [], "groups": []}
+    for request in (
+        join,
+        {**join, "terms": None},
+        {**join, "workers": ["bob", "bob", "bob"]},
+        {**join, "workers": ["alice"]},
+        run,
+        {**run, "group": None},
+        {**run, "group": HUGE},
+        {"do": "compute", "ticket": "x"},
+        {"do": "compute", "ticket": HUGE},
+        {"do": "leave", "group": "g"},
+        {"do": "listen", "group": 3},
+    ):
+        assert not outcome(bob, request).startswith("internal")
+    for change in (
+        {"ports": [1, 2, 2**40]},
+        {"ports": [-1, -1, -1]},
+        {"ports": [None] * 3},
+        {"workers": ["bob", "alice", "nobody"]},
+        {"workers": ["bob", "alice", HUGE]},
+    ):
+        bob.ask({"do": "listen", "group": "g"})
+        start = time.monotonic()
+        assert not outcome(bob, {**join, **change}).startswith("internal"), change
+        assert time.monotonic() - start < 5, change
+    for _ in range(40):
+        bob.ask({"do": "listen", "group": str(random.random())})
+    assert len(list(Path(f"/proc/{processes.running['bob'].pid}/fd").iterdir())) < 100
 
 
 # Ten thousand of them.
@@ -226,6 +270,8 @@ def recorded(processes: Processes) -> list[dict[str, Any]]:
     bob.search("#x")
     x.copy()
     bob.send(jnp.ones(2)).move(alice)
+    told = described(jsmpc.Additive(dealer="james"))
+    bob.asked("split", id=x.id, leaf=1, protocol=told, to=["bob", "alice"])
     bob.asked("listen", group="g")
     bob.asked("leave", group="g")
     return [r for r in found if r["do"] != "clear"]
@@ -297,7 +343,8 @@ def test_ten_thousand_wrong_requests_leave_a_worker_as_it_was(processes: Process
     with ThreadPoolExecutor(4) as pool:
         found = sum(pool.map(ask, range(4)), Counter[str]())
     assert set(found) <= {
-        *("answered", "RequestError", "PointerError", "PlanError", "ConfigError"),
+        *("answered", "RequestError", "PointerError", "PlanError", "ProtocolError"),
+        *("ConfigError", "EncodingError"),
         "MessageError",  # before it is sent
     }
     assert found["RequestError"] > 3000

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from jsmpc._src.deployment import identity
+from jsmpc._src.deployment import identity, probe
 from jsmpc._src.protocols.base import Protocol
 
 GRACE = 15.0  # seconds in which the others end by themselves once one has failed
@@ -128,17 +128,12 @@ def _configured(launch: Launch, folder: Path, listeners: Sequence[socket.socket]
         lines += [f"[parties.{name}]", f'host = "{host}"', f"port = {port}"]
         lines += [f'certificate = "{name}.cert.pem"']
         if launch.clients and name != protocol.dealer:
-            lines.append(f"requests = {_free_port(host)}")
+            lines.append(f"requests = {probe.free_port(host)}")
     for name in launch.clients:
         lines += [f"[clients.{name}]", f'certificate = "{name}.cert.pem"']
     config = folder / "parties.toml"
     config.write_text("\n".join(lines) + "\n")
     return config
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _started(launch: Launch, name: str, config: Path, listener: int) -> subprocess.Popen[str]:

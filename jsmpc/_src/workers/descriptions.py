@@ -30,8 +30,9 @@ def protocol_of(request: dict[str, Any]) -> Protocol:
     told = fields.need(request, "protocol", dict)
     base, digits, *_ = [*fields.need(told, "encoding", list), None, None]
     bits, dealer = fields.need(told, "bits", int), fields.need(told, "dealer", str)
-    small = type(digits) is int and 0 <= digits <= 64  # before powers of it are computed
-    if base not in (2, 10) or not small or bits not in (32, 64):
+    if type(base) is not int or type(digits) is not int:
+        raise RequestError("a request with an encoding that is none")
+    if base not in (2, 10) or not 0 <= digits <= 64 or bits not in (32, 64):
         raise RequestError("a request with an encoding or a ring that there is not")
     try:
         return make_protocol(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 
 from jsmpc._src.api import forms
@@ -86,3 +87,13 @@ def _require_dtype(name: str) -> None:
         known = False
     if not known:
         raise RequestError("a pointer to an array of a dtype that is none")
+
+
+def array(x: Any) -> Any:
+    """An array of a request as one of JAX's, in its own width."""
+    if isinstance(x, jax.Array):
+        return x
+    if not hasattr(x, "dtype"):
+        raise RequestError("a request with something that is no array in the place of one")
+    with jax.enable_x64(True):
+        return jnp.asarray(x)

@@ -133,7 +133,7 @@ class LocalGroup(Group):
         claims = []
         for worker, name, given in zip(self.workers, names, operands, strict=True):
             inputs = [operand_of(x) for x in given]
-            claims.append(worker.servant.permitted("me", name, purpose.what, inputs))
+            claims.append(worker.servant.computing.permitted("me", name, purpose.what, inputs))
         everybody = range(len(self.workers))
         with compat.protocol_mode():
             held = [
@@ -143,7 +143,7 @@ class LocalGroup(Group):
             _, out = program(jnp.zeros((), jnp.uint32), held)
         found = []
         for worker, claim, results, counts in zip(self.workers, claims, out, groups, strict=True):
-            infos = worker.servant.keep(claim, grouped(results, counts))
+            infos = worker.servant.computing.keep(claim, grouped(results, counts))
             found.append([Pointer(worker, info) for info in infos])
         return found
 

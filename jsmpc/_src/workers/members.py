@@ -32,9 +32,10 @@ from jsmpc._src.readings.projection.projection import Projection
 from jsmpc._src.runtime import prf
 from jsmpc._src.transport.directory import Directory
 from jsmpc._src.workers import fields
+from jsmpc._src.workers.computing import Claim
 from jsmpc._src.workers.descriptions import protocol_of
 from jsmpc._src.workers.fields import RequestError
-from jsmpc._src.workers.servant import Claim, Servant
+from jsmpc._src.workers.hired import Hired
 from jsmpc._version import __version__
 
 CALLS = frozenset({native.TARGET})  # what a party's own program calls besides
@@ -109,9 +110,10 @@ class Members:
     """
 
     def __init__(
-        self, servant: Servant, directory: Directory, folder: str | os.PathLike[str] | None
+        self, servant: Hired, directory: Directory, folder: str | os.PathLike[str] | None
     ) -> None:
         self._servant, self._directory, self._folder = servant, directory, folder
+        self._name = servant.name
         self._members: collections.OrderedDict[tuple[str, str], Member] = collections.OrderedDict()
         self._listeners: collections.OrderedDict[tuple[str, str], socket.socket]
         self._listeners = collections.OrderedDict()
@@ -128,8 +130,8 @@ class Members:
     def _listen(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
         """Where the others will find this one."""
         if (reason := native.why_unavailable()) is not None:
-            raise LinkError(f"{self._servant.name} cannot compute with others: {reason}")
-        own = self._directory.worker(self._servant.name)
+            raise LinkError(f"{self._name} cannot compute with others: {reason}")
+        own = self._directory.worker(self._name)
         listener = socket.create_server((own.host, own.exchange or 0), backlog=_MOST)
         with self._lock:
             self._listeners[caller, fields.need(request, "group", str)] = listener
@@ -143,21 +145,23 @@ class Members:
         names, ports = fields.texts(request, "workers", 64), fields.need(request, "ports", list)
         if request.get("terms") != terms():
             raise AgreementError(
-                f"{self._servant.name} has another version of jsmpc, or other kernels, than who "
+                f"{self._name} has another version of jsmpc, or other kernels, than who "
                 "asks it. Install the same"
             )
-        if len(names) != len(smpc.endpoints) or names.count(self._servant.name) != 1:
+        if len(names) != len(smpc.endpoints) or names.count(self._name) != 1:
             raise RequestError("a request to join a group of others")
-        if len(ports) != len(names) or any(type(p) is not int for p in ports):
+        if len(ports) != len(names) or any(
+            type(p) is not int or not 0 < p < 1 << 16 for p in ports
+        ):
             raise RequestError("a request to join workers of whom not all have a port")
+        pairs = zip(map(self._directory.worker, names), ports, strict=True)
+        peers = [dataclasses.replace(peer, port=port, exchange=None) for peer, port in pairs]
         with self._lock:
             listener = self._listeners.pop((caller, group), None)
         if listener is None:
-            raise PointerError(f"{self._servant.name} does not listen for this group. Share again")
-        endpoint = names.index(self._servant.name)
-        pairs = zip(map(self._directory.worker, names), ports, strict=True)
-        peers = [dataclasses.replace(peer, port=port, exchange=None) for peer, port in pairs]
-        own = self._directory.identity(self._servant.name, self._folder)
+            raise PointerError(f"{self._name} does not listen for this group. Share again")
+        endpoint = names.index(self._name)
+        own = self._directory.identity(self._name, self._folder)
         with listener:
             connected = links.connect(
                 endpoint,
@@ -182,11 +186,11 @@ class Members:
     def _prepare(self, caller: str, request: dict[str, Any]) -> dict[str, Any]:
         """Permits a run, or refuses it, before anybody has begun."""
         member = self._member(caller, fields.need(request, "group", str))
-        plan = self._servant.known_plan(fields.need(request, "plan", str))
+        plan = self._servant.library.find(fields.need(request, "plan", str))
         if plan is None:
             return {"unknown": request["plan"]}
         inputs, compared = fields.need(request, "inputs", list), _compared(request)
-        claim = self._servant.claim(caller, plan.hash, plan.name, inputs)
+        claim = self._servant.computing.claim(caller, plan.hash, plan.name, inputs)
         given = len(member.state) + (request.get("keyed") is True) + len(claim.leaves)
         if any(i >= given for group in compared for i in group):
             raise RequestError("a request to compare what is not given")
@@ -205,17 +209,21 @@ class Members:
         with self._lock:
             ticket = self._tickets.pop((caller, fields.need(request, "ticket", str)), None)
         if ticket is None:
-            raise PointerError(f"{self._servant.name} has not permitted this run. Call it again")
+            raise PointerError(f"{self._name} has not permitted this run. Call it again")
         connected = ticket.member.links
         try:
             results = ticket.member.take(ticket)
-            return {"objects": self._servant.keep(ticket.claim, grouped(results, ticket.groups))}
+            return {
+                "objects": self._servant.computing.keep(
+                    ticket.claim, grouped(results, ticket.groups)
+                )
+            }
         except (jax.errors.JaxRuntimeError, ValueError) as error:
             failure = connected.failure
             connected.abort(f"it met {type(error).__name__}")
             if failure is None:
                 raise
-            raise LinkError(f"{self._servant.name}: {failure}") from None
+            raise LinkError(f"{self._name}: {failure}") from None
         except BaseException as error:
             connected.abort(f"it met {type(error).__name__}")
             raise
@@ -234,7 +242,7 @@ class Members:
                 self._members.move_to_end((caller, group))
                 return found
             self._members.pop((caller, group), None)
-        raise LinkError(f"{self._servant.name} is not in touch with its group any more")
+        raise LinkError(f"{self._name} is not in touch with its group any more")
 
     def close(self) -> None:
         """Ends all groups."""

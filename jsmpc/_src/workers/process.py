@@ -18,10 +18,11 @@ from jsmpc._src.deployment.errors import ConfigError
 from jsmpc._src.transport.client import Channel
 from jsmpc._src.transport.directory import Directory
 from jsmpc._src.transport.server import Server
+from jsmpc._src.workers.hired import Hired
 from jsmpc._src.workers.members import Members
 from jsmpc._src.workers.policy import Policy
 from jsmpc._src.workers.remote import KINDS
-from jsmpc._src.workers.servant import Ask, Servant
+from jsmpc._src.workers.servant import Ask
 from jsmpc._src.workers.store import ROOM
 
 GRACE = 10.0  # seconds for what runs when it is told to stop
@@ -77,10 +78,10 @@ def _serving(employment: Employment) -> Any:
     with contextlib.ExitStack() as stack:
         peers = _Peers(directory, name, folder, stack)
         book = stack.enter_context(log.opened(employment.log or place / f"{name}.log"))
-        servant = Servant(name, policy, book, employment.room, peers.ask)
+        servant = Hired(name, policy, book, employment.room, peers.ask)
         for file in employment.data:
             leaves, form = _read(file)
-            servant.offer(leaves, form, employment.tags, employment.description)
+            servant.keeping.offer(leaves, form, employment.tags, employment.description)
         stack.enter_context(contextlib.closing(Members(servant, directory, folder)))
         here = _listening(directory, employment)
         server = Server(here, name, folder, servant.handle, calls=employment.calls)

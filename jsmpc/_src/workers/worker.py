@@ -26,10 +26,11 @@ from jsmpc._src.plans.plan import Plan
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.workers.groups import Group, LocalGroup
 from jsmpc._src.workers.handles import PlanPointer, RolesPointer
+from jsmpc._src.workers.hired import Hired
 from jsmpc._src.workers.pointer import Pointer, operand
 from jsmpc._src.workers.policy import Policy
 from jsmpc._src.workers.roles import Roles
-from jsmpc._src.workers.servant import Ask, Servant
+from jsmpc._src.workers.servant import Ask
 from jsmpc._src.workers.store import ROOM
 
 Found = Pointer | PlanPointer | RolesPointer
@@ -231,7 +232,7 @@ class Worker(BaseWorker):
         permitted = policy if isinstance(policy, Policy) else Policy.load(policy)
         self._closing = contextlib.ExitStack()
         book = None if log is None else self._closing.enter_context(opened(log))
-        self.servant = Servant(self.name, permitted, book, room, self._peer)
+        self.servant = Hired(self.name, permitted, book, room, self._peer)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         return self.servant.handle(_CALLER, request)
@@ -252,7 +253,9 @@ class Worker(BaseWorker):
         leaves: list[Any] = []
         form = forms.form_of(x, leaves, _is_leaf)
         arrays = [_array(leaf, self.name) for leaf in leaves]
-        return Pointer(self, self.servant.offer(arrays, form, _tags(tags), description).info())
+        return Pointer(
+            self, self.servant.keeping.offer(arrays, form, _tags(tags), description).info()
+        )
 
     @property
     def log(self) -> list[Entry]:
