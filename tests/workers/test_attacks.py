@@ -254,7 +254,7 @@ def test_members_of_groups_are_asked_in_other_forms(processes: Processes) -> Non
 def recorded(processes: Processes) -> list[dict[str, Any]]:
     """Requests as a client makes them."""
     found: list[dict[str, Any]] = []
-    workers = processes.client("carol")
+    workers = jsmpc.workers(processes.config, "carol")
     for worker in workers.values():
         ask = worker.ask
         worker.ask = lambda r, ask=ask: (found.append(r), ask(r))[1]  # type: ignore[method-assign]
@@ -274,6 +274,8 @@ def recorded(processes: Processes) -> list[dict[str, Any]]:
     bob.asked("split", id=x.id, leaf=1, protocol=told, to=["bob", "alice"])
     bob.asked("listen", group="g")
     bob.asked("leave", group="g")
+    for worker in workers.values():
+        worker.close()
     return [r for r in found if r["do"] != "clear"]
 
 
