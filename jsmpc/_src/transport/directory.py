@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import os
 import ssl
 from pathlib import Path
@@ -102,7 +101,8 @@ class Directory:
             files.append(endpoints.certificate_file(row))
         clients = {name: found[name] for name in found if name not in workers}
         read = tuple(filter(None, files))
-        return cls(file, workers, clients, found, read, _deadline(table), _largest(table))
+        deadline = table.seconds("deadline", DEADLINE)
+        return cls(file, workers, clients, found, read, deadline, _largest(table))
 
     def worker(self, name: str) -> Address:
         """A worker's address, if its certificate is valid now.
@@ -128,14 +128,10 @@ class Directory:
             raise ConfigError(
                 f"{self.file}: no worker or client {name!r}. {tables.nearest(name, known)}"
             )
-        found = identity.load(self.file.parent if folder is None else folder, name)
-        if found.fingerprint != self.certificates[name].fingerprint:
-            kind = "workers" if name in self.workers else "clients"
-            raise ConfigError(
-                f"{self.file}: [{kind}.{name}]: certificate: is not {found.certificate_path}, so "
-                f"that the others would refuse {name}. Send them that file"
-            )
-        return found
+        kind = "workers" if name in self.workers else "clients"
+        where = f"{self.file}: [{kind}.{name}]: certificate"
+        own = self.file.parent if folder is None else folder
+        return identity.load_shown(own, name, self.certificates[name].fingerprint, where)
 
     def caller(self, certificate: bytes) -> str | None:
         """The name of whose certificate (DER) this is, to the last bit; None if it is nobody's.
@@ -177,17 +173,6 @@ def _address(row: Table, certificate: Certificate, apart: Apart) -> Address:
             raise row.refusal("exchange", "is the port of requests too. Give each its own")
         apart.check(row, name, "exchange", "address", (host, exchange))
     return Address(name, host, port, certificate.pem, certificate.fingerprint, exchange)
-
-
-def _deadline(table: Table) -> float:
-    seconds = table.get("deadline", float)
-    if seconds is None:
-        return DEADLINE
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise table.refusal(
-            "deadline", f"must be a positive, finite number of seconds, not {seconds}"
-        )
-    return seconds
 
 
 def _largest(table: Table) -> int:
