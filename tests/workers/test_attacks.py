@@ -27,6 +27,7 @@ from jsmpc._src.errors import JsmpcError, LinkError, PlanError, PointerError
 from jsmpc._src.plans.plan import Plan
 from jsmpc._src.transport import messages
 from jsmpc._src.workers import library
+from jsmpc._src.workers.descriptions import described
 from jsmpc._src.workers.fields import RequestError
 
 PUT = {"do": "put", "kind": "value", "tags": [], "description": "", "sources": [], "form": None}
@@ -130,6 +131,27 @@ def test_one_kind_is_not_taken_for_another(pair: Pair) -> None:
     refused(pair.bob, {**PUT, "kind": "pointer", "worker": "alice", "id": x.id}, PointerError)
     refused(pair.bob, {**PUT, "kind": "pointer", "worker": "nobody", "id": x.id}, JsmpcError)
     assert len(pair.bob.objects) == 2
+
+
+def test_nobody_gets_two_parts_of_a_share_or_all_of_it(pair: Pair) -> None:
+    x = pair.bob.send(jnp.ones(2))
+    request = {"do": "split", "id": x.id, "leaf": 0}
+    two, one = (
+        jsmpc.Additive(dealer="james"),
+        {"name": "insecure-plain", "parties": ["p"], "dealer": ""},
+    )
+    for told, to in (
+        (described(two), ["alice", "alice"]),
+        (described(two), ["alice"]),
+        (described(two), ["alice", "bob", "olga"]),
+        ({**described(two), **one}, ["alice"]),
+        ({**described(two), "name": HUGE}, ["alice", "bob"]),
+        ({**described(two), "bits": 63}, ["alice", "bob"]),
+        ({**described(two), "encoding": [2]}, ["alice", "bob"]),
+        ({**described(two), "encoding": [2, 10**9]}, ["alice", "bob"]),
+    ):
+        refused(pair.bob, {**request, "protocol": told, "to": to}, JsmpcError)
+    assert not pair.alice.objects and "share" not in pair.events(pair.bob)
 
 
 def test_what_a_pointer_knows_is_what_its_worker_says(pair: Pair) -> None:
@@ -284,10 +306,10 @@ def test_ten_thousand_wrong_requests_leave_a_worker_as_it_was(processes: Process
     assert processes.resident("bob") < start + (100 << 20)
     x = bob.send(jnp.arange(3.0))
     assert (x + x).get().tolist() == [0, 2, 4]
-    for name in ("carol", "dave"):
-        for worker in processes.client(name).values():
-            if worker.name in processes.running:
-                worker.clear()
+    for name in ("bob", "alice"):  # who have things of each other now, with which others began
+        assert processes.end(name)[0] == 0
+        processes.start(name)
+    processes.wait("bob", "alice")
 
 
 # Who asks.
