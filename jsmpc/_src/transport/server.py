@@ -112,11 +112,18 @@ class Server:
         )
         pair = own.key_path.read_bytes(), own.certificate_path.read_bytes()
 
-        def configuration() -> Any:
+        def configuration(trusted: bytes) -> Any:
             # gRPC asks for at least one certificate to trust.
-            return grpc.ssl_server_certificate_configuration([pair], self._trusted() or pair[1])
+            return grpc.ssl_server_certificate_configuration([pair], trusted or pair[1])
 
-        credentials = grpc.dynamic_ssl_server_credentials(configuration(), configuration, True)
+        def changed() -> Any:
+            # Only what is new is told: gRPC aborts where a connection begins while it exchanges
+            # what it trusts, in some of many thousand times.
+            before, self._roots = self._roots, self._trusted()
+            return None if self._roots == before else configuration(self._roots)
+
+        self._roots = self._trusted()
+        credentials = grpc.dynamic_ssl_server_credentials(configuration(self._roots), changed, True)
         try:
             self._server.add_secure_port(address(here), credentials)
         except RuntimeError:
