@@ -57,10 +57,12 @@ from jsmpc._src.errors import (
     EncodingWarning,
     JsmpcError,
     KeyFormatError,
+    LimitError,
     LinkError,
     MaterialError,
     ProtocolError,
     SecretError,
+    ServiceError,
     UnsupportedError,
 )
 from jsmpc._src.interpreter.support import supported
@@ -74,7 +76,6 @@ from jsmpc._src.readings.scaling.plan import Scales
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.prf import random_key
 from jsmpc._src.service.connecting import connect
-from jsmpc._src.service.errors import LimitError, ServiceError
 from jsmpc._version import __version__
 
 __all__ = [

@@ -96,7 +96,7 @@ class Directory:
             found[name] = _certificate(row, name, apart, "host", "port", "exchange")
             workers[name] = _address(row, found[name], apart)
             files.append(endpoints.certificate_file(row))
-        clients, more = read_clients(table, workers, apart)
+        clients, more = read_clients(table, "workers", workers, apart)
         read = tuple(filter(None, [*files, *more]))
         found |= clients
         return cls(file, workers, clients, found, read, _deadline(table), largest(table))
@@ -156,13 +156,17 @@ def der(pem: bytes) -> bytes:
 
 
 def read_clients(
-    table: Table, others: Iterable[str], apart: Apart
+    table: Table, kind: str, others: Iterable[str], apart: Apart
 ) -> tuple[dict[str, Certificate], list[Path | None]]:
-    """The certificates of the tables `[clients.carol]`, and the files that they are in."""
+    """The certificates of the tables `[clients.carol]`, and the files that they are in.
+
+    Args:
+      kind, others: the table and the names of those that are no clients alone.
+    """
     found, files = {}, []
     for name, row in endpoints.rows(table, "clients", table.get("clients", dict) or {}):
         if name in others:
-            raise row.refusal("", "is in another table too. Leave it out in one of them")
+            raise row.refusal("", f"is in [{kind}] too. Leave it out in one of them")
         found[name] = _certificate(row, name, apart)
         files.append(endpoints.certificate_file(row))
     return found, files
@@ -186,7 +190,7 @@ def _address(row: Table, certificate: Certificate, apart: Apart) -> Address:
         if exchange == port:
             raise row.refusal("exchange", "is the port of requests too. Give each its own")
         apart.check(row, name, "exchange", "address", (host, exchange))
-    return Address(name, host, port, certificate.pem, certificate.fingerprint, exchange)
+    return Address(name, host, port, certificate.pem, certificate.fingerprint, exchange=exchange)
 
 
 def _deadline(table: Table) -> float:

@@ -112,6 +112,8 @@ class Server:
         )
         pair = own.key_path.read_bytes(), own.certificate_path.read_bytes()
 
+        self._roots = self._trusted()
+
         def configuration(trusted: bytes) -> Any:
             # gRPC asks for at least one certificate to trust.
             return grpc.ssl_server_certificate_configuration([pair], trusted or pair[1])
@@ -122,7 +124,6 @@ class Server:
             before, self._roots = self._roots, self._trusted()
             return None if self._roots == before else configuration(self._roots)
 
-        self._roots = self._trusted()
         credentials = grpc.dynamic_ssl_server_credentials(configuration(self._roots), changed, True)
         try:
             self._server.add_secure_port(address(here), credentials)
