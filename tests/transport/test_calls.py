@@ -197,6 +197,17 @@ def test_more_calls_than_may_be_are_refused_at_once(carol: Channel) -> None:
     assert carol.call({})["caller"] == "carol"
 
 
+def test_whoever_has_its_reply_may_ask_again(book: Book) -> None:
+    with (
+        Server(book.load(), "alice", None, handler, calls=1),
+        Channel(book.load(), "carol", None, "alice") as first,
+        Channel(book.load(), "carol", None, "alice") as second,
+    ):
+        for i in range(300):
+            for channel in (first, second):
+                assert channel.call({"i": i})["request"] == {"i": i}
+
+
 def test_streams_beyond_the_bound_are_refused(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_LANES", 1)
     with (
