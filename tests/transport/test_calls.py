@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -202,6 +203,32 @@ def test_more_calls_than_may_be_are_refused_at_once(carol: Channel) -> None:
     assert found.count("done") == 4
     assert sum("bob: is busy" in text for text in found) == 3
     assert carol.call({})["caller"] == "carol"
+
+
+def test_one_caller_leaves_room_for_others(book: Book) -> None:
+    begun, end = threading.Semaphore(0), threading.Event()
+
+    def wait(caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        if "wait" in request:
+            begun.release()
+            end.wait(20)
+        return {}
+
+    with (
+        Server(book.load(), "alice", None, wait, calls=4, each=2),
+        Channel(book.load(), "carol", None, "alice") as carol,
+        Channel(book.load(), "bob", None, "alice") as other,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        waiting = [pool.submit(carol.call, {"wait": 1}) for _ in range(2)]
+        for _ in waiting:
+            assert begun.acquire(timeout=20)
+        with pytest.raises(LinkError, match="alice: is busy"):
+            carol.call({})
+        assert other.call({}) == {}
+        end.set()
+        assert [call.result(20) for call in waiting] == [{}, {}]
+        assert carol.call({}) == {}
 
 
 def test_whoever_has_its_reply_may_ask_again(book: Book) -> None:

@@ -95,7 +95,7 @@ class Directory:
             found[name] = _certificate(row, name, apart, "host", "port", "exchange")
             workers[name] = _address(row, found[name], apart)
             files.append(endpoints.certificate_file(row))
-        clients, more = read_clients(table, workers, apart)
+        clients, more = read_clients(table, "workers", workers, apart)
         read = tuple(filter(None, [*files, *more]))
         found |= clients
         deadline = table.seconds("deadline", DEADLINE)
@@ -152,13 +152,17 @@ def der(pem: bytes) -> bytes:
 
 
 def read_clients(
-    table: Table, others: Iterable[str], apart: Apart
+    table: Table, kind: str, others: Iterable[str], apart: Apart
 ) -> tuple[dict[str, Certificate], list[Path | None]]:
-    """The certificates of the tables `[clients.carol]`, and the files that they are in."""
+    """The certificates of the tables `[clients.carol]`, and the files that they are in.
+
+    Args:
+      kind, others: the table and the names of those that are no clients alone.
+    """
     found, files = {}, []
     for name, row in endpoints.rows(table, "clients", table.get("clients", dict) or {}):
         if name in others:
-            raise row.refusal("", "is in another table too. Leave it out in one of them")
+            raise row.refusal("", f"is in [{kind}] too. Leave it out in one of them")
         found[name] = _certificate(row, name, apart)
         files.append(endpoints.certificate_file(row))
     return found, files

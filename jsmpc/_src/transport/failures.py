@@ -19,6 +19,8 @@ KINDS: tuple[type[JsmpcError], ...] = (
     public.MaterialError,
     public.ProtocolError,
     public.SecretError,
+    public.ServiceError,
+    public.LimitError,
     public.UnsupportedError,
     SecretAttributeError,
     AgreementError,
