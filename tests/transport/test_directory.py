@@ -87,7 +87,7 @@ def test_a_certificate_in_the_file_itself(write: Any, folder: Path) -> None:
         ),
         (BOB + 'fingerprint = "00"', r"\[workers\.bob\]: fingerprint: the certificate's is"),
         (BOB + CAROL + "port = 1", r"\[clients\.carol\]: port: unknown key"),
-        (BOB + CAROL.replace("carol", "bob"), r"\[clients\.bob\]: is in another table too"),
+        (BOB + CAROL.replace("carol", "bob"), r"\[clients\.bob\]: is in \[workers\] too"),
         (BOB + CAROL + CAROL.replace("carol", "Carol"), ".*'carol' has the same name but for"),
         (BOB + ALICE.replace("::1", "127.0.0.1"), r"\[workers\.alice\]: port: 'bob' has the same"),
         ("clients = 1\n" + BOB, "clients: must be a table, not an integer"),
