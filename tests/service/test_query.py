@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import jsmpc
+from jsmpc._src.errors import ServiceError
 from jsmpc._src.service import query
-from jsmpc._src.service.errors import ServiceError
 
 SMPC = jsmpc.Replicated3()
 KIND = jax.ShapeDtypeStruct((3,), np.dtype(np.float32))

@@ -31,7 +31,7 @@ from jsmpc._src.transport.server import Server
 READY = "ready"
 LINGER = 2.0  # seconds in which clients still hear why a service has failed
 _GRACE = 5.0  # seconds for replies to be sent
-_CALLS = 512  # the most requests at a time
+_CALLS, _BESIDE = 512, 8  # the most requests at a time, and a client's beside its queries
 _ENTERED = 10.0  # seconds between two entries of refusals
 
 
@@ -81,8 +81,10 @@ def _run(membership: Membership, serving: Serving) -> None:
             metrics.watch("waiting", "Queries that wait or run", lambda: len(waiting))
             stack.enter_context(metrics.listening(serving.metrics))
         if rank < config.protocol.size:
-            calls = min(_CALLS, 16 + len(parties.clients) * 2 * serving.limits.waiting)
-            server = Server(parties, membership.name, membership.folder, requests, calls=calls)
+            each = serving.limits.waiting + _BESIDE
+            calls = min(_CALLS, each * (1 + len(parties.clients)))
+            names = membership.name, membership.folder
+            server = Server(parties, *names, requests, calls=calls, each=each)
             stack.callback(server.stop, _GRACE)
         try:
             session = stack.enter_context(joined(membership))
