@@ -129,11 +129,12 @@ def maximum(ev: Evaluator, x: Any, y: Any) -> Any:
     for public, other in ((x, y), (y, x)):
         if _unbounded(public, -1):
             return other
-    x, y = ev.secrets(*aligned(x, y))
+    x, y = ev.secrets(*aligned(*((x, y) if is_secret(x) else (y, x))))
     if x.dtype == BOOL:
         return Secret(ev.smpc.or_bb(ev.ctx, x.bits, y.bits), BOOL)
     value = comparison.maximum(ev.smpc, ev.ctx, x.value, y.value)
-    return Secret(value, x.dtype, encoding=x.encoding)
+    larger = ranges.larger(x.range, y.range, ev.smpc.ring)
+    return ev.number(value, x.dtype, ev.encoding_of(x), larger)
 
 
 @rule(lax.min_p, cost="comparison", scaled=True)
@@ -147,7 +148,8 @@ def minimum(ev: Evaluator, x: Any, y: Any) -> Any:
     if x.dtype == BOOL:
         return Secret(ev.smpc.and_bb(ev.ctx, x.bits, y.bits), BOOL)
     value = comparison.minimum(ev.smpc, ev.ctx, x.value, y.value)
-    return Secret(value, x.dtype, encoding=x.encoding)
+    smaller = ranges.smaller(x.range, y.range, ev.smpc.ring)
+    return ev.number(value, x.dtype, ev.encoding_of(x), smaller)
 
 
 @rule(lax.clamp_p, cost="comparison", scaled=True)
@@ -158,7 +160,8 @@ def _clamp(ev: Evaluator, low: Any, x: Any, high: Any) -> Any:
 
 @rule(lax.abs_p, cost="comparison", modular=Modular(ranges.magnitude, slice(0)), scaled=True)
 def _abs(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(comparison.absolute(ev.smpc, ev.ctx, x.value), x.dtype, encoding=x.encoding)
+    value = comparison.absolute(ev.smpc, ev.ctx, x.value)
+    return ev.number(value, x.dtype, ev.encoding_of(x), ranges.absolute(x.range, ev.smpc.ring))
 
 
 @rule(lax.sign_p, cost="comparison", scaled=True)
@@ -168,7 +171,7 @@ def _sign(ev: Evaluator, x: Secret) -> Secret:
     bits = smpc.b2a(ctx, smpc.msb(ctx, negative))
     value = bits.map(lambda b: b[1] - b[0])
     floating = jnp.issubdtype(x.dtype, jnp.floating)
-    return ev.number(value, x.dtype, ev.coded(0)) if floating else Secret(value, x.dtype)
+    return ev.number(value, x.dtype, ev.coded(0), (-1, 1)) if floating else Secret(value, x.dtype)
 
 
 def to_unit(ev: Evaluator, x: Secret, end: float = 1.0) -> Shared:
