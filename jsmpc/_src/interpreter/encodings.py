@@ -92,10 +92,10 @@ class Encodings:
     def number(
         self, value: Shared, dtype: Any, encoding: FixedPoint, bounds: Range | None = None
     ) -> Secret:
-        """A secret number in an encoding, whose words are between bounds."""
+        """A secret number in an encoding, whose words are between bounds, or zero."""
         own = None if encoding == self.smpc.encoding else encoding
-        if bounds is not None and bounds[1] - bounds[0] >= 1 << self.smpc.bits:
-            bounds = None
+        if bounds is not None:
+            bounds = ranges.known(bounds, self.smpc.ring)
         return Secret(value, np.dtype(dtype), bounds, own)
 
     def between(self, low: float, high: float, encoding: FixedPoint | None = None) -> Range:
@@ -106,15 +106,16 @@ class Encodings:
         return math.floor(low * scale) - more, math.ceil(high * scale) + more
 
     def range_of(self, x: Any, encoding: FixedPoint) -> Range:
-        """Between which words a secret number lies, or a public one in an encoding."""
-        if is_secret(x):
-            return x.range
+        """Between which words an operand lies, a public number in an encoding."""
+        if is_secret(x) or not jnp.issubdtype(x.dtype, jnp.floating):
+            return ranges.of(x)
         bound = self.smpc.ring.bound
         if tracing.is_traced(x):
             return -bound, bound
-        ends = (float(end(x, initial=0)) * encoding.scale for end in (np.min, np.max))
-        low, high = (round(end) if abs(end) < bound else None for end in ends)
-        return (-bound, bound) if low is None or high is None else (low, high)
+        if not np.size(x):
+            return 0, 0
+        low, high = (float(end) * encoding.scale for end in (np.min(x), np.max(x)))
+        return (round(low), round(high)) if -bound < low <= high < bound else (-bound, bound)
 
     def recoded(self, x: Any, encoding: FixedPoint | None = None) -> Any:
         """A secret number in an encoding, by default the protocol's: local, or a truncation.

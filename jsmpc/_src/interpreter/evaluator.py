@@ -184,7 +184,9 @@ class Evaluator(Encodings):
 
     def _check(self, x: Secret, bound: int) -> None:
         """Finds out, where asked for, whether words reach a bound, unless they cannot."""
-        if self.checks_overflow and math.prod(x.shape) and not ranges.within(x.range, bound):
+        if not self.checks_overflow or ranges.within(x.range, bound):
+            return
+        if math.prod(x.shape):
             bits = overflow.outside(self.smpc, self.ctx, x.value, bound)
             self.findings.overflow(self.place, bits)
 

@@ -209,6 +209,12 @@ def added_at(eqn: Any, x: Range, _: Range, updates: Range) -> Range:
 # Of words.
 
 
+def known(x: Range, ring: Ring) -> Range | None:
+    """A range and 0; None for one of all words."""
+    low, high = union(None, x, (0, 0))
+    return (low, high) if high - low < 1 << ring.bits else None
+
+
 def within(x: Range, bound: int) -> bool:
     """Whether all of a range is below a bound in magnitude."""
     return -bound < x[0] and x[1] < bound
@@ -232,9 +238,9 @@ def shifted(x: Range, base: int, digits: int, ring: Ring) -> Range:
 
 def larger(x: Range, y: Range, ring: Ring) -> Range:
     """Of x where the sign bit of x - y is clear, else of y: where nothing is known of one of them,
-    it is less than 2^(k-1) above the other, or just as much."""
+    it is less than 2^(k-1) above the other, or just as much; and then 0 need not count."""
     if _is_signed(difference(None, x, y), ring):
-        return max(x[0], y[0]), max(x[1], y[1])
+        return min(max(x[0], y[0]), 0), max(x[1], y[1])
     half = 2 * ring.bound
     return (x[0], x[1] + half) if _size(x) < _size(y) else (y[0], y[1] + half - 1)
 
@@ -242,7 +248,7 @@ def larger(x: Range, y: Range, ring: Ring) -> Range:
 def smaller(x: Range, y: Range, ring: Ring) -> Range:
     """Of x where the sign bit of x - y is set, else of y; see `larger`."""
     if _is_signed(difference(None, x, y), ring):
-        return min(x[0], y[0]), min(x[1], y[1])
+        return min(x[0], y[0]), max(min(x[1], y[1]), 0)
     half = 2 * ring.bound
     return (x[0] - half + 1, x[1]) if _size(x) < _size(y) else (y[0] - half, y[1])
 

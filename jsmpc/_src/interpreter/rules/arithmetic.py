@@ -66,7 +66,8 @@ def _plus_public(ev: Evaluator, x: Secret, y: Any, sign: int = 1) -> Secret:
     """x + y, or x - y, in x's encoding."""
     encoding = ev.encoding_of(x)
     words = ev.words(y, x.dtype, encoding)
-    total = ranges.total(None, x.range, ranges.times(ev.range_of(y, encoding), sign))
+    between = ev.range_of(y, encoding)
+    total = (ranges.total if sign > 0 else ranges.difference)(None, x.range, between)
     value = ev.smpc.add_ap(ev.ctx, x.value, words if sign > 0 else -words)
     return ev.number(value, x.dtype, encoding, total)
 

@@ -8,6 +8,7 @@ Reads that JAX fills with NaN, which has no encoding, give zero.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -126,6 +127,7 @@ def _gather(
     else:
         params |= {"dimension_numbers": dimension_numbers, "slice_sizes": slice_sizes, "mode": mode}
         result = x.map(lambda w: lax.gather_p.bind(w, indices, fill_value=0, **params))
+        result = dataclasses.replace(result, bounds=ranges.union(None, x.range, (0, 0)))
     return result if fill is None else _shifted(ev, result, fill, subtract=False)
 
 
