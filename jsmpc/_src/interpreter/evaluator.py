@@ -64,7 +64,9 @@ class Evaluator(Encodings):
 
     @property
     def place(self) -> str:
-        """The equation at hand, for messages."""
+        """The equation at hand, for messages; there is none where results are stored."""
+        if self.eqn is None:
+            return "a result of the function"
         return f"{self.eqn.primitive.name} at {self.line}"
 
     def enter(self, ctx: Context) -> Evaluator:

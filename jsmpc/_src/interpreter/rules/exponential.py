@@ -61,7 +61,7 @@ def _expm1(ev: Evaluator, x: Secret) -> Secret:
 def _log(ev: Evaluator, x: Secret) -> Secret:
     unit, scale = ev.scale_of(x), ev.wanted.scale / LOG2_E
     value = exponential.logarithm(ev.smpc, ev.ctx, x.value, unit, scale)
-    return ev.number(value, x.dtype, ev.wanted)
+    return ev.number(value, x.dtype, ev.wanted, ev.between(-ev.smpc.bits, ev.smpc.bits, ev.wanted))
 
 
 @unary(lax.log1p_p, error=ONE_ULP)
