@@ -113,4 +113,149 @@ def test_the_words_of_every_equation_are_in_their_ranges(ring):
                 above = (np.asarray(word).astype(object) - low) % (1 << smpc.bits)
                 assert np.all(above <= high - low), (place, low, high, word)
     assert sum(known) > 0.8 * len(known)
-    print(len(noted), sum(known), len(known))
+
+
+PROTOCOLS = {
+    "3": jsmpc.Replicated3(),
+    "2": jsmpc.Additive(),
+    "3 of 32 bits": jsmpc.Replicated3(bits=32),
+    "3 decimal": jsmpc.Replicated3(encoding=DECIMAL),
+}
+X = np.linspace(-3, 3, 6).astype(np.float32)
+W = np.linspace(-2, 2, 12).astype(np.float32).reshape(6, 2)
+LABELS = np.int32([3, 0])
+PROVEN = {
+    "sigmoids": (lambda x: nn.sigmoid(x) * nn.sigmoid(-x), X),
+    "one-hot rows": (lambda i, w: nn.one_hot(i, 6) @ jnp.clip(w, -1, 1), LABELS, W),
+    "attention": (lambda x, w: nn.softmax(jnp.clip(x, -2, 2)) @ jnp.clip(w, -1, 1), X, W),
+    "mean of bits": (lambda x: (x > 0).mean(), X),
+    "variance of bits": (lambda x: (x > 0).astype(jnp.float32).var(), X),
+    "clipped probability": (lambda x: jnp.log(jnp.clip(x, 0.125, 0.875)) * 0.5, X),
+    "waves": (lambda x: jnp.sin(x) ** 2 + jnp.cos(x) * jnp.tanh(x), X),
+    "signs": (lambda x: jnp.sign(x) * jnp.where(x > 1, 3.0, -0.5), X),
+    "decay": (lambda x: jnp.exp(-jnp.abs(jnp.clip(x, -2, 2))) - 1, X),
+    "derivatives": (jax.grad(lambda x: (jnp.tanh(x) + nn.sigmoid(x)).sum()), X),
+    "small integers": (lambda i: (i.astype(jnp.float32) ** 2).sum() / 7, np.int8([3, -7])),
+}
+
+
+def cost(f, smpc, args, **options):
+    total = jsmpc.secure(f, **options).cost(*jsmpc.share(KEY, args, smpc))
+    return total.rounds, total.bytes_sent
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_is_proven_costs_no_check(protocol):
+    smpc = PROTOCOLS[protocol]
+    for name, (f, *args) in PROVEN.items():
+        assert cost(f, smpc, args) == cost(f, smpc, args, check=True), name
+    assert cost(lambda x: x * x, smpc, [X]) < cost(lambda x: x * x, smpc, [X], check=True)
+
+
+def test_a_checked_product_bounds_what_follows():
+    def f(x):
+        y = x * x
+        return y + y
+
+    smpc = PROTOCOLS["3"]
+    assert cost(f, smpc, [X], check=True) == cost(lambda x: x * x, smpc, [X], check=True)
+
+
+def unrolled(x):
+    return lax.fori_loop(0, 8, lambda _, v: v * 60.0, nn.sigmoid(x), unroll=True)
+
+
+def looped(x):
+    return lax.fori_loop(0, 8, lambda _, v: v * 60.0, nn.sigmoid(x))
+
+
+# Of each: what leaves the range of 64 bits, an argument with which it does, and one that is fine.
+WRONG = {
+    "a wide clip": (lambda x: jnp.clip(x, -(2.0**20), 2.0**20) ** 2, 2.0**20, 5.0),
+    "a large factor": (lambda x: (nn.sigmoid(x) * 2.0**25) ** 2, 9.0, -12.0),
+    "many terms": (
+        lambda x: (lambda y: y @ y)(jnp.broadcast_to(jnp.clip(x, -3e3, 3e3), 9)),
+        3e3,
+        1e3,
+    ),
+    "a sum of many": (
+        lambda x: jnp.broadcast_to(jnp.clip(x, -(2.0**43), 2.0**43), 4).sum(),
+        2.0**43,
+        9.0,
+    ),
+    "windows": (
+        lambda x: jnp.cumsum(jnp.broadcast_to(jnp.minimum(jnp.abs(x), 2.0**42), 9)),
+        2.0**42,
+        9.0,
+    ),
+    "a loop": (looped, 5.0, -19.0),
+    "a loop unrolled": (unrolled, 5.0, -19.0),
+    "one case": (lambda x: jnp.where(x > 1, x, nn.sigmoid(x)) ** 2, 2.0**20, 0.0),
+    "one part": (lambda x: jnp.stack([nn.sigmoid(x), x])[1] ** 2, 2.0**20, 9.0),
+    "a maximum": (lambda x: jnp.maximum(x, 0.5) ** 2, 2.0**20, -(2.0**20)),
+    "a minimum": (lambda x: jnp.minimum(x, 0.5) ** 2, -(2.0**20), 2.0**20),
+    "a large addend": (lambda x: (nn.sigmoid(x) + 2.0**22) ** 2, 0.0, None),
+    "an exponential": (lambda x: jnp.exp(jnp.minimum(x, 16)) ** 2, 16.0, 2.0),
+    "bits": (lambda x: ((x > 0) * 2.0**22) ** 2, 1.0, -1.0),
+    "written": (lambda x: jnp.zeros(2).at[0].set(x)[0] ** 2, 2.0**20, 9.0),
+    "added": (lambda x: jnp.ones(2).at[np.array([0, 0])].add(x)[0] ** 2, 2.0**20, 9.0),
+    "a remainder": (lambda x: (jnp.tanh(x) - 0.25 * x) ** 2, 2.0**20, 9.0),
+    "a divisor": (lambda x: (nn.sigmoid(x) / 1e-6) ** 2 / 2.0**9, 9.0, -12.0),
+    "a wide integer": (lambda x: (x.astype(jnp.int32) * 2**20).astype(float) ** 2, 9.0, 0.0),
+    "a public branch": (lambda x: lax.cond(True, lambda: x, lambda: 0 * x) ** 2, 2.0**20, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_no_range_hides_an_overflow(name):
+    f, large, small = WRONG[name]
+    checked = jsmpc.secure(f, check=True)
+    with pytest.raises(jsmpc.EncodingError, match="leaves the range"):
+        checked(KEY, jsmpc.share(KEY, np.float32(large), PLAIN))
+    if small is not None:
+        assert np.isfinite(
+            jsmpc.reveal(checked(KEY, jsmpc.share(KEY, np.float32(small), PLAIN)))
+        ).all()
+
+
+def test_what_an_overflow_elsewhere_made_is_found():
+    """A share may hold any word, whatever its dtype and encoding hold."""
+    spoilt = jsmpc.secure(lambda x: x * x)(KEY, jsmpc.share(KEY, np.float32(3e6), PLAIN))
+    f = jsmpc.secure(lambda x: (jnp.clip(x, -9, 9) ** 2, x * x), check=True)
+    with pytest.raises(jsmpc.EncodingError, match="leaves the range"):
+        f(KEY, spoilt)
+    clipped = jsmpc.secure(lambda x: jnp.clip(x, 0.5, 9) * 2, check=True)(KEY, spoilt)
+    assert 1 <= jsmpc.reveal(clipped) <= 18
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_checks_that_stay_tell_on_shares(protocol):
+    smpc = PROTOCOLS[protocol]
+    limit = (smpc.ring.bound / smpc.encoding.scale**2) ** 0.5
+    f = jsmpc.secure(lambda x: (nn.sigmoid(x) * np.float32(2 * limit)) ** 2, check=True)
+    with pytest.raises(jsmpc.EncodingError, match="leaves the range"):
+        f(KEY, jsmpc.share(KEY, np.float32(4), smpc))
+    np.testing.assert_allclose(
+        jsmpc.reveal(f(KEY, jsmpc.share(KEY, np.float32(-4), smpc))),
+        (limit * 2 / (1 + np.exp(4))) ** 2,
+        rtol=0.2,
+    )
+
+
+def test_a_plan_proves_nothing_by_itself():
+    """What samples were like is no range: numbers beyond it are found out."""
+    f = lambda x: (jnp.clip(x, -1e3, 1e3) ** 2).sum()  # noqa: E731
+    small = np.full(4, 1e-3, np.float32)
+    scales = jsmpc.calibrate(f, (small,), protocol=PLAIN)
+    checked = jsmpc.secure(f, scales=scales, check=True)
+    assert jsmpc.reveal(checked(KEY, jsmpc.share(KEY, small, PLAIN))) < 1e-5
+    with pytest.raises(jsmpc.EncodingError, match="leaves the range"):
+        checked(KEY, jsmpc.share(KEY, np.full(4, 1e3, np.float32), PLAIN))
+
+
+def test_a_result_that_is_stored_in_more_digits_is_checked():
+    f = jsmpc.secure(lambda x: x.astype(jnp.float32), check=True)
+    assert jsmpc.reveal(f(KEY, jsmpc.share(KEY, np.int32(7), PLAIN))) == 7
+    beyond = pytest.raises(jsmpc.EncodingError, match="a result of the function")
+    with beyond, jax.enable_x64(True):
+        f(KEY, jsmpc.share(KEY, np.int64(2**50), PLAIN))

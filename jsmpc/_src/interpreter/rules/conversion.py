@@ -30,7 +30,7 @@ def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
     if kinds[1] == "complex":
         raise ev.unsupported(REFUSED[lax.complex_p])
     if kinds[0] == kinds[1]:
-        return Secret(x.shares, dtype, x.range if kinds[0] == "int" else None, x.encoding)
+        return Secret(x.shares, dtype, x.range if kinds[0] == "int" else x.bounds, x.encoding)
     if kinds[1] == "bool":
         return Secret(smpc.not_b(ctx, smpc.is_zero(ctx, x.value)), dtype)
     if kinds[0] == "bool":
