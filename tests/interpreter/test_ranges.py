@@ -259,3 +259,15 @@ def test_a_result_that_is_stored_in_more_digits_is_checked():
     beyond = pytest.raises(jsmpc.EncodingError, match="a result of the function")
     with beyond, jax.enable_x64(True):
         f(KEY, jsmpc.share(KEY, np.int64(2**50), PLAIN))
+
+
+def test_integers_that_are_only_taken_not_to_overflow_prove_nothing():
+    functions = [
+        lambda i: (i**3).astype(jnp.float32) * 1000.0,
+        lambda i: (i * i * i * (i > 0) - 1).astype(jnp.float32) * 1000.0,
+    ]
+    for f in functions:
+        checked = jsmpc.secure(f, check=True)
+        with pytest.raises(jsmpc.EncodingError, match="leaves the range"):
+            checked(KEY, jsmpc.share(KEY, np.int32(2**20), PLAIN))
+        assert jsmpc.reveal(checked(KEY, jsmpc.share(KEY, np.int32(9), PLAIN))) == f(np.int32(9))
