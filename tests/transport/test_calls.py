@@ -146,8 +146,15 @@ def test_long_texts_of_errors_are_cut(carol: Channel) -> None:
     assert len(str(raised.value)) == 10_000
 
 
+def test_texts_of_errors_that_are_no_texts(carol: Channel) -> None:
+    with pytest.raises(ConfigError, match=r"^naïve \?"):
+        carol.call({"do": "raise what is no text"})
+
+
 @pytest.mark.parametrize(
-    ("do", "kind"), [("divide", "ZeroDivisionError"), ("look up", "KeyError")], ids=str
+    ("do", "kind"),
+    [("divide", "ZeroDivisionError"), ("look up", "KeyError"), ("exit", "SystemExit")],
+    ids=str,
 )
 def test_other_errors_tell_nothing_but_their_name(
     carol: Channel, do: str, kind: str, caplog: pytest.LogCaptureFixture

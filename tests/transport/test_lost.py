@@ -85,7 +85,7 @@ def test_a_worker_that_stops_answering_is_noticed(book: Book, carol: Channel) ->
     with process(book.file, "bob") as bob:
         carol.call({})
         after(0.3, bob.send_signal, signal.SIGSTOP)
-        fails(lambda: sleep(carol), 5.3)
+        fails(lambda: sleep(carol), 6)
         bob.send_signal(signal.SIGCONT)
         assert carol.call({})["caller"] == "carol"
 

@@ -247,7 +247,7 @@ class Server:
             return parts
         except JsmpcError as error:
             told = error
-        except Exception as error:
+        except BaseException as error:  # an exit, too, is that of this call alone
             # Its text may quote anything, secrets as well: it stays out of the log too.
             where = "".join(traceback.format_tb(error.__traceback__))
             _LOGGER.error("a request failed by %s at\n%s", type(error).__name__, where)
