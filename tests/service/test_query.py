@@ -102,6 +102,16 @@ def test_what_is_no_query_is_refused(
     assert refused.value.reason == "malformed"
 
 
+def test_a_count_is_a_number_of_inputs() -> None:
+    single = query.messages(SMPC, INPUTS[:1], 1, NUMBER)[0]
+    assert received(single).count == 1
+    for count in (True, 1.0, "1"):
+        with pytest.raises(ServiceError):
+            received({**single, "count": count})
+    with pytest.raises(ServiceError):  # consistent, but for nothing
+        received(query.messages(SMPC, INPUTS[:0], 1, NUMBER)[0])
+
+
 def test_what_is_missing_or_too_much_is_refused(messages: list[dict[str, Any]]) -> None:
     for key in ("number", "count", "commitments", "rows", "salts"):
         with pytest.raises(ServiceError):
