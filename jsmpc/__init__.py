@@ -58,12 +58,14 @@ from jsmpc._src.errors import (
     FederatedError,
     JsmpcError,
     KeyFormatError,
+    LimitError,
     LinkError,
     MaterialError,
     PlanError,
     PointerError,
     ProtocolError,
     SecretError,
+    ServiceError,
     UnsupportedError,
 )
 from jsmpc._src.interpreter.support import supported
@@ -79,7 +81,6 @@ from jsmpc._src.readings.scaling.plan import Scales
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.prf import random_key
 from jsmpc._src.service.connecting import connect
-from jsmpc._src.service.errors import LimitError, ServiceError
 from jsmpc._src.workers.pointer import Pointer
 from jsmpc._src.workers.remote import workers
 from jsmpc._src.workers.roles import Roles

@@ -57,6 +57,7 @@ QUICK = (
     "readings/test_cost.py::test_documented_cost_of_nonlinear_functions[divide]",
     "api/test_errors.py",
     "api/test_secure.py",
+    "transport/test_messages.py",
     "package/test_layers.py",
     "examples/test_toy_network.py",
 )

@@ -113,6 +113,33 @@ class LinkError(JsmpcError, ConnectionError):
     """
 
 
+class ServiceError(JsmpcError, RuntimeError):
+    """A query that a service does not answer, or a model that it cannot serve.
+
+    Attributes:
+      reason: in a word, for counts.
+
+    Example:
+      >>> import jsmpc
+      >>> issubclass(jsmpc.ServiceError, jsmpc.JsmpcError)
+      True
+    """
+
+    def __init__(self, text: str, reason: str = "failed") -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class LimitError(ServiceError):
+    """A query beyond what a service permits its client: ask again later, or less at once.
+
+    Example:
+      >>> import jsmpc
+      >>> issubclass(jsmpc.LimitError, jsmpc.ServiceError)
+      True
+    """
+
+
 class EncodingWarning(UserWarning):
     """A public constant that the fixed-point encoding rounds to zero, or numbers for whose digits
     a plan finds no room.

@@ -6,13 +6,14 @@ import itertools
 import math
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsmpc._src.kernels import native, products
+from jsmpc._src.kernels import native, products, program
 from jsmpc._src.kernels.layout import Layout
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=str(native.why_unavailable()))
@@ -357,3 +358,53 @@ def test_operands_that_do_not_fit_are_refused() -> None:
         native.matmul([(x, x)], [Layout.of((1, 2, 3)), Layout.of((1, 3, 2), offset=1)])
     with pytest.raises(Exception, match="uint32 or uint64"):
         native.matmul([(x.astype(np.int32), x.reshape(1, 3, 2).astype(np.int32))])
+
+
+def _program(
+    instructions: list[tuple[int, ...]], registers: list[tuple[int, ...]], elements: int = 8
+) -> Any:
+    """What such a program makes of eight words and a key, each uint32[8]."""
+    call = native.call("jsmpc_program", [jax.ShapeDtypeStruct((8,), np.uint32)])
+    x, key = jnp.arange(8, dtype=jnp.uint32), jnp.ones(8, jnp.uint32)
+    return call(
+        *(x, key),
+        instructions=np.asarray(instructions, np.int64).reshape(-1),
+        registers=np.asarray(registers, np.int64).reshape(-1),
+        elements=np.int64(elements),
+    )[0]
+
+
+ADD, DRAW, CONVERT = (program.OPS.index(op) for op in ("add", "draw", "convert"))
+DIVIDE, SHIFT = (program.OPS.index(op) for op in ("div_constant", "shift_left_constant"))
+IN, OUT = (program.OPERAND, 0, 0, 2), (program.RESULT, 0, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "registers", "elements"),
+    [
+        ([(ADD, 2, 1, 0, 0, 0)], [IN, OUT], 9),  # beyond the arrays
+        ([(ADD, 2, 1, 0, 0, 0)], [IN, OUT], -1),
+        ([(ADD, 2, 1, 0, 0, 0)], [(program.OPERAND, 0, 1, 2), OUT], 8),
+        ([(ADD, 2, 1, 0, 0, 0)], [(program.OPERAND, 0, -1, 2), OUT], 7),
+        ([(ADD, 2, 1, 0, 0, 0)], [(program.OPERAND, 2, 0, 2), OUT], 8),  # no such array
+        ([(ADD, 2, 1, 0, 0, 0)], [IN, (program.RESULT, 1, 0, 2)], 8),
+        ([(ADD, 2, 1, 0, 0, 0)], [(program.SCALAR, 0, 8, 2), OUT], 8),
+        ([(ADD, 2, 1, 0, 0, 0)], [(9, 0, 0, 2), OUT], 8),  # no such place, type, operation
+        ([(ADD, 2, 1, 0, 0, 0)], [(program.SCRATCH, 0, 0, 4), OUT], 8),
+        ([(99, 2, 1, 0, 0, 0)], [IN, OUT], 8),
+        ([(ADD, 3, 1, 0, 0, 0)], [IN, OUT], 8),  # wider than the registers
+        ([(ADD, 2, 1, 0, 5, 0)], [IN, OUT], 8),  # no such register
+        ([(ADD, 2, 0, 0, 0, 0)], [IN, OUT], 8),  # into an operand
+        ([(DRAW, 2, 1, 1, 1, 0)], [IN, OUT], 8),  # a key that ends beyond its array
+        ([(DRAW, 2, 1, 7, 0, 0)], [IN, OUT], 8),
+        ([(CONVERT, 2, 1, 0, 0, 3)], [IN, OUT], 8),  # from wider words than there are
+        ([(DIVIDE, 2, 1, 0, 0, 1 << 32)], [IN, OUT], 8),  # by 0
+        ([(SHIFT, 2, 1, 0, 0, 32)], [IN, OUT], 8),
+    ],
+)
+def test_a_program_that_leaves_its_arrays_is_refused(
+    instructions: Any, registers: Any, elements: int
+) -> None:
+    assert (_program([(ADD, 2, 1, 0, 0, 0)], [IN, OUT]) == 2 * jnp.arange(8)).all()
+    with pytest.raises(Exception, match="reads or writes beyond its arrays"):
+        jax.block_until_ready(_program(instructions, registers, elements))

@@ -24,7 +24,6 @@ from jsmpc._src.deployment import identity
 from jsmpc._src.service import query
 from jsmpc._src.service.client import Client
 from jsmpc._src.service.directory import Parties
-from jsmpc._src.service.errors import LimitError, ServiceError
 from jsmpc._src.transport.client import Channel
 
 MODEL = Path(tiny.__file__)
@@ -115,8 +114,7 @@ class Service:
 
     def channel(self, name: str, party: str) -> Channel:
         """The connection of a client that does not do what clients do."""
-        kinds = ServiceError, LimitError
-        return Channel(Parties.load(self.config), name, None, party, kinds=kinds)
+        return Channel(Parties.load(self.config), name, None, party)
 
     def messages(self, x: np.ndarray, number: bytes) -> dict[str, dict[str, Any]]:
         """What a client would send to each party."""

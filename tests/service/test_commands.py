@@ -107,7 +107,7 @@ def test_what_is_no_model(
         (("requests = 5001", "requests = 4001"), "the port for the parties too"),
         (("requests = 5002", "requests = 5001"), "'alice' has the same address"),
         (("requests = 5001", "requests = 70000"), "from 1 to 65535"),
-        (("[clients.dave]", "[clients.alice]"), "is in another table too"),
+        (("[clients.dave]", "[clients.alice]"), "is in [parties] too"),
         (("[clients.dave]", "[clients.erin]"), "is that of 'dave'"),
         (('"replicated"', '"replicated"\nlargest = 0'), "must be 1 MiB or more"),
     ],

@@ -1,4 +1,4 @@
-"""All endpoints of a service on this machine, with a dealer and its stock, and how they stop."""
+"""The README's service: all endpoints on this machine, a dealer with a stock, an orderly stop."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
-from services import MODEL, environment, inputs, require_right
+from services import environment, inputs
 
 import jsmpc
+from jsmpc._src.service import model
 from jsmpc._src.service.client import Client
+
+README = Path(__file__).parents[2] / "README.md"
+SERVED, ASKING = re.findall(r"^```py\n(.*?)^```$", README.read_text(), re.M | re.S)
 
 
 class Launched:
     """The command `jsmpc serve --launch`."""
 
     def __init__(self, folder: Path) -> None:
-        self.out = folder / "out"
-        command = [sys.executable, "-m", "jsmpc", "serve", str(MODEL), "--launch"]
+        self.out, self.model = folder / "out", folder / "model.py"
+        self.model.write_text(SERVED)
+        command = [sys.executable, "-m", "jsmpc", "serve", str(self.model), "--launch"]
         command += ["--protocol", "additive", "--dealer", "james", "--stock", "2"]
         with open(self.out, "wb") as out:
             self.process = subprocess.Popen(
@@ -62,9 +69,12 @@ def processes(folder: Path) -> list[str]:
     return [line for line in shown.stdout.splitlines() if str(folder) in line]
 
 
-def test_additive_with_a_dealer_until_an_orderly_stop(launched: Launched) -> None:
-    config = launched.config()
+def test_additive_with_a_dealer_until_an_orderly_stop(
+    launched: Launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, served = launched.config(), model.load(str(launched.model))
     folder = config.parent
+    weights = served.require_params()()
     assert len(processes(folder)) == 3
     x, answered, refused = inputs(3), [], []
 
@@ -75,12 +85,19 @@ def test_additive_with_a_dealer_until_an_orderly_stop(launched: Launched) -> Non
             except jsmpc.JsmpcError as error:
                 refused.append(error)
 
+    def require_right(found: jax.Array) -> None:
+        np.testing.assert_allclose(found, served.batched(weights, x), atol=1e-3)
+
+    monkeypatch.chdir(folder)
+    names = {"jsmpc": jsmpc, "inputs": x}
+    exec(compile(ASKING.replace("dave", "client"), "README", "exec"), names)
+    require_right(names["logits"])
     with jsmpc.connect(config, name="client") as client:
-        require_right(client.predict(x), x)
+        require_right(client.predict(x))
         lines = (folder / "james.log").read_text().splitlines()
         events = [json.loads(line)["event"] for line in lines]
-        # Each run of the model, two at the start and two since, had a set of its own.
-        assert events.count("dealt") == 4 and events.count("batch") == 2
+        # Each run of the model, two at the start and four since, had a set of its own.
+        assert events.count("dealt") == 6 and events.count("batch") == 4
         threads = [threading.Thread(target=ask, args=(client,)) for _ in range(3)]
         for thread in threads:
             thread.start()
@@ -90,7 +107,7 @@ def test_additive_with_a_dealer_until_an_orderly_stop(launched: Launched) -> Non
         for thread in threads:
             thread.join(20)
     for found in answered:  # what had been asked was answered in full
-        require_right(found, x)
+        require_right(found)
     assert isinstance(refused[0], jsmpc.ServiceError | jsmpc.LinkError), refused
     assert launched.process.wait(20) == 0, launched.said()
     assert "Traceback" not in launched.said() and not folder.exists()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import jsmpc
+from jsmpc._src.errors import ServiceError
 from jsmpc._src.service import query
-from jsmpc._src.service.errors import ServiceError
 
 SMPC = jsmpc.Replicated3()
 KIND = jax.ShapeDtypeStruct((3,), np.dtype(np.float32))
@@ -100,6 +100,16 @@ def test_what_is_no_query_is_refused(
     with pytest.raises(ServiceError, match=r"no query: .* uint64.count, 3") as refused:
         received({**messages[0], **change})
     assert refused.value.reason == "malformed"
+
+
+def test_a_count_is_a_number_of_inputs() -> None:
+    single = query.messages(SMPC, INPUTS[:1], 1, NUMBER)[0]
+    assert received(single).count == 1
+    for count in (True, 1.0, "1"):
+        with pytest.raises(ServiceError):
+            received({**single, "count": count})
+    with pytest.raises(ServiceError):  # consistent, but for nothing
+        received(query.messages(SMPC, INPUTS[:0], 1, NUMBER)[0])
 
 
 def test_what_is_missing_or_too_much_is_refused(messages: list[dict[str, Any]]) -> None:

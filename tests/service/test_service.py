@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from services import Service, inputs, require_right
 import jsmpc
 from jsmpc._src.deployment import log
 from jsmpc._src.service import answers, query
+from jsmpc._src.transport.client import Channel
 
 MANY = [f"client{i}" for i in range(10)]
 FAULTY = "mallory"
@@ -50,6 +51,22 @@ def asked(service: Service, name: str, sent: dict[str, dict[str, Any]]) -> dict[
     replies = {party: pool.submit(call, party) for party in sent}
     pool.shutdown(wait=False)
     return replies
+
+
+def refused(channel: Channel) -> bool:
+    """Whether a client is refused as one that is unknown."""
+    try:
+        channel.call({"do": "describe"})
+    except jsmpc.LinkError as error:
+        return "certificate" in str(error)
+    return False
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def errors(replies: dict[str, Future[Any]]) -> dict[str, str]:
@@ -186,6 +203,19 @@ def test_who_is_no_client_is_refused(service: Service, tmp_path: Path) -> None:
         service.client("nobody")
     told = errors(asked(service, "bob", {"alice": {"do": "describe"}}))
     assert told["alice"] == "bob is no client of this service"
+
+
+def test_a_client_that_is_taken_out_of_the_file_is_refused(service: Service, dave: Any) -> None:
+    text = service.config.read_text()
+    lines = '[clients.erin]\ncertificate = "erin.cert.pem"\n'
+    assert lines in text
+    with service.channel("erin", "alice") as erin:
+        assert erin.call({"do": "describe"})["largest"] == 4
+        service.config.write_text(text.replace(lines, ""))
+        until(lambda: refused(erin))
+        require_right(dave.predict(inputs(1)), inputs(1))
+        service.config.write_text(text)
+        until(lambda: not refused(erin))
 
 
 def test_health_and_counts(service: Service, dave: Any) -> None:

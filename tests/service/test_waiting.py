@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jsmpc._src.deployment.errors import ConfigError
-from jsmpc._src.service.errors import LimitError, ServiceError
+from jsmpc._src.errors import LimitError, ServiceError
 from jsmpc._src.service.limits import Limits
 from jsmpc._src.service.waiting import Query, Waiting
 

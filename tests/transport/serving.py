@@ -36,6 +36,10 @@ def handler(caller: str, request: dict[str, Any]) -> dict[str, Any]:
             raise KINDS[request["kind"]](request["text"])
         case "divide":
             return {"value": float(SECRET) / 0}
+        case "exit":
+            sys.exit(SECRET)
+        case "raise what is no text":
+            raise failures.ConfigError("naïve \ud800")
         case "look up":
             return {"value": {}[SECRET]}
         case "sleep":

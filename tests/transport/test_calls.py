@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -145,8 +146,15 @@ def test_long_texts_of_errors_are_cut(carol: Channel) -> None:
     assert len(str(raised.value)) == 10_000
 
 
+def test_texts_of_errors_that_are_no_texts(carol: Channel) -> None:
+    with pytest.raises(ConfigError, match=r"^naïve \?"):
+        carol.call({"do": "raise what is no text"})
+
+
 @pytest.mark.parametrize(
-    ("do", "kind"), [("divide", "ZeroDivisionError"), ("look up", "KeyError")], ids=str
+    ("do", "kind"),
+    [("divide", "ZeroDivisionError"), ("look up", "KeyError"), ("exit", "SystemExit")],
+    ids=str,
 )
 def test_other_errors_tell_nothing_but_their_name(
     carol: Channel, do: str, kind: str, caplog: pytest.LogCaptureFixture
@@ -195,6 +203,43 @@ def test_more_calls_than_may_be_are_refused_at_once(carol: Channel) -> None:
     assert found.count("done") == 4
     assert sum("bob: is busy" in text for text in found) == 3
     assert carol.call({})["caller"] == "carol"
+
+
+def test_one_caller_leaves_room_for_others(book: Book) -> None:
+    begun, end = threading.Semaphore(0), threading.Event()
+
+    def wait(caller: str, request: dict[str, Any]) -> dict[str, Any]:
+        if "wait" in request:
+            begun.release()
+            end.wait(20)
+        return {}
+
+    with (
+        Server(book.load(), "alice", None, wait, calls=4, each=2),
+        Channel(book.load(), "carol", None, "alice") as carol,
+        Channel(book.load(), "bob", None, "alice") as other,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        waiting = [pool.submit(carol.call, {"wait": 1}) for _ in range(2)]
+        for _ in waiting:
+            assert begun.acquire(timeout=20)
+        with pytest.raises(LinkError, match="alice: is busy"):
+            carol.call({})
+        assert other.call({}) == {}
+        end.set()
+        assert [call.result(20) for call in waiting] == [{}, {}]
+        assert carol.call({}) == {}
+
+
+def test_whoever_has_its_reply_may_ask_again(book: Book) -> None:
+    with (
+        Server(book.load(), "alice", None, handler, calls=1),
+        Channel(book.load(), "carol", None, "alice") as first,
+        Channel(book.load(), "carol", None, "alice") as second,
+    ):
+        for i in range(300):
+            for channel in (first, second):
+                assert channel.call({"i": i})["request"] == {"i": i}
 
 
 def test_streams_beyond_the_bound_are_refused(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def test_a_worker_that_stops_answering_is_noticed(book: Book, carol: Channel) ->
     with process(book.file, "bob") as bob:
         carol.call({})
         after(0.3, bob.send_signal, signal.SIGSTOP)
-        fails(lambda: sleep(carol), 5.3)
+        fails(lambda: sleep(carol), 6)
         bob.send_signal(signal.SIGCONT)
         assert carol.call({})["caller"] == "carol"
 
@@ -110,11 +110,15 @@ from jsmpc._src.transport.server import Server
 directory = Directory.load({str(book.file)!r})
 server = Server(directory, "bob", None, handler)
 channel = Channel(directory, "carol", None, "bob")
-print(channel.call({{}})["caller"])
+print(channel.call({{}})["caller"], flush=True)
 """
     command = [sys.executable, "-c", program]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert (found.returncode, found.stdout, found.stderr) == (0, "carol\n", "")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as started:
+        assert started.stdout.readline() == "carol\n"
+        assert started.wait(3) == 0  # before anything is ended that waits
+        assert started.stdout.read() == ""
 
 
 def test_stopping_waits_for_calls_and_takes_no_more(book: Book, carol: Channel) -> None:
@@ -132,6 +136,20 @@ def test_stopping_waits_for_calls_and_takes_no_more(book: Book, carol: Channel) 
         assert bob.wait(0)
 
 
+def test_a_worker_that_starts_before_the_last_one_has_ended(book: Book, carol: Channel) -> None:
+    with Server(book.load(), "bob", None, handler) as bob, ThreadPoolExecutor(2) as pool:
+        running = pool.submit(sleep, carol, 1.0)
+        time.sleep(0.2)
+        stopping = pool.submit(bob.stop)
+        time.sleep(0.2)
+        fails(lambda: carol.call({}), 1)
+        with Server(book.load(), "bob", None, handler):
+            assert carol.call({})["caller"] == "carol"
+            assert not running.done()
+            assert running.result(5)["caller"] == "carol"
+        stopping.result(5)
+
+
 def test_stopping_does_not_wait_for_ever(book: Book, carol: Channel) -> None:
     with Server(book.load(), "bob", None, handler) as bob:
         carol.call({})
@@ -143,6 +161,7 @@ def test_an_idle_server_stops_at_once(book: Book, carol: Channel) -> None:
     bob = Server(book.load(), "bob", None, handler)
     assert not bob.wait(0)
     carol.call({})
+    time.sleep(0.1)  # until its stream waits
     start = time.monotonic()
     bob.stop()
     assert time.monotonic() - start < 1
@@ -217,7 +236,7 @@ def test_a_stream_without_requests_is_ended(
     with Server(book.load(), "bob", None, handler):
         carol.call({})
         (lane,) = carol._connections[-1]._idle
-        end = time.monotonic() + 5
+        end = time.monotonic() + 2  # before the client ends it
         while lane.open:
             assert time.monotonic() < end
             time.sleep(0.01)

@@ -31,7 +31,7 @@ class Processes:
         self.folder, self.config = folder, folder / "workers.toml"
         self.running: dict[str, subprocess.Popen[str]] = {}
         self._options: dict[str, list[object]] = {}
-        self._channels: list[RemoteWorker] = []
+        self._clients: dict[str, dict[str, RemoteWorker]] = {}
         lines = ["deadline = 30"]
         for name in workers:
             port = free_port("127.0.0.1")
@@ -80,9 +80,15 @@ class Processes:
 
     def client(self, name: str) -> dict[str, RemoteWorker]:
         """All workers, as a client asks them."""
-        found = jsmpc.workers(self.config, name)
-        self._channels += found.values()
-        return found
+        if name not in self._clients:
+            self._clients[name] = jsmpc.workers(self.config, name)
+        return self._clients[name]
+
+    def clear(self) -> None:
+        """Leaves nothing of any client at bob and alice."""
+        for found in self._clients.values():
+            for name in {"bob", "alice"} & set(self.running):
+                found[name].clear()
 
     def resident(self, name: str) -> int:
         """The bytes of memory that a worker's process has."""
@@ -98,8 +104,9 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self._channels:
-            worker.close()
+        for found in self._clients.values():
+            for worker in found.values():
+                worker.close()
         for process in self.running.values():
             process.send_signal(signal.SIGTERM)
         try:

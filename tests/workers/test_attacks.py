@@ -27,7 +27,9 @@ from jsmpc._src.errors import JsmpcError, LinkError, PlanError, PointerError
 from jsmpc._src.plans.plan import Plan
 from jsmpc._src.transport import messages
 from jsmpc._src.workers import library
+from jsmpc._src.workers.descriptions import described
 from jsmpc._src.workers.fields import RequestError
+from jsmpc._src.workers.members import terms
 
 PUT = {"do": "put", "kind": "value", "tags": [], "description": "", "sources": [], "form": None}
 HUGE = "x" * 100_000
@@ -132,6 +134,33 @@ def test_one_kind_is_not_taken_for_another(pair: Pair) -> None:
     assert len(pair.bob.objects) == 2
 
 
+def test_nobody_gets_two_parts_of_a_share_or_all_of_it(pair: Pair) -> None:
+    x = pair.bob.send(jnp.ones(2))
+    request = {"do": "split", "id": x.id, "leaf": 0}
+    two, one = (
+        jsmpc.Additive(dealer="james"),
+        {"name": "insecure-plain", "parties": ["p"], "dealer": ""},
+    )
+    for told, to in (
+        (described(two), ["alice", "alice"]),
+        (described(two), ["alice"]),
+        (described(two), ["alice", "bob", "olga"]),
+        ({**described(two), **one}, ["alice"]),
+        ({**described(two), "name": HUGE}, ["alice", "bob"]),
+        ({**described(two), "bits": 63}, ["alice", "bob"]),
+        ({**described(two), "encoding": [2]}, ["alice", "bob"]),
+        ({**described(two), "encoding": [2, 10**9]}, ["alice", "bob"]),
+    ):
+        refused(pair.bob, {**request, "protocol": told, "to": to}, JsmpcError)
+    assert not pair.alice.objects and "share" not in pair.events(pair.bob)
+    words = {"protocol": described(two), "to": ["bob", "alice"]}
+    far = pair.alice.send(jnp.ones(2)).send(pair.bob)
+    refused(pair.bob, {**request, **words, "id": far.id}, PointerError)
+    for value in (jnp.ones(2, jnp.complex64), jnp.full(2, jnp.nan)):
+        there = pair.bob.send(value)
+        refused(pair.bob, {**request, **words, "id": there.id}, JsmpcError)
+
+
 def test_what_a_pointer_knows_is_what_its_worker_says(pair: Pair) -> None:
     x = pair.bob.send(jnp.arange(3.0))
     forged = {**x.info, "types": [["float32", [10**9]]], "by": "somebody", "tags": ["#forged"]}
@@ -182,13 +211,50 @@ def test_compiled_programs_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> Non
     assert forgotten == ["total"] * 2
 
 
+def test_members_of_groups_are_asked_in_other_forms(processes: Processes) -> None:
+    bob = processes.client("carol")["bob"]
+    told = described(jsmpc.Additive(dealer="james"))
+    join = {"do": "join", "group": "g", "terms": terms(), "protocol": told}
+    join |= {"workers": ["bob", "alice", "olga"], "ports": [1, 2, 3]}
+    run = {"do": "prepare", "group": "g", "plan": "0" * 64, "inputs": [], "keyed": False}
+    run |= {"compared": [], "groups": []}
+    for request in (
+        join,
+        {**join, "terms": None},
+        {**join, "workers": ["bob", "bob", "bob"]},
+        {**join, "workers": ["alice"]},
+        run,
+        {**run, "group": None},
+        {**run, "group": HUGE},
+        {"do": "compute", "ticket": "x"},
+        {"do": "compute", "ticket": HUGE},
+        {"do": "leave", "group": "g"},
+        {"do": "listen", "group": 3},
+    ):
+        assert not outcome(bob, request).startswith("internal")
+    for change in (
+        {"ports": [1, 2, 2**40]},
+        {"ports": [-1, -1, -1]},
+        {"ports": [None] * 3},
+        {"workers": ["bob", "alice", "nobody"]},
+        {"workers": ["bob", "alice", HUGE]},
+    ):
+        bob.ask({"do": "listen", "group": "g"})
+        start = time.monotonic()
+        assert not outcome(bob, {**join, **change}).startswith("internal"), change
+        assert time.monotonic() - start < 5, change
+    for _ in range(40):
+        bob.ask({"do": "listen", "group": str(random.random())})
+    assert len(list(Path(f"/proc/{processes.running['bob'].pid}/fd").iterdir())) < 100
+
+
 # Ten thousand of them.
 
 
 def recorded(processes: Processes) -> list[dict[str, Any]]:
     """Requests as a client makes them."""
     found: list[dict[str, Any]] = []
-    workers = processes.client("carol")
+    workers = jsmpc.workers(processes.config, "carol")
     for worker in workers.values():
         ask = worker.ask
         worker.ask = lambda r, ask=ask: (found.append(r), ask(r))[1]  # type: ignore[method-assign]
@@ -204,8 +270,12 @@ def recorded(processes: Processes) -> list[dict[str, Any]]:
     bob.search("#x")
     x.copy()
     bob.send(jnp.ones(2)).move(alice)
+    told = described(jsmpc.Additive(dealer="james"))
+    bob.asked("split", id=x.id, leaf=1, protocol=told, to=["bob", "alice"])
     bob.asked("listen", group="g")
     bob.asked("leave", group="g")
+    for worker in workers.values():
+        worker.close()
     return [r for r in found if r["do"] != "clear"]
 
 
@@ -275,7 +345,8 @@ def test_ten_thousand_wrong_requests_leave_a_worker_as_it_was(processes: Process
     with ThreadPoolExecutor(4) as pool:
         found = sum(pool.map(ask, range(4)), Counter[str]())
     assert set(found) <= {
-        *("answered", "RequestError", "PointerError", "PlanError", "ConfigError"),
+        *("answered", "RequestError", "PointerError", "PlanError", "ProtocolError"),
+        *("ConfigError", "EncodingError"),
         "MessageError",  # before it is sent
     }
     assert found["RequestError"] > 3000
@@ -284,10 +355,10 @@ def test_ten_thousand_wrong_requests_leave_a_worker_as_it_was(processes: Process
     assert processes.resident("bob") < start + (100 << 20)
     x = bob.send(jnp.arange(3.0))
     assert (x + x).get().tolist() == [0, 2, 4]
-    for name in ("carol", "dave"):
-        for worker in processes.client(name).values():
-            if worker.name in processes.running:
-                worker.clear()
+    for name in ("bob", "alice"):  # who have things of each other now, with which others began
+        assert processes.end(name)[0] == 0
+        processes.start(name)
+    processes.wait("bob", "alice")
 
 
 # Who asks.

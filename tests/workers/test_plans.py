@@ -84,6 +84,8 @@ def test_free_dimensions_of_the_same_name_are_the_same() -> None:
     assert plan(jnp.ones(3), jnp.ones(3)).shape == (3,)
     with pytest.raises(PlanError, match=r"product: args\[1\] is float32\[4\].*'n': 3"):
         plan(jnp.ones(3), jnp.ones(4))
+    with pytest.raises(PlanError, match=r"float32\[0\], where float32\[n\]"):
+        plan(jnp.ones(0), jnp.ones(0))
     with pytest.raises(PlanError, match="no shape"):
         jsmpc.plan(jnp.sum, "float32")
 

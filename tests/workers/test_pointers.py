@@ -331,6 +331,14 @@ def test_numpy_arrays_of_64_bits_are_not_cut_and_computed_on_as_they_are(pair: P
     same((pair.bob.send(jnp.ones(2)) + np.ones(2)).get(), jnp.ones(2) + np.ones(2))  # float32
 
 
+def test_arrays_of_this_side_are_sent_along(pair: Pair) -> None:
+    x = pair.bob.send(jnp.arange(3.0))
+    for here in (jnp.ones(3), np.ones(3, np.float32), np.float32(2), 2, True):
+        same((here - x).get(), jnp.asarray(here) - jnp.arange(3.0))
+        same((x * here).get(), jnp.arange(3.0) * here)
+    assert "put" in pair.events(pair.bob) and pair.events(pair.bob).count("put") == 1
+
+
 def test_run_takes_any_function(pair: Pair) -> None:
     x, scale = pair.bob.send(jnp.arange(4.0)), jnp.float32(3)
 

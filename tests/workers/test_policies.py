@@ -135,7 +135,7 @@ class Owned:
         if self._processes is None:
             self._here.close()
         else:
-            self.olga.clear()
+            self._processes.clear()
             assert self._processes.end("olga")[0] == 0
 
 

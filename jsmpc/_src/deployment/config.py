@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ class Config:
         protocol = _protocol(table, name, [p for p in parties if p != dealer], dealer)
         last = tuple(sorted(peers, key=lambda peer: peer.name == dealer))
         defaults = {"patience": PATIENCE, "silence": SILENCE, "stall": STALL}
-        patience, silence, stall = (_seconds(table, *default) for default in defaults.items())
+        patience, silence, stall = (table.seconds(*default) for default in defaults.items())
         stock, memory = _stock(table, dealer, tuple(parties))
         return cls(file, name, protocol, last, patience, silence, stall, stock, memory)
 
@@ -109,13 +108,9 @@ class Config:
             the one that the file of parties shows to the others.
         """
         peer = self.peers[self.rank(name)]
-        found = identity.load(self.file.parent if folder is None else folder, name)
-        if found.fingerprint != peer.fingerprint:
-            raise ConfigError(
-                f"{self.file}: [parties.{name}]: certificate: is not {found.certificate_path}, so "
-                f"that the others would refuse {name}. Send them that file"
-            )
-        return found
+        where = f"{self.file}: [parties.{name}]: certificate"
+        own = self.file.parent if folder is None else folder
+        return identity.load_shown(own, name, peer.fingerprint, where)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -196,12 +191,3 @@ def _protocol(table: Table, name: str, parties: list[str], dealer: str | None) -
         return make_protocol(name, parties, bits, encoding, dealer)
     except ValueError as error:
         raise table.refusal("parties", f"{error}. Change the parties or the protocol") from None
-
-
-def _seconds(table: Table, key: str, default: float) -> float:
-    seconds = table.get(key, float)
-    if seconds is None:
-        return default
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise table.refusal(key, f"must be a positive, finite number of seconds, not {seconds}")
-    return seconds

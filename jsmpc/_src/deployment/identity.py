@@ -106,6 +106,26 @@ def load(folder: str | os.PathLike[str], name: str) -> Identity:
     return Identity(name, certificate_path, key_path, certificate.fingerprint)
 
 
+def load_shown(folder: str | os.PathLike[str], name: str, fingerprint: str, where: str) -> Identity:
+    """The identity in a folder, if it has the certificate that a file shows to the others.
+
+    Args:
+      folder, name: as for `load`.
+      fingerprint: that of the certificate in the file.
+      where: it stands there, for the error.
+
+    Raises:
+      ConfigError: if it is another one, and as `load` does.
+    """
+    found = load(folder, name)
+    if found.fingerprint != fingerprint:
+        raise ConfigError(
+            f"{where}: is not {found.certificate_path}, so that the others would refuse {name}. "
+            "Send them that file"
+        )
+    return found
+
+
 def read_file(path: Path) -> bytes:
     """The bytes of a file.
 

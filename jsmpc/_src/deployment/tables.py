@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -64,6 +65,15 @@ class Table:
         if value is None:
             raise self.refusal(key, f"missing. Write for example: {example}")
         return value
+
+    def seconds(self, key: str, default: float) -> float:
+        """A positive, finite number of seconds."""
+        seconds = self.get(key, float)
+        if seconds is None:
+            return default
+        if not (seconds > 0 and math.isfinite(seconds)):
+            raise self.refusal(key, f"must be a positive, finite number of seconds, not {seconds}")
+        return seconds
 
     def strings(self, key: str) -> tuple[str, ...] | None:
         """The strings of an array, None where it is absent."""

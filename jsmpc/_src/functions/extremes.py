@@ -33,21 +33,29 @@ _MOST = 32  # in a group
 
 
 @functools.lru_cache(maxsize=1024)
-def group_sizes(n: int, columns: int) -> tuple[int, ...]:
-    """How many meet at once, level by level, until one of n is left in each of many columns."""
-    return _cheapest(n, columns)[1]
+def group_sizes(n: int, columns: int, indexed: bool = False) -> tuple[int, ...]:
+    """How many meet at once, level by level, until one of n is left in each of many columns; and
+    its index, if `indexed`."""
+    return _cheapest(n, columns, indexed)[1]
 
 
 @functools.lru_cache(maxsize=1024)
-def _cheapest(n: int, columns: int) -> tuple[int, tuple[int, ...]]:
-    """The price of the best sizes, in bytes and bytes' worth of rounds, and these."""
+def _cheapest(
+    n: int, columns: int, indexed: bool, carried: bool = False
+) -> tuple[int, tuple[int, ...]]:
+    """The price of the best sizes, in bytes and bytes' worth of rounds, and these.
+
+    Where secret indices are carried from an earlier level, one comparison starts before the other
+    ends; and the last level multiplies with them too.
+    """
     if n < 2:
         return 0, ()
     found = []
     for size in range(2, min(n, _MOST) + 1):
         pairs = sum(math.comb(len(g), 2) for g in _groups(n, size))
-        rounds = _ROUNDS + (size - 2).bit_length()
-        rest, sizes = _cheapest(-(-n // size), columns)
+        factors = size - 1 + (carried and size == n)
+        rounds = _ROUNDS + (factors - 1).bit_length() - carried
+        rest, sizes = _cheapest(-(-n // size), columns, indexed, indexed)
         found.append((rounds * ROUND + pairs * columns * _BYTES + rest, (size, *sizes)))
     return min(found)
 
@@ -77,19 +85,22 @@ def argument_of_largest(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
     """[max] and the index [argmax], the first of equals, along the leading axis.
 
     As `largest`; the indices are Boolean shares of as many bits as they need, which become
-    arithmetic ones at the end.
+    arithmetic ones at the end. The last level tells the index at the same time as the winner.
     """
     n, rest = x.shape[0], x.shape[1:]
     width = max((n - 1).bit_length(), 1)
     numbers = np.arange(n, dtype=blocks.word_type(width)).reshape(n, *[1] * len(rest))
     index: Bits[V] | None = None
-    for size in group_sizes(n, math.prod(rest)):
+    for size in group_sizes(n, math.prod(rest), indexed=True):
         groups = _groups(x.shape[0], size)
-        won = winners(smpc, ctx, x, groups)
+        outcomes, factors = _meetings(smpc, ctx, x, groups)
+        won = _products(smpc, ctx, outcomes, factors)
         if index is None:
             index = _public_indices(smpc, ctx, won, numbers, width, groups)
-        else:
+        elif len(groups) > 1:
             index = _indices(smpc, ctx, won, index, groups)
+        else:
+            index = _last_index(smpc, ctx, outcomes, factors, index)
         x = _values(smpc, ctx, won, x, groups)
     value = x.map(lambda a: a[0])
     if index is None:
@@ -108,6 +119,13 @@ def winners(smpc: Protocol[V], ctx: Context, x: V, groups: Sequence[range]) -> B
     Cost: those of the comparisons, and of g(g-1) products of bits a group in ceil(log2(g-1))
     rounds.
     """
+    return _products(smpc, ctx, *_meetings(smpc, ctx, x, groups))
+
+
+def _meetings(
+    smpc: Protocol[V], ctx: Context, x: V, groups: Sequence[range]
+) -> tuple[Bits[V], list[list[int]]]:
+    """[b_ij] and [1 - b_ij] of `winners`; and the rows of these whose product each [w_i] is."""
     pairs = [pair for g in groups for pair in itertools.combinations(g, 2)]
     number = {pair: i for i, pair in enumerate(pairs)}
     less = smpc.less(ctx, *(rows(x, [pair[k] for pair in pairs]) for k in (0, 1)))
@@ -117,7 +135,7 @@ def winners(smpc: Protocol[V], ctx: Context, x: V, groups: Sequence[range]) -> B
         for g in groups
         for i in g[:-1]
     ]
-    return _products(smpc, ctx, both, factors)
+    return both, factors
 
 
 def _products(
@@ -154,6 +172,22 @@ def _indices(
     last, others, rest = _parts(index, groups)
     change = smpc.and_bb(ctx, won.spread(index.width), rest ^ others)
     return last ^ change.map(lambda a: _sums(a, groups, _parity))
+
+
+def _last_index(
+    smpc: Protocol[V],
+    ctx: Context,
+    outcomes: Bits[V],
+    factors: Sequence[Sequence[int]],
+    index: Bits[V],
+) -> Bits[V]:
+    """As `_indices` for one group, without waiting for who has won: ceil(log2(g)) rounds."""
+    group = range(index.shape[0])
+    last, others, rest = _parts(index, [group])
+    words = outcomes.spread(index.width).map(lambda a, b: jnp.concatenate([a, b]), rest ^ others)
+    own = [[*f, outcomes.shape[0] + i] for i, f in enumerate(factors)]
+    change = _products(smpc, ctx, words, own)
+    return last ^ change.map(lambda a: _sums(a, [group], _parity))
 
 
 def _public_indices(

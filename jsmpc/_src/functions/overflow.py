@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
@@ -39,8 +40,8 @@ def of_product(
     Cost: about 250 bytes a party and element of elementwise products in replicated sharing, three
     more products, 13 rounds.
     """
-    s, top, terms = _LOW_BITS[smpc.bits], smpc.bits - 2, _terms(f, x, y)
-    log = math.ceil(math.log2(terms))
+    s, top, count = _LOW_BITS[smpc.bits], smpc.bits - 2, terms(f, x, y)
+    log = math.ceil(math.log2(count))
     largest = 1 << min((top + 2 * s - log) // 2, top - 2 - log)
     xh = smpc.truncate(ctx, x, 1 << s)
     yh = xh if y is x else smpc.truncate(ctx, y, 1 << s)
@@ -48,13 +49,13 @@ def of_product(
     middle = smpc.product(ctx, f, xl, yh, 1 << s, smpc.product(ctx, f, xh, yl))
     p = smpc.product(ctx, f, xh, yh, addend=middle)
     return (
-        outside(smpc, ctx, p, max((1 << (top - 2 * s)) - terms - 2, 1)),
+        outside(smpc, ctx, p, max((1 << (top - 2 * s)) - count - 2, 1)),
         outside(smpc, ctx, x, largest),
         outside(smpc, ctx, y, largest),
     )
 
 
-def _terms(f: Bilinear, x: V, y: V) -> int:
+def terms(f: Bilinear, x: Any, y: Any) -> int:
     """How many products a result of f is the sum of, at most and at least 1."""
     if f.name == "dot_general":
         (contracted, _), _ = f.parameters[0]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
 
-from jsmpc._src.interpreter import scales
+from jsmpc._src.interpreter import ranges, scales
+from jsmpc._src.interpreter.ranges import Range
 from jsmpc._src.interpreter.scales import Kept, Path, Plan
 from jsmpc._src.interpreter.secret import Secret, is_secret
+from jsmpc._src.jaxprs import tracing
 from jsmpc._src.protocols.base import Protocol, Shared
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.context import Context
@@ -86,10 +89,33 @@ class Encodings:
         spare = self.spare()
         return scales.finest(self.smpc.encoding.base, self.smpc.ring) if spare is None else spare
 
-    def number(self, value: Shared, dtype: Any, encoding: FixedPoint) -> Secret:
-        """A secret number in an encoding."""
+    def number(
+        self, value: Shared, dtype: Any, encoding: FixedPoint, bounds: Range | None = None
+    ) -> Secret:
+        """A secret number in an encoding, whose words are between bounds, or zero."""
         own = None if encoding == self.smpc.encoding else encoding
-        return Secret(value, np.dtype(dtype), encoding=own)
+        if bounds is not None:
+            bounds = ranges.known(bounds, self.smpc.ring)
+        return Secret(value, np.dtype(dtype), bounds, own)
+
+    def between(self, low: float, high: float, encoding: FixedPoint | None = None) -> Range:
+        """Between which words a function's values lie, with a sixteenth of them and four words
+        more for its errors."""
+        scale = (encoding or self.smpc.encoding).scale
+        more = math.ceil(max(-low, high) * scale / 16) + 4
+        return math.floor(low * scale) - more, math.ceil(high * scale) + more
+
+    def range_of(self, x: Any, encoding: FixedPoint) -> Range:
+        """Between which words an operand lies, a public number in an encoding."""
+        if is_secret(x) or not jnp.issubdtype(x.dtype, jnp.floating):
+            return ranges.of(x)
+        bound = self.smpc.ring.bound
+        if tracing.is_traced(x):
+            return -bound, bound
+        if not np.size(x):
+            return 0, 0
+        low, high = (float(end) * encoding.scale for end in (np.min(x), np.max(x)))
+        return (round(low), round(high)) if -bound < low <= high < bound else (-bound, bound)
 
     def recoded(self, x: Any, encoding: FixedPoint | None = None) -> Any:
         """A secret number in an encoding, by default the protocol's: local, or a truncation.
@@ -102,10 +128,11 @@ class Encodings:
         if (given := self.encoding_of(x)) == encoding:
             return x
         digits = scales.digits_of(encoding) - scales.digits_of(given)
-        self.check_room(x.value, digits)
-        return self.number(self.shifted(x.value, digits), x.dtype, encoding)
+        self.check_room(x, digits)
+        bounds = ranges.shifted(x.range, encoding.base, digits, self.smpc.ring)
+        return self.number(self.shifted(x.value, digits), x.dtype, encoding, bounds)
 
-    def check_room(self, value: Shared, digits: int) -> None:
+    def check_room(self, x: Secret, digits: int) -> None:
         """What an evaluation does before digits are added to words: by default nothing."""
 
     def fine_enough(self, x: Secret) -> Secret:

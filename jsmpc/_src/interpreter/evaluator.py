@@ -64,7 +64,9 @@ class Evaluator(Encodings):
 
     @property
     def place(self) -> str:
-        """The equation at hand, for messages."""
+        """The equation at hand, for messages; there is none where results are stored."""
+        if self.eqn is None:
+            return "a result of the function"
         return f"{self.eqn.primitive.name} at {self.line}"
 
     def enter(self, ctx: Context) -> Evaluator:
@@ -176,24 +178,49 @@ class Evaluator(Encodings):
 
     # Overflows.
 
-    def check_room(self, value: Shared, digits: int) -> None:
+    def check_room(self, x: Secret, digits: int) -> None:
         """Finds out, where asked for, whether words leave the range where digits are added."""
         bound = self.smpc.ring.bound // self.smpc.encoding.base ** max(digits, 0)
-        if self.checks_overflow and digits > 0 and bound and math.prod(value.shape):
-            bits = overflow.outside(self.smpc, self.ctx, value, bound)
+        if digits > 0 and bound:
+            self._check(x, bound)
+
+    def _check(self, x: Secret, bound: int) -> None:
+        """Finds out, where asked for, whether words reach a bound, unless they cannot."""
+        if not self.checks_overflow or ranges.within(x.range, bound):
+            return
+        if math.prod(x.shape):
+            bits = overflow.outside(self.smpc, self.ctx, x.value, bound)
             self.findings.overflow(self.place, bits)
 
     @property
     def checks_overflow(self) -> bool:
         return self.findings.overflows is not None
 
-    def check_product(self, f: Bilinear, x: Shared, y: Shared, dtype: Any) -> None:
-        """Finds out, where asked for, whether a product of encoded numbers leaves the range."""
-        if not self.checks_overflow or not jnp.issubdtype(dtype, jnp.floating):
-            return
+    def check_product(
+        self, f: Bilinear, x: Shared | Array, y: Shared | Array, of_a_pair: Range
+    ) -> Range:
+        """Finds out, where asked for, whether a product of words leaves the range, unless it
+        cannot.
+
+        Args:
+          x, y: secret, or public.
+          of_a_pair: the range of products of one word each.
+
+        Returns:
+          that of f(x, y).
+        """
+        reached = ranges.times(of_a_pair, overflow.terms(f, x, y))
+        if not self.checks_overflow or ranges.within(reached, self.smpc.ring.bound):
+            return reached
         if math.prod(x.shape) and math.prod(y.shape):
-            for bits in overflow.of_product(self.smpc, self.ctx, f, x, y):
+            left, right = map(self._shared, (x, y))
+            right = left if y is x else right
+            for bits in overflow.of_product(self.smpc, self.ctx, f, left, right):
                 self.findings.overflow(self.place, bits)
+        return ranges.limited(reached, self.smpc.ring.bound)
+
+    def _shared(self, words: Shared | Array) -> Shared:
+        return words if isinstance(words, Shared) else self.smpc.constant(self.ctx, words)
 
     def _check_results(self, handler: Rule, operands: list[Any], results: list[Any]) -> None:
         """Sums, and functions whose results are the largest number where they would be larger.
@@ -202,23 +229,22 @@ class Evaluator(Encodings):
         wraps.
         """
         bound = self.smpc.ring.bound - 1
+        results = [x for x in results if is_secret(x) and jnp.issubdtype(x.dtype, jnp.floating)]
+        if all(ranges.within(x.range, bound) for x in results):
+            return
         if self.eqn.primitive in _SUMS:
             (x,) = operands
             size = 2 * max(math.prod(x.shape), 1)
             shift = size.bit_length()
-            if jnp.issubdtype(x.dtype, jnp.floating):
-                fits = self.coded(min(digits_of(self.encoding_of(x)), self.finest))
-                value = self.recoded(x, fits).value
-                small = Secret(self.smpc.truncate(self.ctx, value, 1 << shift), x.dtype)
-                results = [handler.apply(self.unplanned(), small, **self.eqn.params)]
-                bound = (bound >> shift) - size
+            fits = self.coded(min(digits_of(self.encoding_of(x)), self.finest))
+            value = self.recoded(x, fits).value
+            small = Secret(self.smpc.truncate(self.ctx, value, 1 << shift), x.dtype)
+            results = [handler.apply(self.unplanned(), small, **self.eqn.params)]
+            bound = (bound >> shift) - size
         elif handler.cost != "function" and self.eqn.primitive not in (lax.add_p, lax.sub_p):
             return
         for x in results:
-            floating = is_secret(x) and jnp.issubdtype(x.dtype, jnp.floating)
-            if floating and math.prod(x.shape):
-                bits = overflow.outside(self.smpc, self.ctx, x.value, bound)
-                self.findings.overflow(self.place, bits)
+            self._check(x, bound)
 
     # Integers that may have left their dtype.
 
@@ -338,8 +364,10 @@ class Evaluator(Encodings):
         dtype = np.dtype(jnp.result_type(x) if dtype is None else dtype)
         encoding = encoding or self.smpc.encoding
         words = self.smpc.constant(self.ctx, self.words(x, dtype, encoding))
-        usual = encoding == self.smpc.encoding or not jnp.issubdtype(dtype, jnp.floating)
-        return Secret.of(words, dtype, None if usual else encoding)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            return Secret.of(words, dtype)
+        bounds = self.range_of(x if tracing.is_traced(x) else np.asarray(x), encoding)
+        return self.number(words, dtype, encoding, bounds)
 
     def settled(self, x: Any, encoding: FixedPoint | None = None) -> Secret:
         """A secret of which nothing but dtype and encoding is known, as loops and branches pass it

@@ -1,13 +1,17 @@
-"""Where secret integers lie: which of them may have left their dtype, and are to be wrapped.
+"""Between which numbers the ring elements of secrets lie, as far as the program tells.
 
-A sum or product of secret integers is one of ring elements, which do not wrap at the dtype's
-width. Modulo 2^width it is right all the same, and so is whatever sums and products make of it.
-Only an operation that needs the number itself, such as a comparison, a division or a conversion
-to floating point, has it wrapped before, by a bit decomposition: where the range that is kept
-with every integer says that it may be outside of its dtype.
+Of integers the range tells which may have left their dtype, and are to be wrapped. A sum or
+product of them is one of ring elements, which do not wrap at the dtype's width. Modulo 2^width it
+is right all the same, and so is whatever sums and products make of it. Only an operation that
+needs the number itself, such as a comparison, a division or a conversion to floating point, has it
+wrapped before, by a bit decomposition: where the range says that it may be outside of its dtype.
+Signed integers of 32 and 64 bits, and all that are as wide as the ring, are taken not to overflow
+in arithmetic; conversions to them do wrap.
 
-Signed integers of 32 and 64 bits, and all that are as wide as the ring, are taken not to
-overflow in arithmetic; conversions to them do wrap.
+Of floating-point numbers it tells which products and sums cannot leave the ring's range, whatever
+the shares hold: these need no check. It is one of words, in the encoding that the number has, each
+of which is congruent to a number in the range, modulo 2^k. Of shares from elsewhere nothing is
+known. What an earlier check excludes is excluded: a program that fails one has no result.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.jaxprs import tracing
+from jsmpc._src.ring.ring import Ring
 
 Range = tuple[int, int]
 """The least and the largest number that there may be; 0 always counts as one."""
@@ -34,19 +39,21 @@ def is_integer(dtype: Any) -> bool:
 
 
 def of_dtype(dtype: Any) -> Range:
-    """The range of an integer or Boolean dtype."""
+    """The range of a dtype: of floating-point numbers anything."""
     if dtype == np.dtype(bool):
         return 0, 1
+    if not is_integer(dtype):
+        return ANYTHING
     info = jnp.iinfo(dtype)
     return int(info.min), int(info.max)
 
 
 def of(x: Any) -> Range:
-    """That of an operand, secret or public; of a public one's values, where they are known."""
-    if not (x.dtype == bool or is_integer(x.dtype)):
-        return 0, 0
+    """That of an operand, secret or public; of public integers' values, where they are known."""
     if hasattr(x, "range"):
         return x.range
+    if not (x.dtype == bool or is_integer(x.dtype)):
+        return ANYTHING
     if tracing.is_traced(x) or not np.size(x):
         return of_dtype(x.dtype)
     return min(int(np.min(x)), 0), max(int(np.max(x)), 0)
@@ -71,10 +78,21 @@ def after_arithmetic(dtype: Any, bits: int, fit: bool, reached: Range) -> Range:
       reached: the range by the operands' ranges.
     """
     own = of_dtype(dtype)
-    wide = jnp.iinfo(dtype).bits >= (32 if own[0] < 0 else bits)
-    if wide and fit:
-        return max(reached[0], own[0]), min(reached[1], own[1])
+    if _is_wide(dtype, bits) and fit:
+        return reached if own[0] <= reached[0] and reached[1] <= own[1] else own
     return max(reached[0], -_FAR), min(reached[1], _FAR)
+
+
+def _is_wide(dtype: Any, bits: int) -> bool:
+    """Whether arithmetic is taken not to leave an integer dtype."""
+    return bool(jnp.iinfo(dtype).bits >= (32 if of_dtype(dtype)[0] < 0 else bits))
+
+
+def proven(dtype: Any, bits: int, known: Range) -> Range:
+    """The range of an integer, where it is not just that its dtype is taken to hold it."""
+    own = of_dtype(dtype)
+    inside = own[0] < known[0] and known[1] < own[1]
+    return known if inside or not _is_wide(dtype, bits) else ANYTHING
 
 
 # The ranges of results, by those of the operands.
@@ -186,6 +204,67 @@ def added_at(eqn: Any, x: Range, _: Range, updates: Range) -> Range:
     """Of sums at positions, all of which may coincide."""
     either = union(eqn, updates, negative(eqn, updates))
     return total(eqn, x, times(either, eqn.invars[2].aval.size))
+
+
+# Of words.
+
+
+def known(x: Range, ring: Ring) -> Range | None:
+    """A range and 0; None for one of all words."""
+    low, high = union(None, x, (0, 0))
+    return (low, high) if high - low < 1 << ring.bits else None
+
+
+def within(x: Range, bound: int) -> bool:
+    """Whether all of a range is below a bound in magnitude."""
+    return -bound < x[0] and x[1] < bound
+
+
+def limited(x: Range, bound: int) -> Range:
+    return max(x[0], -bound), min(x[1], bound)
+
+
+def truncated(x: Range, divisor: int, ring: Ring) -> Range:
+    """Of quotients that are off by less than one: anything, where words may be too large."""
+    if divisor == 1:
+        return x
+    return (x[0] // divisor, -(-x[1] // divisor)) if within(x, ring.bound + 1) else ANYTHING
+
+
+def shifted(x: Range, base: int, digits: int, ring: Ring) -> Range:
+    """Of words with so many digits more, or fewer."""
+    return times(x, base**digits) if digits >= 0 else truncated(x, base**-digits, ring)
+
+
+def larger(x: Range, y: Range, ring: Ring) -> Range:
+    """Of x where the sign bit of x - y is clear, else of y: where nothing is known of one of them,
+    it is less than 2^(k-1) above the other, or just as much; and then 0 need not count."""
+    if _is_signed(difference(None, x, y), ring):
+        return min(max(x[0], y[0]), 0), max(x[1], y[1])
+    half = 2 * ring.bound
+    return (x[0], x[1] + half) if _size(x) < _size(y) else (y[0], y[1] + half - 1)
+
+
+def smaller(x: Range, y: Range, ring: Ring) -> Range:
+    """Of x where the sign bit of x - y is set, else of y; see `larger`."""
+    if _is_signed(difference(None, x, y), ring):
+        return min(x[0], y[0]), max(min(x[1], y[1]), 0)
+    half = 2 * ring.bound
+    return (x[0] - half + 1, x[1]) if _size(x) < _size(y) else (y[0] - half, y[1])
+
+
+def absolute(x: Range, ring: Ring) -> Range:
+    low, high = x if _is_signed(x, ring) else (-2 * ring.bound, 0)
+    return 0, max(-low, high)
+
+
+def _is_signed(x: Range, ring: Ring) -> bool:
+    """Whether the sign of a word is that of the number in a range."""
+    return -2 * ring.bound <= x[0] and x[1] < 2 * ring.bound
+
+
+def _size(x: Range) -> int:
+    return x[1] - x[0]
 
 
 @dataclasses.dataclass(frozen=True)

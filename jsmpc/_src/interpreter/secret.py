@@ -32,7 +32,7 @@ class Secret:
     Attributes:
       shares: either of them.
       dtype: that of the plain array.
-      bounds: of an integer, between which numbers it lies; by default those of its dtype.
+      bounds: between which numbers its ring elements lie; by default those of its dtype.
       encoding: of a number, if it is not the protocol's.
       misfits: which elements are of no use, if any: see `misfits.Found`.
     """
@@ -85,7 +85,7 @@ class Secret:
 
     @property
     def range(self) -> Range:
-        """Between which numbers an integer or a boolean lies."""
+        """Between which numbers its ring elements lie: see `ranges`."""
         return ranges.of_dtype(self.dtype) if self.bounds is None else self.bounds
 
     def map(self, f: Callable[..., Any], *others: Secret, dtype: Any = None) -> Secret:
@@ -94,7 +94,10 @@ class Secret:
         shares: Any = self.shares
         moved = shares.map(f, *(o.shares for o in others))
         dtype = self.dtype if dtype is None else np.dtype(dtype)
-        return dataclasses.replace(self, shares=moved, dtype=dtype)
+        bounds = self.bounds
+        if any(o.bounds != bounds for o in others):
+            bounds = ranges.union(None, self.range, *(o.range for o in others))
+        return dataclasses.replace(self, shares=moved, dtype=dtype, bounds=bounds)
 
     def tree_flatten(self) -> tuple[tuple[Shared | Bits[Any]], Any]:
         assert not self.misfits, "to be settled before a secret leaves the program it is in"

@@ -76,13 +76,18 @@ def written(x: Any) -> str:
 
 
 def fits(x: Any, spec: Any, bound: dict[str, int]) -> bool:
-    """Whether an array is what a spec wants; `bound` is what free dimensions are so far."""
+    """Whether an array is what a spec wants; `bound` is what free dimensions are so far.
+
+    A free dimension is at least 1: so they are traced.
+    """
     if np.dtype(x.dtype) != np.dtype(spec.dtype) or len(x.shape) != len(spec.shape):
         return False
     for size, wanted in zip(x.shape, spec.shape, strict=True):
         if isinstance(wanted, int):
             if size != wanted:
                 return False
-        elif str(wanted).isidentifier() and bound.setdefault(str(wanted), size) != size:
+        elif size < 1 or (
+            str(wanted).isidentifier() and bound.setdefault(str(wanted), size) != size
+        ):
             return False
     return True

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from jsmpc._src.errors import JsmpcError, LinkError
-from jsmpc._src.service.errors import LimitError, ServiceError
+from jsmpc._src.errors import JsmpcError, LimitError, LinkError, ServiceError
 from jsmpc._src.transport.client import Channel
 
 Message = dict[str, Any]

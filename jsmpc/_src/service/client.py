@@ -17,11 +17,10 @@ import numpy as np
 from jsmpc._src.api import sharing
 from jsmpc._src.api.forms import tree_of
 from jsmpc._src.deployment.config import Config
-from jsmpc._src.errors import EncodingError, LinkError
+from jsmpc._src.errors import EncodingError, LinkError, ServiceError
 from jsmpc._src.service import answers, query
 from jsmpc._src.service.calls import Calls, replies
 from jsmpc._src.service.directory import Parties
-from jsmpc._src.service.errors import LimitError, ServiceError
 from jsmpc._src.transport.client import Channel
 
 _AGAIN = 0.2  # seconds between two attempts to find a service
@@ -49,9 +48,8 @@ class Client:
         directory, found = Parties.load(config), Config.load(config)
         self._protocol, self._fingerprint = found.protocol, found.fingerprint
         with contextlib.ExitStack() as stack:
-            kinds = ServiceError, LimitError
             self._channels = [
-                stack.enter_context(Channel(directory, name, folder, party, kinds=kinds))
+                stack.enter_context(Channel(directory, name, folder, party))
                 for party in self._protocol.parties
             ]
             self._calls = Calls(self._channels)

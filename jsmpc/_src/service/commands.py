@@ -17,7 +17,8 @@ from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.runtime import prf
 from jsmpc._src.service import model, party
 from jsmpc._src.service.limits import Limits
-from jsmpc._src.service.party import READY, Serving
+from jsmpc._src.service.metrics import READY
+from jsmpc._src.service.party import Serving
 from jsmpc._src.service.prediction import sizes
 
 CLIENT = "client"  # of a service that is launched for trying it out

@@ -40,7 +40,7 @@ class Parties(Directory):
             apart.check(table, name, "parties", "name but for its case", name.lower())
         for peer in config.peers[: config.protocol.size]:
             workers[peer.name] = _address(table.file, peer)
-        clients, files = directory.read_clients(table, found, apart)
+        clients, files = directory.read_clients(table, "parties", found, apart)
         rows = endpoints.rows(table, "parties", table.need("parties", dict, ""))
         files += [endpoints.certificate_file(row) for _, row in rows]
         read = tuple(filter(None, [file, *files]))

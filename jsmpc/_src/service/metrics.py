@@ -13,6 +13,7 @@ from jsmpc._src.errors import JsmpcError
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _HOST = "127.0.0.1"
+READY = "ready"
 
 
 class Metrics:
@@ -20,6 +21,9 @@ class Metrics:
 
     Args:
       by_client: whether clients are named in counts of queries and refusals.
+
+    Attributes:
+      health: tells whether the service is `READY`, or else what it does.
     """
 
     def __init__(self, by_client: bool = False) -> None:
@@ -45,7 +49,7 @@ class Metrics:
         self._refusals = prometheus.Counter(
             "refusals", "Queries that were not answered", ["reason", *client], **of
         )
-        self.state = "starting"
+        self.health: Callable[[], str] = lambda: "starting"
 
     def answered(self, caller: str, inputs: int, seconds: float) -> None:
         """Counts a query that was answered."""
@@ -101,8 +105,8 @@ class Metrics:
 
             def do_GET(self) -> None:
                 if self.path == "/healthz":
-                    ready = metrics.state == "ready"
-                    self._reply(200 if ready else 503, f"{metrics.state}\n".encode())
+                    health = metrics.health()
+                    self._reply(200 if health == READY else 503, f"{health}\n".encode())
                 elif self.path == "/metrics":
                     text = prometheus.generate_latest(metrics.registry)
                     self._reply(200, text, prometheus.CONTENT_TYPE_LATEST)

@@ -22,16 +22,15 @@ from jsmpc._src.errors import JsmpcError
 from jsmpc._src.service import model, turns
 from jsmpc._src.service.directory import Parties
 from jsmpc._src.service.limits import Limits
-from jsmpc._src.service.metrics import Metrics
+from jsmpc._src.service.metrics import READY, Metrics
 from jsmpc._src.service.prediction import Prediction
 from jsmpc._src.service.requests import Requests
 from jsmpc._src.service.waiting import Query, Waiting
 from jsmpc._src.transport.server import Server
 
-READY = "ready"
 LINGER = 2.0  # seconds in which clients still hear why a service has failed
 _GRACE = 5.0  # seconds for replies to be sent
-_CALLS = 512  # the most requests at a time
+_CALLS, _BESIDE = 512, 8  # the most requests at a time, and a client's beside its queries
 _ENTERED = 10.0  # seconds between two entries of refusals
 
 
@@ -81,15 +80,16 @@ def _run(membership: Membership, serving: Serving) -> None:
             metrics.watch("waiting", "Queries that wait or run", lambda: len(waiting))
             stack.enter_context(metrics.listening(serving.metrics))
         if rank < config.protocol.size:
-            calls = min(_CALLS, 16 + len(parties.clients) * 2 * serving.limits.waiting)
-            server = Server(parties, membership.name, membership.folder, requests, calls=calls)
+            each = serving.limits.waiting + _BESIDE
+            calls = min(_CALLS, each * (1 + len(parties.clients)))
+            names = membership.name, membership.folder
+            server = Server(parties, *names, requests, calls=calls, each=each)
             stack.callback(server.stop, _GRACE)
         try:
-            session = stack.enter_context(joined(membership))
-            _serve(session, serving, served, waiting, requests, refusals, metrics)
+            with joined(membership) as session:
+                _serve(session, serving, served, waiting, requests, refusals, metrics)
         except BaseException as error:
             why = str(error) if isinstance(error, JsmpcError) else type(error).__name__
-            metrics.state = "failed"
             waiting.fail(f"the service has ended at {membership.name}: {why}")
             if rank < config.protocol.size and requests.opened:
                 time.sleep(LINGER)
@@ -129,10 +129,9 @@ def _serve(
 
     with _signals(waiting):
         requests.open(prediction)
-        metrics.state = READY
+        metrics.health = lambda: "stopping" if waiting.stopping else READY
         print(READY, flush=True)
         turns.serve(session, waiting, prediction.largest, run, idle)
-    metrics.state = "stopped"
     if refusals.some:
         with session.entered("refusals", refusals=refusals.taken()):
             pass

@@ -16,10 +16,10 @@ from jsmpc._src.api.held import Held, is_held
 from jsmpc._src.api.session import Session
 from jsmpc._src.api.words import Words
 from jsmpc._src.deployment.errors import ConfigError
+from jsmpc._src.errors import ServiceError
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.runtime import prf
 from jsmpc._src.service.answers import Answers
-from jsmpc._src.service.errors import ServiceError
 from jsmpc._src.service.model import Model
 
 Rows = tuple[np.ndarray, ...]

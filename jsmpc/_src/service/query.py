@@ -16,10 +16,10 @@ import jax
 import numpy as np
 
 from jsmpc._src.api import sharing
+from jsmpc._src.errors import ServiceError
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.runtime import prf
-from jsmpc._src.service.errors import ServiceError
 from jsmpc._src.service.waiting import Query
 
 _SALT = 32  # bytes: a commitment tells nothing about its row

@@ -8,8 +8,8 @@ from concurrent.futures import TimeoutError as Late
 from typing import Any
 
 from jsmpc._src.deployment.config import Config
+from jsmpc._src.errors import ServiceError
 from jsmpc._src.service import query
-from jsmpc._src.service.errors import ServiceError
 from jsmpc._src.service.limits import Limits
 from jsmpc._src.service.metrics import Metrics
 from jsmpc._src.service.model import Model

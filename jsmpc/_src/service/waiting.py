@@ -11,7 +11,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from jsmpc._src.service.errors import LimitError, ServiceError
+from jsmpc._src.errors import LimitError, ServiceError
 from jsmpc._src.service.limits import Bucket, Limits
 from jsmpc._src.service.prediction import Rows
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import os
 import ssl
 from collections.abc import Iterable
@@ -96,10 +95,11 @@ class Directory:
             found[name] = _certificate(row, name, apart, "host", "port", "exchange")
             workers[name] = _address(row, found[name], apart)
             files.append(endpoints.certificate_file(row))
-        clients, more = read_clients(table, workers, apart)
+        clients, more = read_clients(table, "workers", workers, apart)
         read = tuple(filter(None, [*files, *more]))
         found |= clients
-        return cls(file, workers, clients, found, read, _deadline(table), largest(table))
+        deadline = table.seconds("deadline", DEADLINE)
+        return cls(file, workers, clients, found, read, deadline, largest(table))
 
     def worker(self, name: str) -> Address:
         """A worker's address, if its certificate is valid now.
@@ -125,14 +125,10 @@ class Directory:
             raise ConfigError(
                 f"{self.file}: no worker or client {name!r}. {tables.nearest(name, known)}"
             )
-        found = identity.load(self.file.parent if folder is None else folder, name)
-        if found.fingerprint != self.certificates[name].fingerprint:
-            kind = "workers" if name in self.workers else "clients"
-            raise ConfigError(
-                f"{self.file}: [{kind}.{name}]: certificate: is not {found.certificate_path}, so "
-                f"that the others would refuse {name}. Send them that file"
-            )
-        return found
+        kind = "workers" if name in self.workers else "clients"
+        where = f"{self.file}: [{kind}.{name}]: certificate"
+        own = self.file.parent if folder is None else folder
+        return identity.load_shown(own, name, self.certificates[name].fingerprint, where)
 
     def caller(self, certificate: bytes) -> str | None:
         """The name of whose certificate (DER) this is, to the last bit; None if it is nobody's.
@@ -156,13 +152,17 @@ def der(pem: bytes) -> bytes:
 
 
 def read_clients(
-    table: Table, others: Iterable[str], apart: Apart
+    table: Table, kind: str, others: Iterable[str], apart: Apart
 ) -> tuple[dict[str, Certificate], list[Path | None]]:
-    """The certificates of the tables `[clients.carol]`, and the files that they are in."""
+    """The certificates of the tables `[clients.carol]`, and the files that they are in.
+
+    Args:
+      kind, others: the table and the names of those that are no clients alone.
+    """
     found, files = {}, []
     for name, row in endpoints.rows(table, "clients", table.get("clients", dict) or {}):
         if name in others:
-            raise row.refusal("", "is in another table too. Leave it out in one of them")
+            raise row.refusal("", f"is in [{kind}] too. Leave it out in one of them")
         found[name] = _certificate(row, name, apart)
         files.append(endpoints.certificate_file(row))
     return found, files
@@ -186,18 +186,8 @@ def _address(row: Table, certificate: Certificate, apart: Apart) -> Address:
         if exchange == port:
             raise row.refusal("exchange", "is the port of requests too. Give each its own")
         apart.check(row, name, "exchange", "address", (host, exchange))
-    return Address(name, host, port, certificate.pem, certificate.fingerprint, exchange)
-
-
-def _deadline(table: Table) -> float:
-    seconds = table.get("deadline", float)
-    if seconds is None:
-        return DEADLINE
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise table.refusal(
-            "deadline", f"must be a positive, finite number of seconds, not {seconds}"
-        )
-    return seconds
+    shown = certificate.pem, certificate.fingerprint
+    return Address(name, host, port, *shown, exchange=exchange)
 
 
 def largest(table: Table, default: int = LARGEST) -> int:

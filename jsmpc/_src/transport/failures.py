@@ -19,6 +19,8 @@ KINDS: tuple[type[JsmpcError], ...] = (
     public.MaterialError,
     public.ProtocolError,
     public.SecretError,
+    public.ServiceError,
+    public.LimitError,
     public.UnsupportedError,
     SecretAttributeError,
     AgreementError,
@@ -32,7 +34,8 @@ KINDS: tuple[type[JsmpcError], ...] = (
 def told(error: JsmpcError) -> dict[str, object]:
     """What is told of an error: the names of its kinds, the nearest first, and its text."""
     kinds = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, JsmpcError)]
-    return {"kinds": kinds, "text": str(error)[:_TEXT]}
+    text = str(error)[:_TEXT].encode(errors="replace").decode()
+    return {"kinds": kinds, "text": text}
 
 
 def understood(found: object, more: Iterable[type[JsmpcError]], worker: str) -> JsmpcError:

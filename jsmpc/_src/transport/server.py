@@ -20,6 +20,7 @@ from jsmpc._src.transport.blocks import Buffer
 from jsmpc._src.transport.directory import Directory, der
 from jsmpc._src.transport.errors import MessageError
 from jsmpc._src.transport.messages import Message
+from jsmpc._src.transport.slots import Slots
 from jsmpc._src.transport.threads import Threads
 from jsmpc._src.transport.watched import Watched
 
@@ -59,6 +60,7 @@ class Server:
       calls: how many requests are received and worked on at the same time; more are refused at
         once, whoever has made them. Beside what the handler takes, memory is bounded by so many
         times three of the largest messages and 16 MiB.
+      each: how many of these may be one caller's; all by default.
 
     Raises:
       ConfigError: if no worker is called so, or its identity cannot be used.
@@ -98,11 +100,13 @@ class Server:
         handler: Handler,
         *,
         calls: int = 16,
+        each: int | None = None,
     ) -> None:
         here, own = directory.worker(name), directory.identity(name, folder)
         self.name, self._handler, self._watched = name, handler, Watched(directory)
         self._grpc = grpc = channels.library()
-        self._slots, self._alarms = threading.Semaphore(calls), Alarms()
+        self._slots, self._alarms = Slots(calls, each or calls), Alarms()
+        self._lanes = Slots(_LANES * calls, _LANES * (each or calls))
         self._lock, self._waiting, self._stopping = threading.Lock(), set[Any](), False
         self._server = grpc.server(
             Threads(),
@@ -112,11 +116,19 @@ class Server:
         )
         pair = own.key_path.read_bytes(), own.certificate_path.read_bytes()
 
-        def configuration() -> Any:
-            # gRPC asks for at least one certificate to trust.
-            return grpc.ssl_server_certificate_configuration([pair], self._trusted() or pair[1])
+        self._roots = self._trusted()
 
-        credentials = grpc.dynamic_ssl_server_credentials(configuration(), configuration, True)
+        def configuration(trusted: bytes) -> Any:
+            # gRPC asks for at least one certificate to trust.
+            return grpc.ssl_server_certificate_configuration([pair], trusted or pair[1])
+
+        def changed() -> Any:
+            # Only what is new is told: gRPC aborts where a connection begins while it exchanges
+            # what it trusts, in some of many thousand times.
+            before, self._roots = self._roots, self._trusted()
+            return None if self._roots == before else configuration(self._roots)
+
+        credentials = grpc.dynamic_ssl_server_credentials(configuration(self._roots), changed, True)
         try:
             self._server.add_secure_port(address(here), credentials)
         except RuntimeError:
@@ -159,13 +171,24 @@ class Server:
     def _lane(self, pieces: Iterator[bytes], context: Any) -> Iterator[bytes]:
         """The replies to requests that come one after the other, all in pieces."""
         certificate = _certificate(context)
+        if not self._lanes.take(certificate):
+            text = "too many streams are open. Use one channel"
+            context.abort(self._grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        try:
+            yield from self._answers(certificate, pieces, context)
+        finally:
+            self._lanes.give(certificate)
+
+    def _answers(
+        self, certificate: bytes, pieces: Iterator[bytes], context: Any
+    ) -> Iterator[bytes]:
         while first := self._awaited(pieces, context):
             caller, directory = self._identified(certificate, context)
-            if not self._slots.acquire(blocking=False):
+            if not self._slots.take(caller):
                 text = "it is at work on as many calls as it can. Ask again later"
                 context.abort(self._grpc.StatusCode.RESOURCE_EXHAUSTED, text)
             with contextlib.ExitStack() as slot:
-                slot.callback(self._slots.release)
+                slot.callback(self._slots.give, caller)
                 limit, largest = directory.deadline, directory.largest
                 with self._alarms.within(limit, context.cancel):
                     request = self._received(first, pieces, largest, context)
@@ -224,7 +247,7 @@ class Server:
             return parts
         except JsmpcError as error:
             told = error
-        except Exception as error:
+        except BaseException as error:  # an exit, too, is that of this call alone
             # Its text may quote anything, secrets as well: it stays out of the log too.
             where = "".join(traceback.format_tb(error.__traceback__))
             _LOGGER.error("a request failed by %s at\n%s", type(error).__name__, where)

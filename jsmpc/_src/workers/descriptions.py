@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jsmpc._src.errors import JsmpcError
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.protocols.registry import PROTOCOLS, make_protocol
 from jsmpc._src.ring.fixedpoint import FixedPoint
@@ -29,12 +30,19 @@ def protocol_of(request: dict[str, Any]) -> Protocol:
     told = fields.need(request, "protocol", dict)
     base, digits, *_ = [*fields.need(told, "encoding", list), None, None]
     bits, dealer = fields.need(told, "bits", int), fields.need(told, "dealer", str)
-    if base not in (2, 10) or type(digits) is not int or bits not in (32, 64):
+    if type(base) is not int or type(digits) is not int:
+        raise RequestError("a request with an encoding that is none")
+    if base not in (2, 10) or not 0 <= digits <= 64 or bits not in (32, 64):
         raise RequestError("a request with an encoding or a ring that there is not")
-    return make_protocol(
-        fields.need(told, "name", str),
-        tuple(fields.texts(told, "parties", 64)),
-        bits,
-        FixedPoint(base, digits),
-        dealer or None,
-    )
+    try:
+        return make_protocol(
+            fields.name(told, "name"),
+            tuple(fields.texts(told, "parties", 64)),
+            bits,
+            FixedPoint(base, digits),
+            dealer or None,
+        )
+    except JsmpcError:
+        raise
+    except ValueError:  # of an encoding
+        raise RequestError("a request with an encoding that there is not") from None

@@ -36,10 +36,10 @@ def texts(request: dict[str, Any], name: str, most: int = _LONG, longest: int = 
 
 
 def name(request: dict[str, Any], field: str) -> str:
-    """The name of a worker or client; RequestError."""
+    """A name, as workers, clients and protocols have one; RequestError."""
     found = need(request, field, str)
     if not re.fullmatch("[A-Za-z0-9_-]{1,64}", found):
-        raise RequestError(f"a request whose {field!r} is no name of a worker or client")
+        raise RequestError(f"a request whose {field!r} is no name")
     return found
 
 

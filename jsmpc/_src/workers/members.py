@@ -150,15 +150,17 @@ class Members:
             )
         if len(names) != len(smpc.endpoints) or names.count(self._name) != 1:
             raise RequestError("a request to join a group of others")
-        if len(ports) != len(names) or any(type(p) is not int for p in ports):
+        if len(ports) != len(names) or any(
+            type(p) is not int or not 0 < p < 1 << 16 for p in ports
+        ):
             raise RequestError("a request to join workers of whom not all have a port")
+        pairs = zip(map(self._directory.worker, names), ports, strict=True)
+        peers = [dataclasses.replace(peer, port=port, exchange=None) for peer, port in pairs]
         with self._lock:
             listener = self._listeners.pop((caller, group), None)
         if listener is None:
             raise PointerError(f"{self._name} does not listen for this group. Share again")
         endpoint = names.index(self._name)
-        pairs = zip(map(self._directory.worker, names), ports, strict=True)
-        peers = [dataclasses.replace(peer, port=port, exchange=None) for peer, port in pairs]
         own = self._directory.identity(self._name, self._folder)
         with listener:
             connected = links.connect(

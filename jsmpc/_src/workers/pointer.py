@@ -59,8 +59,9 @@ class _Computed(Located):
     def __bool__(self) -> bool:
         raise PointerError(f"{self!r} has no value here. Get it first, where its owner permits it")
 
-    __float__ = __int__ = __index__ = __complex__ = __array__ = __jax_array__ = __bool__  # type: ignore[assignment]
+    __float__ = __int__ = __index__ = __complex__ = __array__ = __bool__  # type: ignore[assignment]
     __iter__ = None
+    __array_ufunc__ = None  # so that the operators of NumPy's arrays leave it to these here
 
 
 class _Method:

@@ -79,5 +79,5 @@ def _planned(f: Any, treedef: Any, types: tuple[Any, ...], wide: bool, place: st
         listed = ", ".join(specs.written(x) for x in leaves)
         raise PlanError(
             f"run {name} at {place}: it cannot be computed on {listed}: "
-            f"{str(error).splitlines()[0][:300]}. Change the shapes or the function"
+            f"{str(error).splitlines()[0][:300].rstrip('.')}. Change the shapes or the function"
         ) from error

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 from jsmpc._src.api import sharing
+from jsmpc._src.errors import PointerError
 from jsmpc._src.runtime import prf
 from jsmpc._src.workers import fields
 from jsmpc._src.workers.computing import Computing
@@ -30,6 +31,10 @@ class Splitting:
         id, number = fields.need(request, "id", str), fields.need(request, "leaf", int)
         objects, (value,) = self._computing.operands([{"id": id, "leaf": number}])
         (found,) = objects.values()
+        if found.kind != "value":
+            raise PointerError(
+                f"share at {self._name}: its value is elsewhere. Share it from there"
+            )
         with self._servant.permitting:
             others = [name for name in to if name != self._name]
             rule = self._servant.policy.permit_share(found, caller, others)

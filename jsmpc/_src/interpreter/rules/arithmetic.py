@@ -17,7 +17,7 @@ from jsmpc._src.functions.polynomial import public
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import A_PRODUCT, ROUNDED
 from jsmpc._src.interpreter.evaluator import Evaluator
-from jsmpc._src.interpreter.ranges import Modular
+from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.scales import Kept, digits_of, room
 from jsmpc._src.interpreter.secret import BOOL, Secret, is_secret
@@ -57,9 +57,19 @@ def plus(ev: Evaluator, x: Any, y: Any) -> Secret:
         x, y = y, x
     encoding = ev.encoding_of(x)
     if is_secret(y):
-        return ev.number(x.value + y.value, x.dtype, encoding)
-    words = ev.words(ev.saturated(y, encoding), x.dtype, encoding)
-    return ev.number(ev.smpc.add_ap(ev.ctx, x.value, words), x.dtype, encoding)
+        total = ranges.total(None, x.range, y.range)
+        return ev.number(x.value + y.value, x.dtype, encoding, total)
+    return _plus_public(ev, x, ev.saturated(y, encoding))
+
+
+def _plus_public(ev: Evaluator, x: Secret, y: Any, sign: int = 1) -> Secret:
+    """x + y, or x - y, in x's encoding."""
+    encoding = ev.encoding_of(x)
+    words = ev.words(y, x.dtype, encoding)
+    between = ev.range_of(y, encoding)
+    total = (ranges.total if sign > 0 else ranges.difference)(None, x.range, between)
+    value = ev.smpc.add_ap(ev.ctx, x.value, words if sign > 0 else -words)
+    return ev.number(value, x.dtype, encoding, total)
 
 
 @rule(lax.add_p, P.add_jaxvals_p, cost="local", modular=Modular(ranges.total), scaled=True)
@@ -72,14 +82,12 @@ def _sub(ev: Evaluator, x: Any, y: Any, **_: Any) -> Secret:
     if is_secret(y):
         return plus(ev, x, neg(ev, y))
     x, y = ev.of_one_encoding(*aligned(x, y))
-    encoding = ev.encoding_of(x)
-    words = -ev.words(ev.saturated(y, encoding), x.dtype, encoding)
-    return ev.number(ev.smpc.add_ap(ev.ctx, x.value, words), x.dtype, encoding)
+    return _plus_public(ev, x, ev.saturated(y, ev.encoding_of(x)), -1)
 
 
 @rule(lax.neg_p, cost="local", modular=Modular(ranges.negative), scaled=True)
 def neg(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(-x.value, x.dtype, encoding=x.encoding)
+    return ev.number(-x.value, x.dtype, ev.encoding_of(x), ranges.negative(None, x.range))
 
 
 def times_public(
@@ -93,10 +101,9 @@ def times_public(
     def pair(x: Any, y: Any) -> tuple[Any, Any]:
         return (x, y) if first else (y, x)
 
-    def check(words: Array) -> None:
-        if ev.checks_overflow:
-            left, right = pair(x.value, ev.smpc.constant(ev.ctx, words))
-            ev.check_product(f, left, right, x.dtype)
+    def check(words: Any, between: Range) -> Range:
+        of_a_pair = ranges.product(None, x.range, between)
+        return ev.check_product(f, *pair(x.value, words), of_a_pair)
 
     def times(value: Shared, words: Array) -> Shared:
         return value.map(lambda w, v: f(pair(w, v)), words)
@@ -108,18 +115,21 @@ def times_public(
         if digits_of(ev.encoding_of(x)) < min(digits, digits_of(ev.wanted)):
             x = ev.recoded(x)
         x = with_room(ev, x, digits)
-        check(ev.words(y, np.float64))
+        if ev.checks_overflow:
+            check(ev.words(y, np.float64), ranges.ANYTHING)
         value = _running_factor(ev, x.value, y, times, f == MULTIPLY)
         return ev.number(value, x.dtype, ev.encoding_of(x))
     known = np.asarray(y, np.float64)
-    words, divisors = _known_factor(ev, known, f == MULTIPLY, _digits_of_factor(ev, x, known))
+    whole, divisors = _known_factor(ev, known, f == MULTIPLY, _digits_of_factor(ev, x, known))
+    between = int(whole.min(initial=0)), int(whole.max(initial=0))
+    words = jnp.asarray(whole).astype(ev.smpc.ring.dtype)
     if divisors is None:
         x = with_room(ev, x)
-        check(words)
-        return ev.number(times(x.value, words), x.dtype, ev.encoding_of(x))
+        reached = check(words, between)
+        return ev.number(times(x.value, words), x.dtype, ev.encoding_of(x), reached)
     base = ev.smpc.encoding.base
     x = with_room(ev, x, round(math.log(divisors.max(), base)))
-    check(words)
+    reached = check(words, between)
     wanted = ev.wanted if ev.kept or digits_of(ev.encoding_of(x)) == 0 else ev.encoding_of(x)
     more = digits_of(wanted) - digits_of(ev.encoding_of(x))  # digits that need no division
     fewest, most = (round(math.log(d, base)) for d in (divisors.min(), divisors.max()))
@@ -128,7 +138,8 @@ def times_public(
     value = times(x.value, words)
     if (divisors > 1).any():
         value = ev.smpc.truncate(ev.ctx, value, Divisors.of(divisors))
-    return ev.number(value, x.dtype, ev.coded(digits_of(ev.encoding_of(x)) + more))
+    reached = ranges.truncated(reached, int(divisors.min()), ev.smpc.ring)
+    return ev.number(value, x.dtype, ev.coded(digits_of(ev.encoding_of(x)) + more), reached)
 
 
 def with_room(ev: Evaluator, x: Any, digits: int = 0) -> Any:
@@ -158,8 +169,8 @@ def _digits_of_factor(ev: Evaluator, x: Secret, y: np.ndarray) -> int:
 
 def _known_factor(
     ev: Evaluator, y: np.ndarray, elementwise: bool, digits: int
-) -> tuple[Any, np.ndarray | None]:
-    """Ring elements and divisors that together stand for a public factor; None for none.
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Whole numbers and divisors that together stand for a public factor; None for none.
 
     It has `digits` behind the point; one below one gets as many more as it has leading zeros:
     multiplying by a small learning rate is as precise as by one. Where the factors of an
@@ -169,7 +180,7 @@ def _known_factor(
     ring, base = ev.smpc.ring, ev.smpc.encoding.base
     y = ev.fitting(y, what="factor")
     if (y == np.round(y)).all():
-        return jnp.asarray(y.astype(np.int64)).astype(ring.dtype), None
+        return y.astype(np.int64), None
     size, divisors = np.abs(y), np.full(y.shape, ev.coded(digits).scale, np.int64)
     size = np.where(size == 0, size.max(), size)
     while (grows := (size * divisors * base <= ev.scale) & (divisors <= ring.bound // base)).any():
@@ -178,8 +189,7 @@ def _known_factor(
     rounding = np.abs(np.round(y * least) - y * least)
     if not elementwise or (rounding <= size * least * 2.0**-17).all():
         divisors = np.full(y.shape, least)
-    words = np.round(y * divisors).astype(np.int64)
-    return jnp.asarray(words).astype(ring.dtype), divisors
+    return np.round(y * divisors).astype(np.int64), divisors
 
 
 def _running_factor(
@@ -240,7 +250,7 @@ def product(ev: Evaluator, f: Bilinear, x: Secret, y: Secret) -> Secret:
     if not jnp.issubdtype(x.dtype, jnp.floating):
         return Secret(ev.smpc.product(ev.ctx, f, x.value, y.value), x.dtype)
     x, y = _with_room_for_each_other(ev, x, y)
-    ev.check_product(f, x.value, y.value, x.dtype)
+    reached = ev.check_product(f, x.value, y.value, ranges.product(None, x.range, y.range))
     digits = [digits_of(ev.encoding_of(v)) for v in (x, y)]
     whole = ev.kept is None and min(digits) == 0
     excess = 0 if whole else max(sum(digits) - digits_of(ev.wanted), 0)
@@ -249,7 +259,8 @@ def product(ev: Evaluator, f: Bilinear, x: Secret, y: Secret) -> Secret:
         value = ev.smpc.square(ev.ctx, x.value, divisor)
     else:
         value = ev.smpc.product(ev.ctx, f, x.value, y.value, divisor)
-    return ev.number(value, x.dtype, ev.coded(sum(digits) - excess))
+    reached = ranges.truncated(reached, divisor or 1, ev.smpc.ring)
+    return ev.number(value, x.dtype, ev.coded(sum(digits) - excess), reached)
 
 
 def _with_room_for_each_other(ev: Evaluator, x: Secret, y: Secret) -> tuple[Secret, Secret]:
@@ -279,7 +290,7 @@ def square(ev: Evaluator, x: Secret) -> Secret:
 def _one_minus_square(ev: Evaluator, x: Secret, **_: Any) -> Secret:
     """(1 - x)·(1 + x), the derivative of tanh by its value."""
     one = np.ones((), x.dtype)
-    return mul(ev, plus(ev, Secret(-x.value, x.dtype), one), plus(ev, x, one))
+    return mul(ev, plus(ev, neg(ev, x), one), plus(ev, x, one))
 
 
 @rule(*compat.primitives("polynomial"), cost="product", error=A_PRODUCT)
@@ -325,10 +336,16 @@ def as_number(ev: Evaluator, x: Any, dtype: Any = np.int32) -> Any:
     if not is_secret(x):
         return x.astype(dtype) if x.dtype == bool or floating else x
     if x.dtype == bool:
-        x = Secret(ev.smpc.b2a(ev.ctx, x.bits), np.dtype(np.int32))
+        x = Secret(ev.smpc.b2a(ev.ctx, x.bits), np.dtype(np.int32), x.range)
     if floating and jnp.issubdtype(x.dtype, jnp.integer):
-        x = ev.number(x.value, dtype, ev.coded(0))
+        x = from_integer(ev, x, dtype)
     return x
+
+
+def from_integer(ev: Evaluator, x: Secret, dtype: Any) -> Secret:
+    """An integer as a number without digits behind the point."""
+    bounds = ranges.proven(x.dtype, ev.smpc.bits, x.range)
+    return ev.number(x.value, dtype, ev.coded(0), bounds)
 
 
 def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any) -> Secret:
@@ -344,7 +361,7 @@ def _bilinear(ev: Evaluator, f: Bilinear, x: Any, y: Any) -> Secret:
     else:
         secret, public = (x, y) if is_secret(x) else (y, x)
         result = times_public(ev, secret, public, f, first=is_secret(x))
-    return Secret(result.value, dtype, encoding=result.encoding)
+    return dataclasses.replace(result, dtype=dtype)
 
 
 _SUMS = Modular(ranges.contraction)

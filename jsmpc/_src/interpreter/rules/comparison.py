@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from jax import lax
 from jsmpc._src.functions import comparison
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
-from jsmpc._src.interpreter.ranges import Modular
+from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import aligned, constant
 from jsmpc._src.interpreter.rules.logic import invert
@@ -129,11 +130,7 @@ def maximum(ev: Evaluator, x: Any, y: Any) -> Any:
     for public, other in ((x, y), (y, x)):
         if _unbounded(public, -1):
             return other
-    x, y = ev.secrets(*aligned(x, y))
-    if x.dtype == BOOL:
-        return Secret(ev.smpc.or_bb(ev.ctx, x.bits, y.bits), BOOL)
-    value = comparison.maximum(ev.smpc, ev.ctx, x.value, y.value)
-    return Secret(value, x.dtype, encoding=x.encoding)
+    return _of_two(ev, (x, y), comparison.maximum, ranges.larger, ev.smpc.or_bb)
 
 
 @rule(lax.min_p, cost="comparison", scaled=True)
@@ -143,11 +140,27 @@ def minimum(ev: Evaluator, x: Any, y: Any) -> Any:
     for public, other in ((x, y), (y, x)):
         if _unbounded(public, 1):
             return other
-    x, y = ev.secrets(*aligned(x, y))
-    if x.dtype == BOOL:
-        return Secret(ev.smpc.and_bb(ev.ctx, x.bits, y.bits), BOOL)
-    value = comparison.minimum(ev.smpc, ev.ctx, x.value, y.value)
-    return Secret(value, x.dtype, encoding=x.encoding)
+    return _of_two(ev, (x, y), comparison.minimum, ranges.smaller, ev.smpc.and_bb)
+
+
+def _of_two(
+    ev: Evaluator,
+    operands: tuple[Any, Any],
+    find: Callable[..., Shared],
+    known: Callable[..., Range],
+    of_bits: Callable[..., Any],
+) -> Secret:
+    """One of two operands; a public one, of which more is known, is the second."""
+    x, y = aligned(*operands)
+    if not is_secret(x):
+        x, y = y, x
+    first, second = ev.secrets(x, y)
+    if first.dtype == BOOL:
+        return Secret(of_bits(ev.ctx, first.bits, second.bits), BOOL)
+    value = find(ev.smpc, ev.ctx, first.value, second.value)
+    other = ev.range_of(second if is_secret(y) else y, ev.encoding_of(first))
+    bounds = known(first.range, other, ev.smpc.ring)
+    return dataclasses.replace(first, shares=value, bounds=bounds)
 
 
 @rule(lax.clamp_p, cost="comparison", scaled=True)
@@ -158,7 +171,8 @@ def _clamp(ev: Evaluator, low: Any, x: Any, high: Any) -> Any:
 
 @rule(lax.abs_p, cost="comparison", modular=Modular(ranges.magnitude, slice(0)), scaled=True)
 def _abs(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(comparison.absolute(ev.smpc, ev.ctx, x.value), x.dtype, encoding=x.encoding)
+    value = comparison.absolute(ev.smpc, ev.ctx, x.value)
+    return ev.number(value, x.dtype, ev.encoding_of(x), ranges.absolute(x.range, ev.smpc.ring))
 
 
 @rule(lax.sign_p, cost="comparison", scaled=True)
@@ -168,7 +182,7 @@ def _sign(ev: Evaluator, x: Secret) -> Secret:
     bits = smpc.b2a(ctx, smpc.msb(ctx, negative))
     value = bits.map(lambda b: b[1] - b[0])
     floating = jnp.issubdtype(x.dtype, jnp.floating)
-    return ev.number(value, x.dtype, ev.coded(0)) if floating else Secret(value, x.dtype)
+    return ev.number(value, x.dtype, ev.coded(0), (-1, 1)) if floating else Secret(value, x.dtype)
 
 
 def to_unit(ev: Evaluator, x: Secret, end: float = 1.0) -> Shared:

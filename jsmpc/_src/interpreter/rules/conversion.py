@@ -11,7 +11,7 @@ from jax import lax
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.ranges import Modular
 from jsmpc._src.interpreter.registry import REFUSED, rule
-from jsmpc._src.interpreter.rules.arithmetic import at_most
+from jsmpc._src.interpreter.rules.arithmetic import at_most, from_integer
 from jsmpc._src.interpreter.scales import room
 from jsmpc._src.interpreter.secret import Secret
 
@@ -30,7 +30,7 @@ def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
     if kinds[1] == "complex":
         raise ev.unsupported(REFUSED[lax.complex_p])
     if kinds[0] == kinds[1]:
-        return Secret(x.shares, dtype, x.range if kinds[0] == "int" else None, x.encoding)
+        return Secret(x.shares, dtype, x.range if kinds[0] == "int" else x.bounds, x.encoding)
     if kinds[1] == "bool":
         return Secret(smpc.not_b(ctx, smpc.is_zero(ctx, x.value)), dtype)
     if kinds[0] == "bool":
@@ -40,7 +40,7 @@ def convert(ev: Evaluator, x: Secret, dtype: np.dtype[Any]) -> Secret:
             x = at_most(ev, x, room(smpc.encoding.base, smpc.ring) // 2)
             return Secret(rounding.toward_zero(smpc, ctx, x.value, ev.scale_of(x)), dtype)
         return Secret(x.value, dtype, x.range)
-    return ev.number(x.value, dtype, ev.coded(0))
+    return from_integer(ev, x, dtype)
 
 
 def _kind(dtype: Any) -> str:

@@ -65,7 +65,7 @@ def _part(ev: Evaluator, x: Secret, whole: Secret, *, count: int) -> Secret:
     wanted = ev.encoding_of(x) if product % ev.wanted.scale else ev.wanted
     unit, divisor = ev.scale_of(whole), product // wanted.scale
     value = division.part(ev.smpc, ev.ctx, x.value, whole.value, unit, count, divisor)
-    return ev.number(value, x.dtype, wanted)
+    return ev.number(value, x.dtype, wanted, ev.between(0, 1, wanted))
 
 
 def divided_by_public(ev: Evaluator, x: Secret, y: Any) -> Secret:
@@ -87,4 +87,5 @@ def divided_by_public(ev: Evaluator, x: Secret, y: Any) -> Secret:
     if (values < 0).any():
         value = value * np.sign(values).astype(np.int64).astype(ev.smpc.ring.dtype)
     value = ev.smpc.truncate(ev.ctx, value, Divisors.of(size.astype(np.int64)))
-    return ev.number(value, x.dtype, ev.encoding_of(x))
+    reached = ranges.truncated(ranges.magnitude(None, x.range), int(size.min()), ev.smpc.ring)
+    return ev.number(value, x.dtype, ev.encoding_of(x), reached)

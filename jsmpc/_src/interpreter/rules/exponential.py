@@ -11,6 +11,7 @@ from jax import lax
 
 from jsmpc._src.functions import comparison, division, exponential, roots
 from jsmpc._src.functions.polynomial import fraction_bits, public
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import ONE_ULP, TWO_ULP
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.registry import rule, unary
@@ -31,7 +32,10 @@ def _exponential(ev: Evaluator, x: Shared, rate: float, scale: float = 1.0) -> S
 def _power_of_two(ev: Evaluator, x: Secret, rate: float) -> Secret:
     rate, scale = rate / ev.scale_of(x), ev.wanted.scale
     value = exponential.exponential(ev.smpc, ev.ctx, x.value, rate, scale)
-    return ev.number(value, x.dtype, ev.wanted)
+    bounds = None
+    if ranges.within(x.range, ev.smpc.ring.bound) and (top := rate * x.range[1]) < ev.smpc.bits:
+        bounds = ev.between(0, 2.0**top, ev.wanted)
+    return ev.number(value, x.dtype, ev.wanted, bounds)
 
 
 def _logarithm(ev: Evaluator, x: Shared) -> Shared:
@@ -57,7 +61,7 @@ def _expm1(ev: Evaluator, x: Secret) -> Secret:
 def _log(ev: Evaluator, x: Secret) -> Secret:
     unit, scale = ev.scale_of(x), ev.wanted.scale / LOG2_E
     value = exponential.logarithm(ev.smpc, ev.ctx, x.value, unit, scale)
-    return ev.number(value, x.dtype, ev.wanted)
+    return ev.number(value, x.dtype, ev.wanted, ev.between(-ev.smpc.bits, ev.smpc.bits, ev.wanted))
 
 
 @unary(lax.log1p_p, error=ONE_ULP)

@@ -8,6 +8,7 @@ Reads that JAX fills with NaN, which has no encoding, give zero.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -126,6 +127,7 @@ def _gather(
     else:
         params |= {"dimension_numbers": dimension_numbers, "slice_sizes": slice_sizes, "mode": mode}
         result = x.map(lambda w: lax.gather_p.bind(w, indices, fill_value=0, **params))
+        result = dataclasses.replace(result, bounds=ranges.union(None, x.range, (0, 0)))
     return result if fill is None else _shifted(ev, result, fill, subtract=False)
 
 
@@ -207,8 +209,11 @@ def _scatter(ev: Evaluator, x: Any, indices: Any, updates: Any, **params: Any) -
             k: params[k]
             for k in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
         }
-        f = lax.scatter_add if kind == "add" else lax.scatter
-        return x.map(lambda w, u: f(w, indices, u, **kept), updates)
+        if kind == "set":
+            return x.map(lambda w, u: lax.scatter(w, indices, u, **kept), updates)
+        value = x.value.map(lambda w, u: lax.scatter_add(w, indices, u, **kept), updates.value)
+        total = ranges.added_at(ev.eqn, x.range, ranges.ANYTHING, updates.range)
+        return ev.number(value, x.dtype, ev.encoding_of(x), total)
     if not indices.shape[-1]:
         row = x.map(lambda w: w[None])
         place = jnp.zeros((*indices.shape[:-1], 1), indices.dtype)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from jax import lax
+from jax.extend.core import Primitive
 from jax.extend.core import primitives as P  # noqa: N812
 
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.evaluator import Evaluator
-from jsmpc._src.interpreter.ranges import Modular
+from jsmpc._src.interpreter.ranges import Modular, Range
 from jsmpc._src.interpreter.registry import rule
 from jsmpc._src.interpreter.rules.arithmetic import with_room
 from jsmpc._src.interpreter.secret import Secret, is_secret
@@ -45,22 +47,17 @@ def _linear(ev: Evaluator, x: Any, *rest: Any, **params: Any) -> Any:
     return x.map(lambda w: bind(w, *rest, **params))
 
 
-@rule(lax.reduce_sum_p, cost="local", modular=Modular(ranges.reduced), scaled=True)
-def _reduce_sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
-    x = with_room(ev, x)
-    return x.map(lambda w: lax.reduce_sum_p.bind(w, **params))
+def _sums(primitive: Primitive, reached: Callable[[Any, Range], Range]) -> None:
+    @rule(primitive, cost="local", modular=Modular(reached), scaled=True)
+    def sums(ev: Evaluator, x: Secret, **params: Any) -> Secret:
+        x = with_room(ev, x)
+        value = x.value.map(lambda w: primitive.bind(w, **params))
+        return ev.number(value, x.dtype, ev.encoding_of(x), reached(ev.eqn, x.range))
 
 
-@rule(lax.cumsum_p, cost="local", modular=Modular(ranges.cumulative), scaled=True)
-def _cumsum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
-    x = with_room(ev, x)
-    return x.map(lambda w: lax.cumsum_p.bind(w, **params))
-
-
-@rule(lax.reduce_window_sum_p, cost="local", modular=Modular(ranges.windows), scaled=True)
-def _reduce_window_sum(ev: Evaluator, x: Secret, **params: Any) -> Secret:
-    x = with_room(ev, x)
-    return x.map(lambda w: lax.reduce_window_sum_p.bind(w, **params))
+_sums(lax.reduce_sum_p, ranges.reduced)
+_sums(lax.cumsum_p, ranges.cumulative)
+_sums(lax.reduce_window_sum_p, ranges.windows)
 
 
 _UNION = Modular(ranges.union)

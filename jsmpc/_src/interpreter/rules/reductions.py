@@ -118,7 +118,10 @@ def _reduce_prod(ev: Evaluator, x: Secret, *, axes: tuple[int, ...], **_: Any) -
     moved = leading(x, axes)
     if not moved.shape[0]:
         return jnp.ones(moved.shape[1:], x.dtype)
-    return _folded(moved, lambda a, b: mul(ev, Secret(a, x.dtype), Secret(b, x.dtype)).value)
+    product = comparison.fold(
+        moved.value, lambda a, b: mul(ev, Secret(a, x.dtype), Secret(b, x.dtype)).value
+    )
+    return Secret(product, x.dtype)
 
 
 class Reduction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ def select(ev: Evaluator, predicate: Any, x: Any, y: Any) -> Any:
     if x.dtype == BOOL:
         return Secret(circuits.choose(ev.smpc, ev.ctx, bit, x.bits, y.bits), BOOL)
     value = comparison.select(ev.smpc, ev.ctx, bit, x.value, y.value)
-    return Secret(value, x.dtype, encoding=x.encoding)
+    return ev.number(value, x.dtype, ev.encoding_of(x), ranges.union(None, x.range, y.range))
 
 
 @rule(lax.select_n_p, cost="product", modular=Modular(ranges.chosen, slice(1, None)), scaled=True)
@@ -90,4 +91,4 @@ def choose(ev: Evaluator, index: Secret, cases: Sequence[Any]) -> Any:
         return Secret(chosen.map(lambda c: lax.reduce_xor(c, (0,))), dtype)
     product = smpc.mul_aa(ctx, smpc.b2a(ctx, hot), stacked.value)
     value = product.map(lambda c: c.sum(0, dtype=c.dtype))
-    return Secret(value, dtype, encoding=first.encoding)
+    return dataclasses.replace(stacked, shares=value)

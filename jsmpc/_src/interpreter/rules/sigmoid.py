@@ -26,7 +26,7 @@ from jsmpc._src.interpreter.secret import Secret
 def _sigmoid(ev: Evaluator, x: Secret, rate: float, low: float, high: float) -> Secret:
     rate = rate * LOG2_E / ev.scale_of(x)
     value = sigmoid.logistic(ev.smpc, ev.ctx, x.value, rate, ev.wanted.scale, low, high)
-    return ev.number(value, x.dtype, ev.wanted)
+    return ev.number(value, x.dtype, ev.wanted, ev.between(low, high, ev.wanted))
 
 
 @unary(lax.logistic_p, error=ONE_ULP, scaled=True)
@@ -41,13 +41,14 @@ def _tanh(ev: Evaluator, x: Secret) -> Secret:
 
 @unary(lax.erf_p, error=ONE_ULP)
 def _erf(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(sigmoid.error_function(ev.smpc, ev.ctx, x.value, ev.scale, ev.scale), x.dtype)
+    value = sigmoid.error_function(ev.smpc, ev.ctx, x.value, ev.scale, ev.scale)
+    return Secret(value, x.dtype, ev.between(-1, 1))
 
 
 @unary(lax.erfc_p, error=ONE_ULP)
 def _erfc(ev: Evaluator, x: Secret) -> Secret:
     erf = _erf(ev, x)
-    return Secret(constant(ev, x, 1.0) - erf.value, x.dtype)
+    return Secret(constant(ev, x, 1.0) - erf.value, x.dtype, ev.between(0, 2))
 
 
 @unary(lax.erf_inv_p, error=Bound(ulps=4, relative=2**-14))

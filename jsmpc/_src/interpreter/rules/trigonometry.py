@@ -35,12 +35,12 @@ _ANGLE = Bound(ulps=3)
 
 @unary(lax.sin_p, error=_PERIODIC)
 def _sin(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(_sine(ev, x, 0.0, ev.scale), x.dtype)
+    return Secret(_sine(ev, x, 0.0, ev.scale), x.dtype, ev.between(-1, 1))
 
 
 @unary(lax.cos_p, error=_PERIODIC)
 def _cos(ev: Evaluator, x: Secret) -> Secret:
-    return Secret(_sine(ev, x, 0.25, ev.scale), x.dtype)
+    return Secret(_sine(ev, x, 0.25, ev.scale), x.dtype, ev.between(-1, 1))
 
 
 @unary(lax.tan_p, error=_TANGENT)

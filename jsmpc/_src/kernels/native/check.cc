@@ -174,6 +174,12 @@ void check_keystreams() {
 template <class T>
 constexpr int64_t kType = sizeof(T) == 8 ? 3 : sizeof(T) / 2;
 
+template <class T>
+Array array(const std::vector<T>& data) {
+  return {reinterpret_cast<uint8_t*>(const_cast<T*>(data.data())),
+          int64_t(data.size() * sizeof(T))};
+}
+
 class Builder {
  public:
   explicit Builder(int64_t elements) { program_.elements = elements; }
@@ -185,12 +191,17 @@ class Builder {
   template <class T>
   int64_t operand(const std::vector<T>& data, int64_t offset = 0,
                   Place place = kOperand) {
-    program_.operands.push_back(reinterpret_cast<const uint8_t*>(data.data()));
+    program_.operands.push_back(array(data));
     return add({place, int64_t(program_.operands.size()) - 1, offset, kType<T>});
+  }
+  // Among the operands.
+  int64_t key(const std::vector<uint32_t>& data) {
+    program_.operands.push_back(array(data));
+    return int64_t(program_.operands.size()) - 1;
   }
   template <class T>
   int64_t result(std::vector<T>& data, int64_t offset = 0) {
-    program_.results.push_back(reinterpret_cast<uint8_t*>(data.data()));
+    program_.results.push_back(array(data));
     return add({kResult, int64_t(program_.results.size()) - 1, offset, kType<T>});
   }
   template <class T>
@@ -203,6 +214,7 @@ class Builder {
     program_.count = instructions_.size();
     program_.registers = registers_.data();
     program_.register_count = registers_.size();
+    if (!program_.sound()) std::abort();
     std::thread([&] {
       Threads pool;
       jsmpc::run(program_, pool);
@@ -318,8 +330,7 @@ void check_draw(int64_t n) {
   std::vector<T> direct(n), masked(n);
   Builder program(n);
   const int64_t between = program.scratch<T>(), rx = program.operand(x);
-  program.operand(keys);
-  const int64_t key = 1;  // among the operands
+  const int64_t key = program.key(keys);
   program.emit<T>(kDraw, program.result(direct), key, kBefore, int64_t(number));
   program.emit<T>(kDraw, between, key, kBefore, int64_t(number) + 1);
   program.emit<T>(kAdd, program.result(masked), between, rx, 0);

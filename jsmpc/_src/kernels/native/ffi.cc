@@ -56,10 +56,13 @@ struct Layout {
 
 // Whether all that is read of a rows x cols operand lies in its array.
 bool lies_within(const Layout& at, int64_t batch, int64_t rows, int64_t cols, int64_t size) {
-  if (at.offset < 0 || at.batch_stride < 0 || at.row_stride < 0 || at.col_stride < 0) return false;
+  if (at.offset < 0 || at.batch_stride < 0 || at.row_stride < 0 || at.col_stride < 0 ||
+      rows < 0 || cols < 0)
+    return false;
   if (!batch || !rows || !cols) return true;
-  return at.offset + (batch - 1) * at.batch_stride + (rows - 1) * at.row_stride +
-             (cols - 1) * at.col_stride < size;
+  using Wide = __int128;  // a product of any two numbers fits
+  return at.offset + (batch - 1) * Wide(at.batch_stride) + (rows - 1) * Wide(at.row_stride) +
+             (cols - 1) * Wide(at.col_stride) < size;
 }
 
 template <class T>
@@ -119,6 +122,13 @@ ffi::Error matmul(ffi::ThreadPool pool, ffi::RemainingArgs operands,
   }
 }
 
+Array bytes_of(const ffi::AnyBuffer& buffer) {
+  return {static_cast<uint8_t*>(buffer.untyped_data()), int64_t(buffer.size_bytes())};
+}
+
+constexpr size_t kFields = sizeof(Instruction) / sizeof(int64_t);
+constexpr size_t kPlaces = sizeof(Register) / sizeof(int64_t);
+
 // operands... -> results...
 ffi::Error program(ffi::ThreadPool pool, ffi::RemainingArgs operands,
                    ffi::RemainingRets results,
@@ -126,16 +136,16 @@ ffi::Error program(ffi::ThreadPool pool, ffi::RemainingArgs operands,
                    ffi::Span<const int64_t> registers, int64_t elements) {
   Program p;
   p.instructions = reinterpret_cast<const Instruction*>(instructions.begin());
-  p.count = instructions.size() / (sizeof(Instruction) / sizeof(int64_t));
+  p.count = instructions.size() / kFields;
   p.registers = reinterpret_cast<const Register*>(registers.begin());
-  p.register_count = registers.size() / (sizeof(Register) / sizeof(int64_t));
+  p.register_count = registers.size() / kPlaces;
   p.elements = elements;
   for (size_t i = 0; i < operands.size(); ++i)
-    p.operands.push_back(static_cast<const uint8_t*>(
-        operands.get<ffi::AnyBuffer>(i)->untyped_data()));
+    p.operands.push_back(bytes_of(*operands.get<ffi::AnyBuffer>(i)));
   for (size_t i = 0; i < results.size(); ++i)
-    p.results.push_back(static_cast<uint8_t*>(
-        (*results.get<ffi::AnyBuffer>(i))->untyped_data()));
+    p.results.push_back(bytes_of(**results.get<ffi::AnyBuffer>(i)));
+  if (instructions.size() % kFields || registers.size() % kPlaces || !p.sound())
+    return ffi::Error::InvalidArgument("a program that reads or writes beyond its arrays");
   run(p, pool);
   return ffi::Error::Success();
 }

@@ -108,7 +108,7 @@ FOR_EACH_ISA void run_block(const Program& p, void* const* at, int64_t first, in
     const Instruction& in = p.instructions[k];
     void* o = at[in.result];
     if (in.op == kDraw) {
-      const auto* key = reinterpret_cast<const uint32_t*>(p.operands[in.a]) + in.b;
+      const auto* key = reinterpret_cast<const uint32_t*>(p.operands[in.a].data) + in.b;
       draw(key, in.constant, in.type, first, static_cast<uint8_t*>(o), n);
       continue;
     }
@@ -142,7 +142,7 @@ class Registers {
       at_[r] = memory;
       memory += bytes(r);
       if (reg.place == kScratch) continue;
-      const void* value = p.operands[reg.index] + (reg.offset << reg.type);
+      const void* value = p.operands[reg.index].data + (reg.offset << reg.type);
       if (reg.type == 0) splat<uint8_t>(at_[r], value);
       if (reg.type == 1) splat<uint16_t>(at_[r], value);
       if (reg.type == 2) splat<uint32_t>(at_[r], value);
@@ -154,8 +154,8 @@ class Registers {
     for (int64_t r = 0; r < p_.register_count; ++r) {
       const Register& reg = p_.registers[r];
       const int64_t offset = (first + reg.offset) << reg.type;
-      if (reg.place == kOperand) at_[r] = const_cast<uint8_t*>(p_.operands[reg.index]) + offset;
-      if (reg.place == kResult) at_[r] = p_.results[reg.index] + offset;
+      if (reg.place == kOperand) at_[r] = p_.operands[reg.index].data + offset;
+      if (reg.place == kResult) at_[r] = p_.results[reg.index].data + offset;
     }
     return at_.data();
   }
@@ -167,9 +167,58 @@ class Registers {
   std::vector<void*> at_;
 };
 
+constexpr int64_t kMany = int64_t(1) << 48;  // no array has so many elements
+
+bool within(int64_t x, int64_t end) { return 0 <= x && x < end; }
+
+// Whether so many elements of a type, from an offset on, lie in one of some arrays.
+bool lies_in(const std::vector<Array>& arrays, int64_t index, int64_t offset, int64_t elements,
+             int64_t type) {
+  return within(index, arrays.size()) && within(offset, kMany) &&
+         (offset + elements) << type <= arrays[index].bytes;
+}
+
+bool sound(const Program& p, const Register& r) {
+  if (!within(r.type, 4)) return false;
+  switch (r.place) {
+    case kScratch: return true;
+    case kOperand: return lies_in(p.operands, r.index, r.offset, p.elements, r.type);
+    case kScalar: return lies_in(p.operands, r.index, r.offset, 1, r.type);
+    case kResult: return lies_in(p.results, r.index, r.offset, p.elements, r.type);
+  }
+  return false;
+}
+
+bool sound(const Program& p, const Instruction& in) {
+  const auto is = [&](int64_t r, int64_t type) {
+    return within(r, p.register_count) && p.registers[r].type == type;
+  };
+  const int64_t bits = int64_t(8) << in.type;
+  if (!within(in.op, kOps) || !within(in.type, 4) || !is(in.result, in.type)) return false;
+  if (p.registers[in.result].place == kOperand || p.registers[in.result].place == kScalar)
+    return false;
+  if (in.op == kDraw) return lies_in(p.operands, in.a, in.b, 8, 2);
+  if (!within(in.a, p.register_count) || !within(in.b, p.register_count)) return false;
+  if (in.op == kConvert) return within(in.constant, 4) && is(in.a, in.constant);
+  if (in.op == kConstant) return true;
+  if (!is(in.a, in.type)) return false;
+  if (in.op <= kDiv) return is(in.b, in.type);
+  if (in.op == kShiftLeftConstant || in.op == kShiftRightConstant) return within(in.constant, bits);
+  return in.op != kDivConstant || uint64_t(in.constant) << (64 - bits) != 0;
+}
+
 constexpr int64_t blocks_of(int64_t elements) { return (elements + kBlock - 1) / kBlock; }
 
 }  // namespace
+
+bool Program::sound() const {
+  if (!within(elements, kMany)) return false;
+  for (int64_t r = 0; r < register_count; ++r)
+    if (!jsmpc::sound(*this, registers[r])) return false;
+  for (int64_t k = 0; k < count; ++k)
+    if (!jsmpc::sound(*this, instructions[k])) return false;
+  return true;
+}
 
 int64_t Program::tasks() const { return (blocks_of(elements) + kTask - 1) / kTask; }
 

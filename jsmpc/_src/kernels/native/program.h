@@ -32,14 +32,22 @@ struct Register {
   int64_t place, index, offset, type;
 };
 
+struct Array {
+  uint8_t* data;
+  int64_t bytes;
+};
+
 struct Program {
   const Instruction* instructions;
   int64_t count;
   const Register* registers;
   int64_t register_count;
   int64_t elements;
-  std::vector<const uint8_t*> operands;
-  std::vector<uint8_t*> results;
+  std::vector<Array> operands, results;
+
+  // Whether all that it reads and writes lies in its arrays and registers: a program may come
+  // from anybody.
+  bool sound() const;
 
   // Its parts, in any order and by any thread.
   int64_t tasks() const;

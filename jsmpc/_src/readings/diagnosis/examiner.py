@@ -102,9 +102,13 @@ class _Rule:
 
 
 def _marked(x: Any, misfits: dict[str, Any]) -> Any:
-    """A value with these misfits, if it is secret."""
+    """A value with these misfits, if it is secret; what is known of a number's range, which
+    nothing depends on here, would have its rules compiled once more in every iteration."""
+    if not is_secret(x):
+        return x
     found = tuple((place, Misfits(where)) for place, where in misfits.items())
-    return dataclasses.replace(x, misfits=found) if is_secret(x) else x
+    bounds = None if is_float(x.dtype) else x.bounds
+    return dataclasses.replace(x, misfits=found, bounds=bounds)
 
 
 def _misfits(x: Any) -> dict[str, Any]:
