@@ -30,6 +30,7 @@ LAYERS = (
     "plans",
     "workers",
     "service",
+    "federated",
 )
 
 

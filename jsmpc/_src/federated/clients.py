@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -69,5 +68,3 @@ class Clients:
 def chosen(key: Any, clients: int, per_round: int) -> Any:
     """Who takes part in a round: different ones, each as likely as the others."""
     return jax.random.choice(key, clients, (per_round,), replace=False)
-
-

@@ -1,4 +1,4 @@
-"""Aggregation that nobody sees into: updates are shared among aggregators, who reveal one vector."""
+"""Aggregation that nobody sees into: updates are shared, and one vector is revealed."""
 
 from __future__ import annotations
 

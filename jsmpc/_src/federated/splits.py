@@ -28,7 +28,7 @@ def equal(key: Any, examples: int, clients: int) -> Parts:
       >>> [len(part) for part in equal(jax.random.key(0), 10, 3)]
       [4, 3, 3]
     """
-    _require(0 < clients <= examples, f"{examples} examples cannot be split among {clients} clients")
+    _require_enough(examples, clients)
     return np.array_split(_shuffled(key, examples), clients)
 
 
@@ -39,7 +39,9 @@ def sized(key: Any, examples: int, sizes: Sequence[int]) -> Parts:
       FederatedError: for sizes that are negative, or more in all than there are examples.
     """
     total = sum(sizes)
-    _require(min(sizes, default=-1) >= 0, f"the sizes of parts are 0 or more, not {list(sizes)[:8]}")
+    _require(
+        min(sizes, default=-1) >= 0, f"the sizes of parts are 0 or more, not {list(sizes)[:8]}"
+    )
     _require(total <= examples, f"the parts have {total} examples, and there are {examples}")
     return np.split(_shuffled(key, examples)[:total], np.cumsum(sizes)[:-1])
 
@@ -67,20 +69,19 @@ def dirichlet(key: Any, labels: Any, clients: int, alpha: float) -> Parts:
     """
     labels = _labels(labels)
     _require(alpha > 0, f"alpha of a Dirichlet distribution is positive, not {alpha}")
-    _require(
-        0 < clients <= len(labels), f"{len(labels)} examples cannot be split among {clients} clients"
-    )
-    rng, parts = _generator(key), [[] for _ in range(clients)]
+    _require_enough(len(labels), clients)
+    rng = _generator(key)
+    parts: list[list[np.ndarray]] = [[] for _ in range(clients)]
     for label in np.unique(labels):
         own = rng.permutation(np.flatnonzero(labels == label))
         shares = rng.dirichlet(np.full(clients, alpha))
         ends = np.round(np.cumsum(shares) * len(own)).astype(int)[:-1]
-        for part, piece in zip(parts, np.split(own, ends), strict=True):
-            part.append(piece)
+        for pieces, piece in zip(parts, np.split(own, ends), strict=True):
+            pieces.append(piece)
     found = [np.concatenate(pieces) for pieces in parts]
-    for part in (i for i, own in enumerate(found) if not len(own)):
+    for empty in (i for i, own in enumerate(found) if not len(own)):
         largest = max(range(clients), key=lambda i: len(found[i]))
-        found[part], found[largest] = found[largest][:1], found[largest][1:]
+        found[empty], found[largest] = found[largest][:1], found[largest][1:]
     return [rng.permutation(part) for part in found]
 
 
@@ -97,9 +98,7 @@ def shards(key: Any, labels: Any, clients: int, each: int) -> Parts:
     decentralized data, AISTATS 2017, section 3.
     """
     labels, count = _labels(labels), clients * each
-    _require(
-        0 < count <= len(labels), f"{len(labels)} examples cannot be cut into {count} pieces"
-    )
+    _require(0 < count <= len(labels), f"{len(labels)} examples cannot be cut into {count} pieces")
     rng = _generator(key)
     order = rng.permutation(len(labels))
     pieces = np.array_split(order[np.argsort(labels[order], kind="stable")], count)
@@ -123,6 +122,12 @@ def _labels(labels: Any) -> np.ndarray:
         f"labels are a vector of integers, not {found.dtype}{list(found.shape)}",
     )
     return found
+
+
+def _require_enough(examples: int, clients: int) -> None:
+    _require(
+        0 < clients <= examples, f"{examples} examples cannot be split among {clients} clients"
+    )
 
 
 def _require(condition: bool, problem: str) -> None:
