@@ -95,7 +95,7 @@ class Encodings:
         """A secret number in an encoding, whose words are between bounds, or zero."""
         own = None if encoding == self.smpc.encoding else encoding
         if bounds is not None:
-            bounds = ranges.known(bounds, self.smpc.ring)
+            bounds = ranges.told(ranges.union(None, bounds, (0, 0)), self.smpc.ring)
         return Secret(value, np.dtype(dtype), bounds, own)
 
     def between(self, low: float, high: float, encoding: FixedPoint | None = None) -> Range:

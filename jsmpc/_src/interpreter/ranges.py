@@ -60,9 +60,9 @@ def of(x: Any) -> Range:
 
 
 def fits(x: Any) -> bool:
-    """Whether an operand is within its dtype for sure."""
+    """Whether an operand is within its dtype for sure, as all but integers are."""
     bounds = getattr(x, "bounds", None)
-    if bounds is None:
+    if bounds is None or not is_integer(x.dtype):
         return True
     low, high = of_dtype(x.dtype)
     return bool(low <= bounds[0] and bounds[1] <= high)
@@ -209,10 +209,9 @@ def added_at(eqn: Any, x: Range, _: Range, updates: Range) -> Range:
 # Of words.
 
 
-def known(x: Range, ring: Ring) -> Range | None:
-    """A range and 0; None for one of all words."""
-    low, high = union(None, x, (0, 0))
-    return (low, high) if high - low < 1 << ring.bits else None
+def told(x: Range, ring: Ring) -> Range | None:
+    """A range; None for one of all words, which tells nothing."""
+    return x if _size(x) < 1 << ring.bits else None
 
 
 def within(x: Range, bound: int) -> bool:

@@ -159,7 +159,7 @@ def _of_two(
         return Secret(of_bits(ev.ctx, first.bits, second.bits), BOOL)
     value = find(ev.smpc, ev.ctx, first.value, second.value)
     other = ev.range_of(second if is_secret(y) else y, ev.encoding_of(first))
-    bounds = known(first.range, other, ev.smpc.ring)
+    bounds = ranges.told(known(first.range, other, ev.smpc.ring), ev.smpc.ring)
     return dataclasses.replace(first, shares=value, bounds=bounds)
 
 
