@@ -17,6 +17,8 @@ KINDS: tuple[type[JsmpcError], ...] = (
     public.KeyFormatError,
     public.LinkError,
     public.MaterialError,
+    public.PlanError,
+    public.PointerError,
     public.ProtocolError,
     public.SecretError,
     public.ServiceError,
