@@ -14,6 +14,7 @@ _TEXT = 10_000  # characters
 
 KINDS: tuple[type[JsmpcError], ...] = (
     public.EncodingError,
+    public.FederatedError,
     public.KeyFormatError,
     public.LinkError,
     public.MaterialError,
