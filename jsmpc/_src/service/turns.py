@@ -4,7 +4,8 @@ Once in a while, at once where a query has come or waits, the leading party tell
 
 - `offer`: the queries that it has and of which it does not know yet whether all have them;
 - `drop`: those that it has given up;
-- `batch`: those that all run now, which all were known to have; a dealer gets their size alone;
+- `batch`: those that all run now, which all were known to have; a dealer gets their size alone.
+  Where there are queries to be offered, the message before a batch does so;
 - `stop` that no query is admitted any more, and `end` that this was the last message;
 
 and each of them answers which of the offered ones it has, and whether it was told to stop. So a
@@ -50,10 +51,13 @@ def serve(
 def _lead(
     session: Deployed, waiting: Waiting, largest: int, run: Run, idle: Callable[[], None]
 ) -> None:
-    told_to_stop = False
+    told_to_stop = asked = False
     while True:
         waiting.wait(TICK)
-        batch, offered = waiting.batch(largest), waiting.due()
+        offered = waiting.due()
+        # What the others have just been asked for belongs to the next batch, not to the one after.
+        asked = bool(offered) and not asked
+        batch = [] if asked else waiting.batch(largest)
         size = sum(q.count for q in batch)
         message = {
             "offer": [[q.caller, q.number.hex(), q.digest.hex()] for q in offered],
