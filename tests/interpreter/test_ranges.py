@@ -42,6 +42,7 @@ def ranged(x, y):
         "contractions": (a @ b, a @ COLUMN, COLUMN.T @ b, jnp.convolve(a, b), bit @ a),
         "quotients": (a / 7, b.mean(), bit.mean(), a / np.float32([1, 3, -2, 9])),
         "functions": (nn.sigmoid(x), jnp.tanh(y), jnp.sin(x), jnp.cos(y), jnp.sign(x)),
+        "of any word": (jnp.log(x), jnp.log1p(y), lax.erf(x), lax.erfc(y)),
         "of numbers": (lax.erf(b), lax.erfc(a), jnp.exp(a), jnp.exp(c - 3.0), jnp.expm1(a)),
         "softmax": (nn.softmax(a), nn.softmax(c * 9.0), nn.log_softmax(a)),
         "magnitudes": (jnp.abs(x), jnp.abs(a), jnp.max(a), jnp.min(b), jnp.ptp(c)),
@@ -74,6 +75,8 @@ def words_of_all_kinds(smpc):
         yield rng.integers(info.min, info.max, (2, 4), signed)
     ends = [info.max, info.min, info.max // 2, 0], [info.min + 2, 1, -1, info.max]
     yield np.array(ends, signed)
+    near = (rng.uniform(0, 4, (2, 4)) * scale).astype(signed)
+    yield np.array([[info.min], [info.max]], signed) + near * np.array([[1], [-1]], signed)
 
 
 @pytest.mark.parametrize("ring", RINGS)

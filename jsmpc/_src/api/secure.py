@@ -56,7 +56,9 @@ def secure(
         as for `jax.jit`; they must be hashable.
       check: whether to find out if a product or a sum of secrets leaves the range, which is silent
         otherwise. All parties learn at which equation that is so first, or that it is nowhere, and
-        nothing else; the run takes several times as long.
+        nothing else. Where the program itself proves that a number stays in range, whatever the
+        shares hold (sums and products of bits, one-hot vectors, sigmoids, clipped numbers), that
+        costs nothing; elsewhere the run takes several times as long.
       scales: a plan from `jsmpc.calibrate` of how many digits each number of `f` has; by default
         all have those of the encoding.
 

@@ -12,6 +12,7 @@ from jax import lax
 
 from jsmpc._src.functions import sigmoid
 from jsmpc._src.functions.polynomial import fraction_bits
+from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import ONE_ULP, TWO_ULP, Bound
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.patterns import pattern
@@ -42,13 +43,15 @@ def _tanh(ev: Evaluator, x: Secret) -> Secret:
 @unary(lax.erf_p, error=ONE_ULP)
 def _erf(ev: Evaluator, x: Secret) -> Secret:
     value = sigmoid.error_function(ev.smpc, ev.ctx, x.value, ev.scale, ev.scale)
-    return Secret(value, x.dtype, ev.between(-1, 1))
+    compared = ranges.within(x.range, ev.smpc.ring.bound)  # rightly with both ends
+    return Secret(value, x.dtype, ev.between(-1, 1) if compared else None)
 
 
 @unary(lax.erfc_p, error=ONE_ULP)
 def _erfc(ev: Evaluator, x: Secret) -> Secret:
     erf = _erf(ev, x)
-    return Secret(constant(ev, x, 1.0) - erf.value, x.dtype, ev.between(0, 2))
+    bounds = None if erf.bounds is None else ev.between(0, 2)
+    return Secret(constant(ev, x, 1.0) - erf.value, x.dtype, bounds)
 
 
 @unary(lax.erf_inv_p, error=Bound(ulps=4, relative=2**-14))
