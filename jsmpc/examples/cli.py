@@ -1,7 +1,8 @@
 """What the command `jsmpc` does in one process.
 
 By default it trains on MNIST in the clear and evaluates in secret; `jsmpc train` does both in
-secret; `jsmpc sentences` searches by meaning; `jsmpc supported` lists what of JAX can be computed
+secret; `jsmpc federated` learns at clients who keep their images; `jsmpc sentences` searches by
+meaning; `jsmpc supported` lists what of JAX can be computed
 on secrets.
 """
 
@@ -39,6 +40,10 @@ def run_command(arguments: Sequence[str]) -> int:
         from jsmpc.examples.sentences import command  # which prints as this module does
 
         return command.run(arguments[1:])
+    if arguments[:1] == ["federated"]:
+        from jsmpc.examples import federated  # which takes its arguments from this module
+
+        return federated.run(arguments[1:])
     return on_mnist(make_parser(), run, arguments)
 
 
@@ -82,8 +87,9 @@ def make_parser() -> argparse.ArgumentParser:
         prog="jsmpc",
         description="Train a 784-500-10 network on MNIST in the clear, then count its correct "
         "answers with weights, images, labels and predictions secret-shared.",
-        epilog="`jsmpc train` trains in secret as well, `jsmpc sentences` searches by meaning, "
-        "`jsmpc supported` lists what of JAX can be computed on secrets; see their --help.",
+        epilog="`jsmpc train` trains in secret as well, `jsmpc federated` learns at clients who "
+        "keep their images, `jsmpc sentences` searches by meaning, `jsmpc supported` lists what of "
+        "JAX can be computed on secrets; see their --help.",
     )
     parser.add_argument("--version", action="version", version=version())
     add_protocol(parser)

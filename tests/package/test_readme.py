@@ -14,7 +14,7 @@ import pytest
 
 import jsmpc
 from jsmpc.bench.__main__ import make_parser as bench_parser
-from jsmpc.examples import cli, command
+from jsmpc.examples import cli, command, federated
 from jsmpc.examples.sentences import command as sentences
 from jsmpc.examples.sentences import minilm
 
@@ -25,6 +25,7 @@ PARSERS = {
     ("jsmpc", "train"): cli.make_training_parser,
     ("jsmpc", "supported"): cli.make_support_parser,
     ("jsmpc", "sentences"): sentences.make_parser,
+    ("jsmpc", "federated"): federated.make_parser,
     ("jsmpc",): cli.make_parser,
     ("jsmpc.bench",): bench_parser,
 }

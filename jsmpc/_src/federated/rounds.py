@@ -70,15 +70,9 @@ class Federation:
           key: a `jax.random.key` of its own for each round.
 
         Raises:
-          FederatedError: for more clients in a round than there are, or a chunk that does not
-            divide them.
+          FederatedError: as of `require`.
         """
-        if not 0 < self.per_round <= len(clients):
-            raise FederatedError(f"{self.per_round} of {len(clients)} clients cannot take part")
-        if self.per_round % self.chunk:
-            raise FederatedError(
-                f"chunks of {self.chunk} do not divide {self.per_round} clients. Take a divisor"
-            )
+        self.require(clients)
         who, work = jax.random.split(key)
         taking_part = populations.chosen(who, len(clients), self.per_round)
         updates, weights, losses = _updates(
@@ -86,6 +80,16 @@ class Federation:
         )
         aggregate = self.aggregate(updates, weights / weights.sum())
         return _stepped(self.server, state, aggregate, losses.mean())
+
+    def require(self, clients: Clients) -> None:
+        """FederatedError for more clients in a round than there are, or a chunk that does not
+        divide them."""
+        if not 0 < self.per_round <= len(clients):
+            raise FederatedError(f"{self.per_round} of {len(clients)} clients cannot take part")
+        if self.per_round % self.chunk:
+            raise FederatedError(
+                f"chunks of {self.chunk} do not divide {self.per_round} clients. Take a divisor"
+            )
 
 
 @jax.jit(static_argnums=(0, 1))

@@ -1,0 +1,157 @@
+"""`jsmpc federated`: MNIST learnt by many clients who keep their images, beside plain averages."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from tqdm import tqdm
+
+from jsmpc import Protocol, federated
+from jsmpc.examples import cli
+from jsmpc.examples.datasets.mnist import Mnist, normalize
+
+MODEL = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(10)])
+AGGREGATIONS = ("mean", "median", "trimmed")
+_TRIMMED = 10  # of each side, a hundred clients of a round
+_EVERY = 10  # rounds from one test to the next
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(
+        prog="jsmpc federated",
+        description="Train 784-128-10 on MNIST by federated averaging: clients keep their images, "
+        "and their updates are shared among aggregators, who reveal the aggregate alone; the same "
+        "in the clear beside it.",
+    )
+    cli.add_protocol(parser)
+    add = parser.add_argument_group("federation").add_argument
+    add("--clients", type=cli.integer(2), default=100, metavar="N", help="default: 100")
+    add("--per-round", type=cli.integer(1), default=10, metavar="N", help="default: 10")
+    add("--rounds", type=cli.integer(1), default=30, metavar="N", help="default: 30")
+    add("--alpha", type=cli.positive, metavar="A", help="of a Dirichlet split by label")
+    add("--steps", type=cli.integer(1), default=20, metavar="N", help="of a client, default: 20")
+    add("--batch-size", type=cli.integer(1), default=20, metavar="N", help="default: 20")
+    add("--learning-rate", type=cli.positive, default=0.1, metavar="RATE", help="default: 0.1")
+    add(
+        "--aggregate",
+        choices=("secure", *AGGREGATIONS, *(f"secure-{name}" for name in AGGREGATIONS[1:])),
+        default="secure",
+        help="secure (the mean of shares, the default), in the clear mean, median or trimmed, or "
+        "these on shares",
+    )
+    add("--plot", type=Path, metavar="FILE", help="save the test accuracies as a picture")
+    cli.add_seed(add)
+    cli.add_data(parser)
+    return parser
+
+
+def loss(params: Any, batch: Any) -> Any:
+    """The cross-entropy of each image."""
+    logits = MODEL.apply(params, batch["x"])
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch["y"])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what the arguments of `jsmpc federated` ask for; the exit code."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    try:
+        protocol = cli.make_protocol(options)
+        data = cli.load_mnist(options.data, download=options.download)
+        learning = federation(options, protocol)
+        clients = split(options, data)
+        learning.require(clients)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    kept = f"{options.clients} clients, {options.per_round} a round"
+    print(f"{len(data.x_train):,} images at {kept}; aggregate: {options.aggregate}")
+    curves = {}
+    plain = federation(argparse.Namespace(**{**vars(options), "aggregate": "mean"}), protocol)
+    for name, chosen in ((options.aggregate, learning), ("in the clear", plain)):
+        start = time.perf_counter()
+        curves[name] = learn(chosen, clients, data, options)
+        seconds = time.perf_counter() - start
+        print(f"{name:<14} {curves[name][-1][1]:6.1%} of test images right, {seconds:.1f} s")
+    if options.plot is not None:
+        plot(curves, options.plot)
+    return 0
+
+
+def federation(options: argparse.Namespace, protocol: Protocol) -> federated.Federation:
+    """The way of learning that the options name."""
+    trimmed = max(1, options.per_round * _TRIMMED // 100)
+    name = options.aggregate.removeprefix("secure").removeprefix("-") or "mean"
+    aggregate: Any = {
+        "mean": federated.mean,
+        "median": federated.median,
+        "trimmed": federated.trimmed_mean(trimmed),
+    }[name]
+    if options.aggregate.startswith("secure"):
+        aggregate = federated.securely(aggregate, protocol)
+    optimizer = optax.sgd(options.learning_rate)
+    return federated.Federation(
+        federated.local_steps(loss, optimizer, steps=options.steps, batch=options.batch_size),
+        optax.sgd(1.0),
+        options.per_round,
+        aggregate,
+        chunk=math.gcd(options.per_round, 10),
+    )
+
+
+def split(options: argparse.Namespace, data: Mnist) -> federated.Clients:
+    """The clients' images and labels."""
+    key, labels = jax.random.key(options.seed), data.y_train.astype(np.int32)
+    if options.alpha is None:
+        parts = federated.equal(key, len(labels), options.clients)
+    else:
+        parts = federated.dirichlet(key, labels, options.clients, options.alpha)
+    return federated.Clients.of({"x": normalize(data.x_train), "y": labels}, parts)
+
+
+def learn(
+    learning: federated.Federation,
+    clients: federated.Clients,
+    data: Mnist,
+    options: argparse.Namespace,
+) -> list[tuple[int, float]]:
+    """The share of test images that are right, after some rounds each time and after the last."""
+    key = jax.random.key(options.seed)
+    state = learning.init(MODEL.init(key, normalize(data.x_train[:1])))
+    images, labels, found = normalize(data.x_test), jnp.asarray(data.y_test), []
+
+    @jax.jit
+    def right(params: Any) -> Any:
+        logits: Any = MODEL.apply(params, images)
+        return (logits.argmax(-1) == labels).mean()
+
+    keys = jax.random.split(jax.random.fold_in(key, 1), options.rounds)
+    for i, own in enumerate(tqdm(keys, unit="round", leave=False), 1):
+        state, _ = learning.round(own, state, clients)
+        if i % _EVERY == 0 or i == options.rounds:
+            found.append((i, float(right(state.params))))
+    return found
+
+
+def plot(curves: dict[str, list[tuple[int, float]]], file: Path) -> None:
+    """Saves the accuracies of runs as a picture."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+    for name, points in curves.items():
+        ax.plot(*zip(*points, strict=True), marker=".", label=name)
+    ax.set(xlabel="round", ylabel="test images right", ylim=(0, 1))
+    ax.legend(frameon=False)
+    figure.savefig(file)
+    plt.close(figure)
+    print(file)
