@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import time
 from collections.abc import Sequence
@@ -72,6 +73,8 @@ def run(arguments: Sequence[str]) -> int:
         learning = federation(options, protocol)
         clients = split(options, data)
         learning.require(clients)
+        if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
+            raise ValueError("--plot takes Matplotlib, which is missing: pip install matplotlib")
     except (ValueError, OSError) as error:
         parser.error(str(error))
     kept = f"{options.clients} clients, {options.per_round} a round"

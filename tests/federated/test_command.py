@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jsmpc.examples import command
+from jsmpc.examples import command, federated
 
 SMALL = [
     "federated",
@@ -23,12 +23,17 @@ SMALL = [
 ]
 
 
-def test_it_prints_both_accuracies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main([*SMALL, "--plot", str(tmp_path / "curve.png")]) == 0
+def test_it_prints_both_accuracies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(SMALL) == 0
     out = capsys.readouterr().out
     assert "4,000 images at 20 clients, 4 a round; aggregate: secure" in out
     right = [float(line.split("%")[0].split()[-1]) for line in out.splitlines() if "%" in line]
     assert len(right) == 2 and abs(right[0] - right[1]) < 1 and min(right) > 20
+
+
+def test_it_draws_curves(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    federated.plot({"secure": [(1, 0.5), (2, 0.7)]}, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 1000
 
 
