@@ -17,7 +17,7 @@ import grpc
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Pair
+from pairs import Pair
 from processes import Processes
 
 import jsmpc

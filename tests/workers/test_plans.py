@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import Pair
 from flax import linen as nn
 from jax import export
+from pairs import Pair
 from processes import PACKAGE
 
 import jsmpc

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import Pair
 from flax import linen as nn
+from pairs import Pair
 
 import jsmpc
 from jsmpc._src.errors import PlanError, PointerError

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import View
+from pairs import View
 from processes import Processes, entries
 
 import jsmpc
