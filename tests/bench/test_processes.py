@@ -57,11 +57,11 @@ def command(pid: int) -> str:
 def test_real_parties(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    started: set[int] = set()
+    started, others = set[int](), descendants(os.getpid())  # of other tests
     leave = Processes.__exit__
 
     def leaving(parties: Processes, *details: Any) -> None:
-        started.update(descendants(os.getpid()))
+        started.update(descendants(os.getpid()) - others)
         leave(parties, *details)
 
     monkeypatch.setattr(Processes, "__exit__", leaving)
@@ -81,9 +81,10 @@ def test_real_parties(
 
 def test_real_parties_that_end_or_refuse() -> None:
     workload = WORKLOADS["matmul_128x784x500"]
+    others = descendants(os.getpid())
     with Processes(workload, Settings("insecure-plain")) as parties:
         assert parties.first() > 0
-        started = descendants(os.getpid())
+        started = descendants(os.getpid()) - others
         (victim,) = [pid for pid in started if " party " in command(pid)]
         os.kill(victim, signal.SIGKILL)
         with pytest.raises(Failed):

@@ -264,6 +264,19 @@ RECORDED = (
 )
 
 
+def traced(data: bytes) -> tuple[Any, int]:
+    """A message, None for what is none, and the most memory that was taken to read it."""
+    tracemalloc.start()
+    try:
+        found = decode(data)
+    except MessageError:
+        found = None
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return found, peak
+
+
 @pytest.mark.parametrize("message", RECORDED, ids=lambda m: next(iter(m)))
 def test_damaged_messages_are_messages_or_refused_and_take_little_memory(message: Any) -> None:
     recorded, rng = encoded(message), random.Random(7)
@@ -271,14 +284,13 @@ def test_damaged_messages_are_messages_or_refused_and_take_little_memory(message
     refused, accepted = 0, 0
     for _ in range(2000):
         data = mutated(recorded, rng)
-        tracemalloc.start()
-        try:
-            found = decode(data)
-        except MessageError:
-            found = None
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert peak < 80 * len(data) + (1 << 16)
+        most = 80 * len(data) + (1 << 16)
+        # Threads of other tests may take memory too, but not each time.
+        for _ in range(5):
+            found, peak = traced(data)
+            if peak < most:
+                break
+        assert peak < most
         if found is None:
             refused += 1
         else:

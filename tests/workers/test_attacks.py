@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import grpc
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ from jsmpc._src.deployment import identity
 from jsmpc._src.deployment.errors import ConfigError
 from jsmpc._src.errors import JsmpcError, LinkError, PlanError, PointerError
 from jsmpc._src.plans.plan import Plan
-from jsmpc._src.transport import messages
+from jsmpc._src.transport import channels, messages
 from jsmpc._src.workers import library
 from jsmpc._src.workers.descriptions import described
 from jsmpc._src.workers.fields import RequestError
@@ -388,6 +387,7 @@ def test_who_is_in_no_file_is_refused(processes: Processes, tmp_path: Path) -> N
 
 def test_who_shows_no_key_is_refused(processes: Processes) -> None:
     (port,) = [line.split()[-1] for line in _section(processes, "bob") if "port" in line]
+    grpc = channels.library()
     for credentials in (None, grpc.ssl_channel_credentials(_certificate(processes, "bob"))):
         address = f"127.0.0.1:{port}"
         options = [("grpc.ssl_target_name_override", "bob")]
