@@ -156,7 +156,7 @@ def test_the_results_are_those_of_the_simulation_with_the_same_key() -> None:
 def test_wrong_uses_are_refused(four: dict[str, Any]) -> None:
     smpc, key = PROTOCOLS["additive"], jsmpc.random_key()
     shared = jsmpc.share(key, X, smpc, workers=parties(four))
-    with pytest.raises(jsmpc.PointerError, match=r"workers are bob, alice\. Give each"):
+    with pytest.raises(jsmpc.PointerError, match=r"workers are bob, alice\. Give each its own"):
         jsmpc.share(key, X, smpc, workers=parties(four)[:2])
     with pytest.raises(jsmpc.PointerError, match="Give each its own"):
         jsmpc.share(key, X, smpc, workers=(four["bob"],) * 3)

@@ -45,8 +45,8 @@ class Group(Director):
         names = [worker.name for worker in workers]
         if len(names) != len(protocol.endpoints) or len(set(names)) != len(names):
             raise PointerError(
-                f"{type(protocol).__name__} has the parties {', '.join(protocol.endpoints)} (the "
-                f"dealer last), and the workers are {', '.join(names)}. Give each its own worker"
+                f"{type(protocol).__name__} is run by {', '.join(protocol.endpoints)}, and the "
+                f"workers are {', '.join(names)}. Give each its own worker, in this order"
             )
         super().__init__(protocol, names)
         self.workers = tuple(workers)
