@@ -188,18 +188,10 @@ def run_together(projection: Projection, given: Sequence[Any]) -> list[dict[int,
     hosted = range(len(projection.names))
     inputs = [*given, *[np.zeros(32, np.uint8)] * (len(projection.inputs) - len(given))]
     held = [[inputs[i] for i in projection.given(e)] for e in hosted]
-    program = jax.jit(projection.program(hosted, _nothing_leaves, _goes_on, kernels.evaluate))
+    program = jax.jit(projection.together(kernels.evaluate))
     _, out = program(jnp.zeros((), jnp.uint32), held)
     rows = [iter(x) for x in out]
     return [{e: np.asarray(next(rows[e])) for e in p.endpoints} for p in projection.outputs]
-
-
-def _nothing_leaves(*_: Any) -> Any:
-    raise AssertionError("all endpoints are hosted")
-
-
-def _goes_on(token: Any, _: Any) -> Any:
-    return token
 
 
 def _kind(x: Any) -> np.ufunc | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jsmpc._src.api.session import Reveal
-from jsmpc._src.deployment import log, rules, tables
+from jsmpc._src.deployment import log, rules
 from jsmpc._src.deployment.errors import PolicyError
 from jsmpc._src.deployment.rules import Rule
 
@@ -61,17 +61,14 @@ class Policy:
         """
         if path is None:
             return cls()
-        file = Path(path)
-        table, text = tables.read(
-            file, PolicyError, "Name the policy, or none to permit everything"
-        )
+        table, text = rules.read(path)
         table.only("programs", "inputs", "reveals")
         places = {key: rules.place_of(text, key) for key in table.values}
         return cls(
             rules.read_programs(table),
             table.strings("inputs"),
             rules.read_rules(table, text),
-            file,
+            table.file,
             places,
         )
 

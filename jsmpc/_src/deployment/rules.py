@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+from pathlib import Path
 from typing import Any
 
-from jsmpc._src.deployment import identity
+from jsmpc._src.deployment import identity, tables
 from jsmpc._src.deployment.errors import ConfigError, PolicyError
 from jsmpc._src.deployment.tables import Table
 
@@ -44,6 +46,12 @@ def _lines(text: str, key: str) -> list[int]:
     """The lines on which a key, or a table of an array of that name, begins."""
     start = re.compile(rf"\s*(\[\[\s*)?[\"']?{key}[\"']?\s*(?(1)\]\]|=)")
     return [number for number, line in enumerate(text.splitlines(), 1) if start.match(line)]
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Table, str]:
+    """The outermost table of a policy's file, and its text; PolicyError."""
+    remedy = "Name the policy, or none to permit everything"
+    return tables.read(Path(path), PolicyError, remedy)
 
 
 def read_programs(table: Table) -> tuple[str, ...] | None:

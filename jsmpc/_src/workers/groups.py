@@ -26,6 +26,7 @@ from jsmpc._src.readings.projection.projection import Projection
 from jsmpc._src.workers.descriptions import described
 from jsmpc._src.workers.members import CALLS, grouped
 from jsmpc._src.workers.pointer import Pointer, operand
+from jsmpc._src.workers.servant import HERE
 
 if TYPE_CHECKING:
     from jsmpc._src.workers.worker import BaseWorker, Worker
@@ -133,7 +134,7 @@ class LocalGroup(Group):
         claims = []
         for worker, name, given in zip(self.workers, names, operands, strict=True):
             inputs = [operand_of(x) for x in given]
-            claims.append(worker.servant.computing.permitted("me", name, purpose.what, inputs))
+            claims.append(worker.servant.computing.permitted(HERE, name, purpose.what, inputs))
         everybody = range(len(self.workers))
         with compat.protocol_mode():
             held = [
@@ -150,9 +151,7 @@ class LocalGroup(Group):
     def _program(self, projection: Projection) -> Any:
         """The program of all."""
         if projection not in self._programs:
-            everybody = range(len(self.workers))
-            program = projection.program(everybody, _nothing_leaves, _goes_on, kernels.evaluate)
-            self._programs[projection] = jax.jit(program)
+            self._programs[projection] = jax.jit(projection.together(kernels.evaluate))
         return self._programs[projection]
 
     def _names(self, projection: Projection, purpose: Purpose) -> list[str]:
@@ -181,11 +180,3 @@ def _digests(projection: Projection, endpoint: int) -> list[Any]:
     """Of public arguments, which are the same where all run in one program."""
     count = sum(endpoint in group.endpoints for group in projection.compared)
     return [jnp.zeros(32, jnp.uint8)] * count
-
-
-def _nothing_leaves(*_: Any) -> Any:
-    raise AssertionError("all endpoints are hosted")
-
-
-def _goes_on(token: Any, _: Any) -> Any:
-    return token

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
 import os
 import secrets
 import socket
@@ -59,8 +58,7 @@ class Member(Session):
     def run(
         self, projection: Projection, given: Sequence[jax.Array], purpose: Purpose
     ) -> list[jax.Array]:
-        own = functools.partial(exchange, pure=False), functools.partial(halt, pure=False)
-        program = projection.program([self.endpoint], *own, kernels.evaluate)
+        program = projection.program([self.endpoint], exchange, halt, kernels.evaluate)
         _, (out,) = jax.jit(program)(jnp.asarray(self.links.token), [list(given)])
         return list(out)
 
@@ -191,13 +189,12 @@ class Members:
             return {"unknown": request["plan"]}
         inputs, compared = fields.need(request, "inputs", list), _compared(request)
         claim = self._servant.computing.claim(caller, plan.hash, plan.name, inputs)
-        given = len(member.state) + (request.get("keyed") is True) + len(claim.leaves)
+        keyed = request.get("keyed") is True
+        given = len(member.state) + keyed + len(claim.leaves)
         if any(i >= given for group in compared for i in group):
             raise RequestError("a request to compare what is not given")
-        ticket, id = (
-            Ticket(member, plan, claim, request.get("keyed") is True, compared, _groups(request)),
-            secrets.token_hex(16),
-        )
+        ticket = Ticket(member, plan, claim, keyed, compared, _groups(request))
+        id = secrets.token_hex(16)
         with self._lock:
             self._tickets[caller, id] = ticket
             while len(self._tickets) > _MOST:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from jsmpc._src.deployment import rules, tables
+from jsmpc._src.deployment import rules
 from jsmpc._src.deployment.errors import PolicyError
 from jsmpc._src.deployment.tables import Table
 from jsmpc._src.workers.store import Object
@@ -102,16 +102,13 @@ class Policy:
         """
         if path is None:
             return cls()
-        file = Path(path)
-        table, text = tables.read(
-            file, PolicyError, "Name the policy, or none to permit everything"
-        )
+        table, text = rules.read(path)
         table.only("run", "get", "share")
         return cls(
             _rules(table, text, "run", "by", ("rows",)),
             _rules(table, text, "get", "to"),
             _rules(table, text, "share", "to"),
-            file,
+            table.file,
         )
 
     def permit_run(self, plan: str, objects: Sequence[Object], by: Collection[str]) -> Rule | None:

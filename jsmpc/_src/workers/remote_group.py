@@ -50,14 +50,13 @@ class RemoteGroup(Group):
             plans = list(self.plans(projection, purpose).values())
             requests = [
                 {
-                    "plan": plan.hash,
                     "inputs": [operand_of(x) for x in given],
                     "keyed": bool(early),
                     "compared": _compared(projection, endpoint),
                     "groups": list(kept_together),
                 }
-                for endpoint, (plan, given, kept_together) in enumerate(
-                    zip(plans, operands, groups, strict=True)
+                for endpoint, (given, kept_together) in enumerate(
+                    zip(operands, groups, strict=True)
                 )
             ]
             found = self._run(plans, requests)
@@ -92,11 +91,7 @@ class RemoteGroup(Group):
 
         def prepare(i: int, worker: BaseWorker) -> str:
             request = {"group": self._joined, **requests[i]}
-            reply = worker.asked("prepare", **request)
-            if "unknown" in reply:
-                worker.asked("plan", data=plans[i].to_bytes())
-                reply = worker.asked("prepare", **request)
-            return str(reply["ticket"])
+            return str(worker.asked_with(plans[i], "prepare", **request)["ticket"])
 
         return self._everywhere(prepare)
 

@@ -16,6 +16,7 @@ from jsmpc._src.workers.policy import Policy, Rule
 from jsmpc._src.workers.store import ROOM, Store
 
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
+HERE = "me"  # who asks in a worker's own process
 Operation = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 

@@ -30,7 +30,7 @@ from jsmpc._src.workers.hired import Hired
 from jsmpc._src.workers.pointer import Pointer, operand
 from jsmpc._src.workers.policy import Policy
 from jsmpc._src.workers.roles import Roles
-from jsmpc._src.workers.servant import Ask
+from jsmpc._src.workers.servant import HERE, Ask
 from jsmpc._src.workers.store import ROOM
 
 Found = Pointer | PlanPointer | RolesPointer
@@ -66,6 +66,16 @@ class BaseWorker(Place, abc.ABC):
             request["gone"] = gone
         return self.ask({"do": doing, **request})
 
+    def asked_with(self, plan: Plan, doing: str, **request: Any) -> dict[str, Any]:
+        """The reply to a request about a plan, which is sent where the worker does not know it."""
+        reply = self.asked(doing, plan=plan.hash, **request)
+        if "unknown" in reply:
+            self.asked("plan", data=plan.to_bytes())
+            reply = self.asked(doing, plan=plan.hash, **request)
+        if "unknown" in reply:
+            raise PlanError(f"{self.name} lets go of the plan {plan.name} before it runs")
+        return reply
+
     # Values.
 
     def send(self, x: Any, tags: Sequence[str] = (), description: str = "") -> Any:
@@ -83,9 +93,7 @@ class BaseWorker(Place, abc.ABC):
                 f"send to {self.name}: {x!r} is one array of a pytree at a worker, which has no "
                 "pointer of its own. Take it out: jsmpc.run(lambda x: x, part)"
             )
-        leaves: list[Any] = []
-        form = forms.form_of(x, leaves, _is_leaf)
-        arrays = [_array(leaf, self.name) for leaf in leaves]
+        arrays, form = _taken_apart(x, self.name)
         return self._found(
             self.asked("put", kind="value", leaves=arrays, form=form, **request)["object"]
         )
@@ -173,13 +181,7 @@ class BaseWorker(Place, abc.ABC):
 
     def run(self, plan: Plan, leaves: Sequence[Any]) -> list[Any]:
         """The leaves of a plan's result, which stay at this worker, from those of its arguments."""
-        inputs = [operand(x) for x in leaves]
-        reply = self.asked("run", plan=plan.hash, inputs=inputs)
-        if "unknown" in reply:
-            self.asked("plan", data=plan.to_bytes())
-            reply = self.asked("run", plan=plan.hash, inputs=inputs)
-        if "objects" not in reply:
-            raise PlanError(f"{self.name} lets go of the plan {plan.name} before it runs")
+        reply = self.asked_with(plan, "run", inputs=[operand(x) for x in leaves])
         return [self._found(x) for x in reply["objects"]]
 
     def _found(self, info: dict[str, Any], content: Any = None) -> Any:
@@ -235,7 +237,7 @@ class Worker(BaseWorker):
         self.servant = Hired(self.name, permitted, book, room, self._peer)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        return self.servant.handle(_CALLER, request)
+        return self.servant.handle(HERE, request)
 
     def group(self, protocol: Protocol, workers: Sequence[Worker]) -> Group:
         return LocalGroup(protocol, workers)
@@ -250,9 +252,7 @@ class Worker(BaseWorker):
 
     def offer(self, x: Any, tags: Sequence[str] = (), description: str = "") -> Pointer:
         """Keep data of the owner's, to which the policy applies whoever asks."""
-        leaves: list[Any] = []
-        form = forms.form_of(x, leaves, _is_leaf)
-        arrays = [_array(leaf, self.name) for leaf in leaves]
+        arrays, form = _taken_apart(x, self.name)
         return Pointer(
             self, self.servant.keeping.offer(arrays, form, _tags(tags), description).info()
         )
@@ -267,7 +267,6 @@ class Worker(BaseWorker):
         self._closing.close()
 
 
-_CALLER = "me"  # who asks in one's own process
 _ABOUT = ("holder", "asked_by")  # what workers tell of who asks them; in one process it is one
 
 
@@ -337,6 +336,13 @@ def _tags(tags: Sequence[str]) -> list[str]:
 
 def _is_leaf(x: Any) -> bool:
     return is_share(x) or hasattr(x, "dtype") or isinstance(x, bool | int | float | complex)
+
+
+def _taken_apart(x: Any, name: str) -> tuple[list[Any], Any]:
+    """The arrays of a value that is for a worker, and the form of their containers."""
+    leaves: list[Any] = []
+    form = forms.form_of(x, leaves, _is_leaf)
+    return [_array(leaf, name) for leaf in leaves], form
 
 
 def _array(x: Any, name: str) -> Any:
