@@ -375,3 +375,17 @@ def test_roles_need_plans_and_workers(tmp_path: Path) -> None:
     data[-5] ^= 1
     with pytest.raises(PlanError):
         jsmpc.Roles.from_bytes(bytes(data))
+
+
+def test_it_runs_inside_of_programs_and_as_a_whole() -> None:
+    twice, x = jsmpc.plan(lambda x: 2 * x, "float32[3]"), jnp.arange(3.0)
+    np.testing.assert_array_equal(jax.jit(twice)(x), 2 * x)
+    found = jax.lax.scan(lambda c, _: (twice(c), None), x, None, length=3)[0]
+    np.testing.assert_array_equal(found, 8 * x)
+    for mapped in (jax.vmap(twice), jax.jit(jax.vmap(twice))):
+        with pytest.raises(jsmpc.PlanError, match="cannot be mapped from outside"):
+            mapped(jnp.ones((2, 3)))
+    gradient = jax.grad(lambda x: twice(x).sum())
+    for derived in (gradient, jax.jit(gradient)):
+        with pytest.raises(jsmpc.PlanError, match="cannot be differentiated from outside"):
+            derived(x)

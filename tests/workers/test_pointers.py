@@ -509,3 +509,12 @@ def test_several_threads_and_clients_at_once(pair: Pair) -> None:
         list(pool.map(work, range(6)))
     assert clients[1].clear() == 0 == clients[0].clear()
     assert pair.events(pair.bob).count("run") == 6 * 6 * 2
+
+
+def test_nothing_that_is_being_traced_is_sent(pair: Pair) -> None:
+    x = pair.bob.send(np.ones(2, np.float32))
+    plan = jsmpc.plan(jnp.add, "float32[2]", "float32[2]")
+    for f in (lambda v: x + v, lambda v: jsmpc.run(jnp.add, x, v), lambda v: plan(x, v)):
+        with pytest.raises(jsmpc.PointerError, match="an argument that is being traced"):
+            jax.jit(lambda v, f=f: f(v).get())(np.ones(2, np.float32))
+    assert "run" not in pair.events(pair.bob)

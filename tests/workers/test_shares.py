@@ -168,6 +168,8 @@ def test_wrong_uses_are_refused(four: dict[str, Any]) -> None:
         SCORE(key, shared, jsmpc.share(key, X, smpc))
     with pytest.raises(jsmpc.ProtocolError, match="these shares lie at the workers bob, alice"):
         jsmpc.secure(lambda x: x * x).offline(key, shared)
+    with pytest.raises(jsmpc.ProtocolError, match="shares are stored, and material is numbered"):
+        jsmpc.save(shared, "nowhere")
     with pytest.raises(jsmpc.ProtocolError, match="shares that lie at workers"):
         SCORE.plans(jsmpc.share(key, X, smpc), jsmpc.share(key, X, smpc))
     with pytest.raises(jsmpc.PointerError, match="a share goes to all of its parties"):
@@ -212,6 +214,30 @@ def test_owners_permit_a_program_by_its_plans() -> None:
         jsmpc.share(key, model, other, workers=(four["bob"], four["james"], four["alice"]))
     refused = [e for e in four["bob"].log if e.event == "refused"]
     assert len(refused) == 2
+
+
+def test_a_policy_of_what_may_leave_alone_knows_results_by_their_plans() -> None:
+    smpc, double = PROTOCOLS["additive"], jsmpc.secure(lambda x: x * x)
+    free = [jsmpc.Worker(name) for name in NAMES[:3]]
+    plans = double.plans(jsmpc.share(jsmpc.random_key(), X, smpc, workers=free))
+    four = {n: jsmpc.Worker(n, Policy(get=[Rule(plan.hash)])) for n, plan in plans.items()}
+    owner = jsmpc.Worker("server")
+    x = jsmpc.share(jsmpc.random_key(), owner.offer(X), smpc, workers=tuple(four.values()))
+    found = jsmpc.reveal(double(jsmpc.random_key(), x))
+    np.testing.assert_allclose(found, X * X, atol=1e-4)
+    with pytest.raises(PolicyError, match="raw, to leave to me"):
+        jsmpc.reveal(x)
+
+
+def test_masks_are_fresh_in_each_run_and_sharing(four: dict[str, Any]) -> None:
+    smpc, there = PROTOCOLS["replicated"], four["server"].send(X)
+    private = jsmpc.secure(lambda x: x * x)
+    shared = [jsmpc.share(jsmpc.random_key(), there, smpc, workers=parties(four)) for _ in range(2)]
+    runs = [private(jsmpc.random_key(), shared[0]) for _ in range(2)]
+    for first, second in (shared, runs):
+        for a, b in zip(first.parts, second.parts, strict=True):
+            for x, y in zip(a.copy(), b.copy(), strict=True):
+                assert (np.asarray(x) != np.asarray(y)).all()
 
 
 def test_plans_are_the_same_in_this_process_and_in_others(started: Processes) -> None:

@@ -158,7 +158,7 @@ class Director(Session):
         self._refuse("material is dealt ahead, and inputs are shared, in programs of the parties")
 
     def number(self) -> str:
-        return self._refuse("numbers are drawn by the parties")
+        return self._refuse("shares are stored, and material is numbered, by the parties")
 
     def spend(self, number: str | None) -> None:
         self._refuse("material is used by the parties")

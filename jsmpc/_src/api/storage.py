@@ -62,10 +62,10 @@ def save(tree: Any, path: str | os.PathLike[str]) -> list[Path]:
     session = session_of(leaves)
     if session is not None:
         refuse_files(session, "shares", ProtocolError)
-        held = [[r for rows in x.rows for r in rows] for x in leaves]
+        sharing = session.number()
         if not session.is_party:
             return []
-        sharing, files = session.number(), {session.endpoint: held}
+        files = {session.endpoint: [[r for rows in x.rows for r in rows] for x in leaves]}
         protocol = session.protocol
     else:
         protocol = _common(leaves)

@@ -21,6 +21,7 @@ from jsmpc._src.errors import PlanError
 from jsmpc._src.jaxprs.disclosed import Disclosure
 from jsmpc._src.plans import code, contents, specs
 from jsmpc._src.plans.located import apart, place_of
+from jsmpc._src.plans.whole import whole
 
 NAME = re.compile(r"[A-Za-z0-9_<>.-]{1,128}")
 
@@ -172,12 +173,13 @@ class Plan:
           more: names of native functions that it may call besides the usual ones.
 
         Raises:
-          PlanError: for leaves that do not fit, or native functions that are unknown here.
+          PlanError: for leaves that do not fit, or native functions that are unknown here, and
+            where vmap or grad comes from outside.
         """
         self.check(leaves)
         self._require_runnable(more)
         with jax.enable_x64(self.wide):
-            return jax.tree.leaves(self._compiled(*leaves))
+            return jax.tree.leaves(self._compiled(*map(whole, leaves)))
 
     def results(self, leaves: Sequence[Any]) -> list[Any]:
         """The shapes and dtypes of the result's leaves, from arguments' leaves that fit."""

@@ -156,7 +156,7 @@ class LocalGroup(Group):
 
     def _names(self, projection: Projection, purpose: Purpose) -> list[str]:
         """By what policies permit the run: the plans that it would be in processes."""
-        if all(worker.servant.policy.run is None for worker in self.workers):
+        if all(worker.servant.policy.names_no_plans for worker in self.workers):
             return [""] * len(self.workers)
         return [plan.hash for plan in self.plans(projection, purpose).values()]
 

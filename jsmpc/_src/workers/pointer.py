@@ -14,6 +14,7 @@ import numpy as np
 
 from jsmpc._src.api import forms
 from jsmpc._src.errors import PointerError
+from jsmpc._src.jaxprs import tracing
 from jsmpc._src.plans import specs
 from jsmpc._src.plans.located import Located
 from jsmpc._src.workers import running
@@ -324,7 +325,13 @@ def _identity(x: Any) -> Any:
 
 
 def operand(x: Any) -> Any:
-    """How a request names a leaf: an array is one itself."""
+    """How a request names a leaf: an array is one itself; PointerError for one without a value."""
+    if tracing.is_traced(x):
+        raise PointerError(
+            "what a worker is to compute has an argument that is being traced, whose value is not "
+            "known. Call outside of jit, grad, vmap and scan; inside of the function that runs at "
+            "the worker all of them work"
+        )
     if isinstance(x, Pointer):
         return {"id": x.id, "leaf": 0}
     if isinstance(x, Part):

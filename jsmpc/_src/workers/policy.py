@@ -111,6 +111,11 @@ class Policy:
             table.file,
         )
 
+    @property
+    def names_no_plans(self) -> bool:
+        """Whether it is the same to it which plan runs, or has made a result."""
+        return self.run is None and self.get is None and self.share is None
+
     def permit_run(self, plan: str, objects: Sequence[Object], by: Collection[str]) -> Rule | None:
         """The rule that permits a plan on objects; PolicyError if there is none, or it is used up.
 
