@@ -18,16 +18,17 @@ Example:
   ...     chunk=4,
   ... )
   >>> state = federation.init({"w": jnp.zeros(()), "b": jnp.zeros(())})
-  >>> for key in jax.random.split(jax.random.key(1), 5):
-  ...     state, metrics = federation.round(key, state, clients)
-  >>> bool(metrics.loss < 0.01)
+  >>> state, metrics = federated.run(federation, jax.random.key(1), state, clients, rounds=5)
+  >>> bool(metrics.loss[-1] < 0.01)
   True
 """
 
 from jsmpc._src.federated.aggregation import clipped_mean, krum, mean, median, trimmed_mean
 from jsmpc._src.federated.clients import Clients
-from jsmpc._src.federated.local import Update, local_steps
+from jsmpc._src.federated.given import Reason
+from jsmpc._src.federated.local import Stateful, Update, local_epochs, local_steps, scaffold
 from jsmpc._src.federated.rounds import Federation, Metrics, State
+from jsmpc._src.federated.running import run
 from jsmpc._src.federated.secured import securely
 from jsmpc._src.federated.splits import dirichlet, equal, shards, sized
 
@@ -35,15 +36,20 @@ __all__ = [
     "Clients",
     "Federation",
     "Metrics",
+    "Reason",
     "State",
+    "Stateful",
     "Update",
     "clipped_mean",
     "dirichlet",
     "equal",
     "krum",
+    "local_epochs",
     "local_steps",
     "mean",
     "median",
+    "run",
+    "scaffold",
     "securely",
     "shards",
     "sized",
