@@ -27,6 +27,14 @@ Example:
 from jsmpc._src.federated.aggregation import clipped_mean, krum, mean, median, trimmed_mean
 from jsmpc._src.federated.clients import Clients
 from jsmpc._src.federated.local import Update, local_steps
+from jsmpc._src.federated.masked.client import RoundClient
+from jsmpc._src.federated.masked.failures import RoundError
+from jsmpc._src.federated.masked.keys import new_identity
+from jsmpc._src.federated.masked.record import Refusal, RoundRecord, RoundResult
+from jsmpc._src.federated.masked.server import RoundServer
+from jsmpc._src.federated.masked.setup import OneServer
+from jsmpc._src.federated.masked.simulation import Simulated, by_one_server, simulate
+from jsmpc._src.federated.quantization import Quantization, UpdateError
 from jsmpc._src.federated.rounds import Federation, Metrics, State
 from jsmpc._src.federated.secured import securely
 from jsmpc._src.federated.splits import dirichlet, equal, shards, sized
@@ -35,8 +43,19 @@ __all__ = [
     "Clients",
     "Federation",
     "Metrics",
+    "OneServer",
+    "Quantization",
+    "Refusal",
+    "RoundClient",
+    "RoundError",
+    "RoundRecord",
+    "RoundResult",
+    "RoundServer",
+    "Simulated",
     "State",
     "Update",
+    "UpdateError",
+    "by_one_server",
     "clipped_mean",
     "dirichlet",
     "equal",
@@ -44,8 +63,10 @@ __all__ = [
     "local_steps",
     "mean",
     "median",
+    "new_identity",
     "securely",
     "shards",
+    "simulate",
     "sized",
     "trimmed_mean",
 ]
