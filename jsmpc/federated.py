@@ -18,8 +18,9 @@ Example:
   ...     chunk=4,
   ... )
   >>> state = federation.init({"w": jnp.zeros(()), "b": jnp.zeros(())})
-  >>> state, metrics = federated.run(federation, jax.random.key(1), state, clients, rounds=5)
-  >>> bool(metrics.loss[-1] < 0.01)
+  >>> for key in jax.random.split(jax.random.key(1), 5):
+  ...     state, metrics = federation.round(key, state, clients)
+  >>> bool(metrics.loss < 0.01)
   True
 """
 
@@ -27,6 +28,14 @@ from jsmpc._src.federated.aggregation import clipped_mean, krum, mean, median, t
 from jsmpc._src.federated.clients import Clients
 from jsmpc._src.federated.given import Reason
 from jsmpc._src.federated.local import Stateful, Update, local_epochs, local_steps, scaffold
+from jsmpc._src.federated.masked.client import RoundClient
+from jsmpc._src.federated.masked.failures import RoundError
+from jsmpc._src.federated.masked.keys import new_identity
+from jsmpc._src.federated.masked.record import Refusal, RoundRecord, RoundResult
+from jsmpc._src.federated.masked.server import RoundServer
+from jsmpc._src.federated.masked.setup import OneServer
+from jsmpc._src.federated.masked.simulation import Simulated, by_one_server, simulate
+from jsmpc._src.federated.quantization import Quantization, UpdateError
 from jsmpc._src.federated.rounds import Federation, Metrics, State
 from jsmpc._src.federated.running import run
 from jsmpc._src.federated.secured import securely
@@ -36,10 +45,21 @@ __all__ = [
     "Clients",
     "Federation",
     "Metrics",
+    "OneServer",
+    "Quantization",
     "Reason",
+    "Refusal",
+    "RoundClient",
+    "RoundError",
+    "RoundRecord",
+    "RoundResult",
+    "RoundServer",
+    "Simulated",
     "State",
     "Stateful",
     "Update",
+    "UpdateError",
+    "by_one_server",
     "clipped_mean",
     "dirichlet",
     "equal",
@@ -48,10 +68,12 @@ __all__ = [
     "local_steps",
     "mean",
     "median",
+    "new_identity",
     "run",
     "scaffold",
     "securely",
     "shards",
+    "simulate",
     "sized",
     "trimmed_mean",
 ]
