@@ -24,25 +24,37 @@ Example:
 """
 
 from jsmpc._src.federated.aggregation import clipped_mean, krum, mean, median, trimmed_mean
+from jsmpc._src.federated.at_workers import WorkersFederation
+from jsmpc._src.federated.batches import batches, batches_of_each
 from jsmpc._src.federated.clients import Clients
+from jsmpc._src.federated.datasets import FederatedDataset, federate
 from jsmpc._src.federated.given import Reason
 from jsmpc._src.federated.local import Stateful, Update, local_epochs, local_steps, scaffold
+from jsmpc._src.federated.passing import WorkersSequential
 from jsmpc._src.federated.rounds import Federation, Metrics, State
 from jsmpc._src.federated.running import run
 from jsmpc._src.federated.secured import securely
+from jsmpc._src.federated.sequential import Sequential
 from jsmpc._src.federated.splits import dirichlet, equal, shards, sized
 
 __all__ = [
     "Clients",
+    "FederatedDataset",
     "Federation",
     "Metrics",
     "Reason",
+    "Sequential",
     "State",
     "Stateful",
     "Update",
+    "WorkersFederation",
+    "WorkersSequential",
+    "batches",
+    "batches_of_each",
     "clipped_mean",
     "dirichlet",
     "equal",
+    "federate",
     "krum",
     "local_epochs",
     "local_steps",
