@@ -50,6 +50,12 @@ def together(calls: Sequence[Callable[[], Any]], due: float) -> list[Any]:
     return found
 
 
+def require_in_time(due: float) -> None:
+    """Late for who is not done by then, and need not go on."""
+    if time.monotonic() > due:
+        raise Late("it was not done by the deadline")
+
+
 def reason_of(found: Any) -> Reason:
     """Why what was asked cannot take part; `NONE` if it is no error."""
     kinds = {

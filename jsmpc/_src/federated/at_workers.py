@@ -18,9 +18,9 @@ from jsmpc._src.api.secure import secure
 from jsmpc._src.errors import FederatedError
 from jsmpc._src.federated import clients as populations
 from jsmpc._src.federated.aggregation import Aggregate, mean
-from jsmpc._src.federated.asking import ShapeError, note, reason_of, together, why
+from jsmpc._src.federated.asking import ShapeError, note, reason_of, require_in_time, together, why
 from jsmpc._src.federated.datasets import FederatedDataset
-from jsmpc._src.federated.given import Given, Reason
+from jsmpc._src.federated.given import Given
 from jsmpc._src.federated.local import ClientUpdate, Stateful, stateful
 from jsmpc._src.federated.rounds import Metrics, State, require_enough, stepped
 from jsmpc._src.federated.worked import arguments, kept, strong, telling, told, training
@@ -31,12 +31,12 @@ from jsmpc._src.workers.running import planned, run
 from jsmpc._src.workers.worker import BaseWorker
 
 
-class _Told(NamedTuple):
-    """What a worker tells of its update, and pointers to the rest."""
+class _Given(NamedTuple):
+    """What a worker tells of its update, its share, and a pointer to what it keeps."""
 
     weight: float
     loss: float
-    vector: Any
+    share: Any
     own: Any
 
 
@@ -139,28 +139,31 @@ class WorkersFederation:
         drawn = [int(i) for i in populations.chosen(who, count, per_round)]
         keys = jax.random.split(work, per_round)
         sharing.share(prf.random_key(), (), self.protocol, self.aggregators)  # they meet once
-        tasks = [
-            functools.partial(self._trained, state, dataset, number, own)
-            for number, own in zip(drawn, keys, strict=True)
-        ]
-        trained = together(tasks, due)
-        shares = together([functools.partial(self._shared, one) for one in trained], due)
-        reasons = np.array([reason_of(one) for one in shares], np.int8)
-        note(dataset, drawn, shares)
-        require_enough(reasons, self.at_least, why(dataset, drawn, shares))
-        left = [i for i, reason in enumerate(reasons) if reason == Reason.NONE]
-        weights = np.array([trained[i].weight for i in left], np.float32)
-        private = _aggregating(self.aggregate)
-        aggregate = private(prf.random_key(), [shares[i] for i in left], weights / weights.sum())
-        after, length = stepped(self.server, state, aggregate, len(left) / count)
-        names = {i: dataset.workers[drawn[i]].name for i in left}
-        own = {**state.clients, **{name: trained[i].own for i, name in names.items()}}
-        loss = np.float32(np.mean([trained[i].loss for i in left]))
+        found = together(
+            [
+                functools.partial(self._given, state, dataset, number, own, due)
+                for number, own in zip(drawn, keys, strict=True)
+            ],
+            due,
+        )
+        reasons = np.array([reason_of(one) for one in found], np.int8)
+        note(dataset, drawn, found)
+        require_enough(reasons, self.at_least, why(dataset, drawn, found))
+        left = {i: one for i, one in zip(drawn, found, strict=True) if isinstance(one, _Given)}
+        weights = np.array([one.weight for one in left.values()], np.float32)
+        private, shares = _aggregating(self.aggregate), [one.share for one in left.values()]
+        aggregate = private(prf.random_key(), shares, weights / weights.sum())
+        here = state._replace(clients=None)  # which are elsewhere
+        after, length = stepped(self.server, here, aggregate, len(left) / count)
+        own = {dataset.workers[i].name: one.own for i, one in left.items()}
+        loss = np.float32(np.mean([one.loss for one in left.values()]))
         metrics = Metrics(loss, length, np.array(drawn, np.int32), reasons)
-        return after._replace(clients=own), metrics
+        return after._replace(clients={**state.clients, **own}), metrics
 
-    def _trained(self, state: State, dataset: FederatedDataset, number: int, key: Any) -> _Told:
-        """A worker's update, which stays there, and what is told of it."""
+    def _given(
+        self, state: State, dataset: FederatedDataset, number: int, key: Any, due: float
+    ) -> _Given:
+        """A worker's update, which is shared from there, and what is told of it."""
         worker, part = dataset.workers[number], dataset.parts[number]
         trains = training(stateful(self.client_update), str(jax.random.key_impl(key)))
         found: Given = run(trains, *arguments(state, worker.name, key, part))
@@ -168,13 +171,9 @@ class WorkersFederation:
         size = sum(x.size for x in jax.tree.leaves((state.params, state.common)))
         if found.vector.shape != (size,):
             raise ShapeError(f"its update is {list(found.vector.shape)}, and not [{size}]")
-        return _Told(weight, loss, found.vector, found.own)
-
-    def _shared(self, trained: Any) -> Any:
-        """A worker's update, shared from there; the error that it has met before."""
-        if not isinstance(trained, _Told):
-            raise trained
-        return sharing.share(prf.random_key(), trained.vector, self.protocol, self.aggregators)
+        require_in_time(due)
+        share = sharing.share(prf.random_key(), found.vector, self.protocol, self.aggregators)
+        return _Given(weight, loss, share, found.own)
 
 
 @functools.lru_cache(maxsize=64)
