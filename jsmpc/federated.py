@@ -25,7 +25,10 @@ Example:
 """
 
 from jsmpc._src.federated.aggregation import clipped_mean, krum, mean, median, trimmed_mean
+from jsmpc._src.federated.at_workers import WorkersFederation
+from jsmpc._src.federated.batches import batches, batches_of_each
 from jsmpc._src.federated.clients import Clients
+from jsmpc._src.federated.datasets import FederatedDataset, federate
 from jsmpc._src.federated.given import Reason
 from jsmpc._src.federated.local import Stateful, Update, local_epochs, local_steps, scaffold
 from jsmpc._src.federated.masked.client import RoundClient
@@ -35,14 +38,17 @@ from jsmpc._src.federated.masked.record import Refusal, RoundRecord, RoundResult
 from jsmpc._src.federated.masked.server import RoundServer
 from jsmpc._src.federated.masked.setup import OneServer
 from jsmpc._src.federated.masked.simulation import Simulated, by_one_server, simulate
+from jsmpc._src.federated.passing import WorkersSequential
 from jsmpc._src.federated.quantization import Quantization, UpdateError
 from jsmpc._src.federated.rounds import Federation, Metrics, State
 from jsmpc._src.federated.running import run
 from jsmpc._src.federated.secured import securely
+from jsmpc._src.federated.sequential import Sequential
 from jsmpc._src.federated.splits import dirichlet, equal, shards, sized
 
 __all__ = [
     "Clients",
+    "FederatedDataset",
     "Federation",
     "Metrics",
     "OneServer",
@@ -54,15 +60,21 @@ __all__ = [
     "RoundRecord",
     "RoundResult",
     "RoundServer",
+    "Sequential",
     "Simulated",
     "State",
     "Stateful",
     "Update",
     "UpdateError",
+    "WorkersFederation",
+    "WorkersSequential",
+    "batches",
+    "batches_of_each",
     "by_one_server",
     "clipped_mean",
     "dirichlet",
     "equal",
+    "federate",
     "krum",
     "local_epochs",
     "local_steps",

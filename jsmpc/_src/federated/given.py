@@ -62,6 +62,5 @@ def given(
     finite = jnp.isfinite(vector).all() & jnp.isfinite(weight) & (weight > 0)
     kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), found.own, own)
     zero = jnp.zeros((), vector.dtype)
-    return Given(
-        jnp.where(finite, vector, zero), jnp.where(finite, weight, 0), found.loss, finite, kept
-    )
+    loss = jnp.asarray(found.loss, jnp.float32)
+    return Given(jnp.where(finite, vector, zero), jnp.where(finite, weight, 0), loss, finite, kept)
