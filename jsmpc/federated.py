@@ -27,23 +27,34 @@ Example:
 from jsmpc._src.federated.aggregation import clipped_mean, krum, mean, median, trimmed_mean
 from jsmpc._src.federated.clients import Clients
 from jsmpc._src.federated.local import Update, local_steps
+from jsmpc._src.federated.privacy.accounting import noise_for
+from jsmpc._src.federated.privacy.clipping import AdaptiveClip
+from jsmpc._src.federated.privacy.gaussian import discrete_gaussian
+from jsmpc._src.federated.privacy.private import Privacy, Spent
+from jsmpc._src.federated.privacy.shares import client_noise
 from jsmpc._src.federated.rounds import Federation, Metrics, State
 from jsmpc._src.federated.secured import securely
 from jsmpc._src.federated.splits import dirichlet, equal, shards, sized
 
 __all__ = [
+    "AdaptiveClip",
     "Clients",
     "Federation",
     "Metrics",
+    "Privacy",
+    "Spent",
     "State",
     "Update",
+    "client_noise",
     "clipped_mean",
     "dirichlet",
+    "discrete_gaussian",
     "equal",
     "krum",
     "local_steps",
     "mean",
     "median",
+    "noise_for",
     "securely",
     "shards",
     "sized",

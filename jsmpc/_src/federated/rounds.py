@@ -16,6 +16,7 @@ from jsmpc._src.federated import clients as populations
 from jsmpc._src.federated.aggregation import Aggregate, mean
 from jsmpc._src.federated.clients import Clients
 from jsmpc._src.federated.local import ClientUpdate
+from jsmpc._src.federated.privacy.private import Privacy, Spent, sample
 
 
 class State(NamedTuple):
@@ -24,17 +25,26 @@ class State(NamedTuple):
     Attributes:
       params: the model's.
       server: the state of the server's optimizer.
+      privacy: the clip and what is spent of a budget; None without privacy.
     """
 
     params: Any
     server: Any
+    privacy: Spent | None = None
 
 
 class Metrics(NamedTuple):
-    """What is known of a round: the clients' mean loss, and the length of the step."""
+    """What is known of a round.
+
+    Attributes:
+      loss: the clients' mean loss; NaN with privacy, which it would not have.
+      length: of the step.
+      epsilon: what all rounds so far cost, with privacy.
+    """
 
     loss: Any
     length: Any
+    epsilon: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +56,10 @@ class Federation:
       server: an Optax optimizer whose gradient is the aggregate with its sign turned: `sgd(1.0)` is
         FedAvg, `sgd(1.0, momentum=0.9)` FedAvgM, `adam`, `yogi`, `adagrad` are FedAdam and so on.
       aggregate: from updates to one; `securely(f, protocol)` for one that nobody sees.
-      per_round: how many clients take part in a round, drawn at random.
+      per_round: how many clients take part in a round, drawn at random; with privacy, how many
+        are expected to.
       chunk: how many of them are computed at a time, which bounds the memory.
+      privacy: what makes the mean differentially private.
 
     Source: McMahan and others, AISTATS 2017; Reddi and others, Adaptive federated optimization,
     ICLR 2021 (algorithm 1).
@@ -58,10 +70,12 @@ class Federation:
     per_round: int
     aggregate: Aggregate | Callable[..., Any] = mean
     chunk: int = 10
+    privacy: Privacy | None = None
 
     def init(self, params: Any) -> State:
         """The state before the first round."""
-        return State(params, self.server.init(params))
+        spent = None if self.privacy is None else self.privacy.init()
+        return State(params, self.server.init(params), spent)
 
     def round(self, key: Any, state: State, clients: Clients) -> tuple[State, Metrics]:
         """One round: clients are drawn, work, and their updates become one step of the server's.
@@ -71,8 +85,11 @@ class Federation:
 
         Raises:
           FederatedError: as of `require`.
+          BudgetError: for a round that the privacy budget does not allow.
         """
         self.require(clients)
+        if self.privacy is not None:
+            return self._private_round(self.privacy, key, state, clients)
         who, work = jax.random.split(key)
         taking_part = populations.chosen(who, len(clients), self.per_round)
         updates, weights, losses = _updates(
@@ -80,6 +97,24 @@ class Federation:
         )
         aggregate = self.aggregate(updates, weights / weights.sum())
         return _stepped(self.server, state, aggregate, losses.mean())
+
+    def _private_round(
+        self, privacy: Privacy, key: Any, state: State, clients: Clients
+    ) -> tuple[State, Metrics]:
+        sizes = len(clients), self.per_round, self.chunk
+        room = privacy.slots(*sizes)
+        privacy.require(self.aggregate, room, self.per_round)
+        spent = privacy.charged(state.privacy or privacy.init(), *sizes)
+        who, work = jax.random.split(key)
+        numbers, present = sample(who, len(clients), self.per_round / len(clients), room)
+        updates, _, _ = _updates(
+            self.client_update, self.chunk, state.params, clients, numbers, work
+        )
+        aggregate, spent = privacy.mean(self.aggregate, updates, present, spent, self.per_round)
+        bare = State(state.params, state.server)
+        after, metrics = _stepped(self.server, bare, aggregate, jnp.asarray(jnp.nan))
+        cost = privacy.spent(spent)
+        return after._replace(privacy=spent), metrics._replace(epsilon=cost)
 
     def require(self, clients: Clients) -> None:
         """FederatedError for more clients in a round than there are, or a chunk that does not
