@@ -27,8 +27,9 @@ Example:
 from jsmpc._src.federated.aggregation import clipped_mean, krum, mean, median, trimmed_mean
 from jsmpc._src.federated.clients import Clients
 from jsmpc._src.federated.local import Update, local_steps
-from jsmpc._src.federated.privacy.accounting import noise_for
+from jsmpc._src.federated.privacy.accounting import Mechanism, noise_for
 from jsmpc._src.federated.privacy.clipping import AdaptiveClip
+from jsmpc._src.federated.privacy.examples import examples_epsilon, private_steps
 from jsmpc._src.federated.privacy.gaussian import discrete_gaussian
 from jsmpc._src.federated.privacy.private import Privacy, Spent
 from jsmpc._src.federated.privacy.shares import client_noise
@@ -40,6 +41,7 @@ __all__ = [
     "AdaptiveClip",
     "Clients",
     "Federation",
+    "Mechanism",
     "Metrics",
     "Privacy",
     "Spent",
@@ -50,11 +52,13 @@ __all__ = [
     "dirichlet",
     "discrete_gaussian",
     "equal",
+    "examples_epsilon",
     "krum",
     "local_steps",
     "mean",
     "median",
     "noise_for",
+    "private_steps",
     "securely",
     "shards",
     "sized",

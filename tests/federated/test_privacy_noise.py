@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -33,7 +34,7 @@ def test_frequencies_are_the_probabilities(deviation: float) -> None:
     values, found = drawn(1, deviation), []
     reach = math.ceil(4 * deviation)
     edges = np.unique(np.linspace(-reach, reach + 1, 60).astype(int))
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         expected = COUNT * mass(np.arange(low, high), deviation).sum()
         if expected >= 5:
             found.append((((values >= low) & (values < high)).sum(), expected))

@@ -73,26 +73,39 @@ def epsilon(ledger: Ledger, delta: float) -> float:
     library()
     if any(not mechanism.noise for mechanism, _ in ledger):
         return math.inf
-    parts = [_losses(mechanism).self_compose(uses) for mechanism, uses in ledger]
+    parts = [_composed(mechanism, uses) for mechanism, uses in ledger]
     if not parts:
         return 0.0
     whole = functools.reduce(lambda x, y: x.compose(y), parts)
     return float(whole.get_epsilon_for_delta(delta))
 
 
-@functools.lru_cache(maxsize=16)
-def _losses(mechanism: Mechanism) -> Any:
-    """The distribution of the privacy loss of one use."""
-    from dp_accounting.pld import privacy_loss_distribution as losses
+def _composed(mechanism: Mechanism, uses: int) -> Any:
+    """The distribution of the privacy loss of so many uses."""
+    if mechanism.rate < 1:
+        return _sampled_losses(mechanism).self_compose(uses)
+    return _losses().from_gaussian_mechanism(
+        mechanism.noise / math.sqrt(uses), value_discretization_interval=_INTERVAL
+    )
 
+
+@functools.lru_cache(maxsize=16)
+def _sampled_losses(mechanism: Mechanism) -> Any:
+    """That of one use, on a sample."""
     interval = {"value_discretization_interval": _INTERVAL}
-    if mechanism.rate < 1 and mechanism.most < mechanism.clients:
-        return losses.from_truncated_subsampled_gaussian_mechanism(
+    if mechanism.most < mechanism.clients:
+        return _losses().from_truncated_subsampled_gaussian_mechanism(
             mechanism.clients, mechanism.rate, mechanism.most, mechanism.noise, **interval
         )
-    return losses.from_gaussian_mechanism(
-        mechanism.noise, sampling_prob=min(mechanism.rate, 1.0), **interval
+    return _losses().from_gaussian_mechanism(
+        mechanism.noise, sampling_prob=mechanism.rate, **interval
     )
+
+
+def _losses() -> ModuleType:
+    from dp_accounting.pld import privacy_loss_distribution
+
+    return privacy_loss_distribution
 
 
 def noise_for(
@@ -116,9 +129,9 @@ def noise_for(
 
     Example:
       >>> from jsmpc import federated
-      >>> noise = federated.noise_for(2.0, 1e-5, 10, clients=100, per_round=20)
+      >>> noise = federated.noise_for(2.0, 1e-5, 10)
       >>> round(noise, 1)
-      1.1
+      6.3
     """
     require_delta(delta)
     if not epsilon > 0 or rounds < 1:

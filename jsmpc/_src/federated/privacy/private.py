@@ -72,7 +72,7 @@ class Privacy:
       >>> for _ in range(3):
       ...     spent = privacy.charged(spent, clients=1000, per_round=100)
       >>> round(privacy.spent(spent), 1)
-      2.3
+      2.1
     """
 
     noise: float

@@ -54,7 +54,7 @@ def client_noise(key: Any, shape: tuple[int, ...], deviation: float, clients: in
       ...     federated.client_noise(jsmpc.random_key(), (1000,), deviation=100.0, clients=4)
       ...     for _ in range(4)
       ... ]
-      >>> 80 < sum(parts).std() < 120
+      >>> bool(80 < sum(parts).std() < 120)
       True
     """
     return np.asarray(discrete_gaussian(key, shape, part(deviation, clients)))
