@@ -39,6 +39,12 @@ from jsmpc._src.federated.masked.server import RoundServer
 from jsmpc._src.federated.masked.setup import OneServer
 from jsmpc._src.federated.masked.simulation import Simulated, by_one_server, simulate
 from jsmpc._src.federated.passing import WorkersSequential
+from jsmpc._src.federated.privacy.accounting import Mechanism, noise_for
+from jsmpc._src.federated.privacy.clipping import AdaptiveClip
+from jsmpc._src.federated.privacy.examples import examples_epsilon, private_steps
+from jsmpc._src.federated.privacy.gaussian import discrete_gaussian
+from jsmpc._src.federated.privacy.private import Privacy, Spent
+from jsmpc._src.federated.privacy.shares import client_noise
 from jsmpc._src.federated.quantization import Quantization, UpdateError
 from jsmpc._src.federated.rounds import Federation, Metrics, State
 from jsmpc._src.federated.running import run
@@ -47,11 +53,14 @@ from jsmpc._src.federated.sequential import Sequential
 from jsmpc._src.federated.splits import dirichlet, equal, shards, sized
 
 __all__ = [
+    "AdaptiveClip",
     "Clients",
     "FederatedDataset",
     "Federation",
+    "Mechanism",
     "Metrics",
     "OneServer",
+    "Privacy",
     "Quantization",
     "Reason",
     "Refusal",
@@ -62,6 +71,7 @@ __all__ = [
     "RoundServer",
     "Sequential",
     "Simulated",
+    "Spent",
     "State",
     "Stateful",
     "Update",
@@ -71,9 +81,12 @@ __all__ = [
     "batches",
     "batches_of_each",
     "by_one_server",
+    "client_noise",
     "clipped_mean",
     "dirichlet",
+    "discrete_gaussian",
     "equal",
+    "examples_epsilon",
     "federate",
     "krum",
     "local_epochs",
@@ -81,6 +94,8 @@ __all__ = [
     "mean",
     "median",
     "new_identity",
+    "noise_for",
+    "private_steps",
     "run",
     "scaffold",
     "securely",

@@ -84,8 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     secure = federated.securely(federated.mean, jsmpc.Replicated3())
     print("clients a second (all rounds but the first), the first round, mean loss in the last")
     for task in TASKS:
-        print(f"\n{task.name}: {task.per_round} of {task.clients} clients a round, "
-              f"{task.steps} steps of {task.batch} images")
+        print(
+            f"\n{task.name}: {task.per_round} of {task.clients} clients a round, "
+            f"{task.steps} steps of {task.batch} images"
+        )
         data, model, start = _prepared(task)
         rows = {
             "in the clear": simulate(task, data, model, start, federated.mean),
@@ -94,8 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.peer_python is not None:
             rows["Flower, in the clear"] = on_flower(options.peer_python, task, data, start)
         for name, found in rows.items():
-            print(f"  {name:<22} {found.rate(task):8,.0f} /s {found.seconds[0]:6.2f} s "
-                  f"{found.losses[-1]:6.3f}")
+            print(
+                f"  {name:<22} {found.rate(task):8,.0f} /s {found.seconds[0]:6.2f} s "
+                f"{found.losses[-1]:6.3f}"
+            )
     return 0
 
 

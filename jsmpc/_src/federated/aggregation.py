@@ -26,6 +26,11 @@ def mean(updates: Any, weights: Any) -> Any:
     return weights @ updates
 
 
+def total(updates: Any, weights: Any) -> Any:
+    """The sum, exact to the last place on shares; weights do not count."""
+    return updates.sum(axis=0)
+
+
 def median(updates: Any, weights: Any) -> Any:
     """The median of each coordinate; weights do not count.
 

@@ -23,6 +23,7 @@ class Reason(enum.IntEnum):
       UNREACHABLE: it could not be reached, or was lost on the way.
       REFUSED: its policy does not permit what it was asked.
       FAILED: it met another error.
+      NOT_DRAWN: it was not drawn; see `Privacy`.
     """
 
     NONE = 0
@@ -32,6 +33,7 @@ class Reason(enum.IntEnum):
     UNREACHABLE = 4
     REFUSED = 5
     FAILED = 6
+    NOT_DRAWN = 7
 
 
 class Given(NamedTuple):

@@ -18,6 +18,7 @@ from jsmpc._src.federated.aggregation import Aggregate, mean
 from jsmpc._src.federated.clients import Clients
 from jsmpc._src.federated.given import Given, Reason, given
 from jsmpc._src.federated.local import ClientUpdate, Stateful, stateful
+from jsmpc._src.federated.privacy.private import Privacy, Spent, sample
 
 
 class State(NamedTuple):
@@ -28,28 +29,33 @@ class State(NamedTuple):
       server: the state of the server's optimizer.
       clients: what each client keeps, such as its optimizer's state, [clients, …]; None if nothing.
       common: what all clients are given besides the parameters; see `Stateful`.
+      privacy: the clip and what is spent of a budget; None without privacy.
     """
 
     params: Any
     server: Any
     clients: Any = None
     common: Any = None
+    privacy: Spent | None = None
 
 
 class Metrics(NamedTuple):
     """What is known of a round, as arrays; of several rounds with one more axis in front.
 
     Attributes:
-      loss: the mean loss of those who took part, float32[].
+      loss: the mean loss of those who took part, float32[]; NaN with privacy, which it would not
+        have.
       length: of the step that the parameters took, float32[].
       clients: the numbers of those who were drawn, int32[per_round].
       reasons: why each did not take part, or 0 where it did, int8[per_round]; see `Reason`.
+      epsilon: what all rounds so far cost, with privacy.
     """
 
     loss: Any
     length: Any
     clients: Any
     reasons: Any
+    epsilon: Any = None
 
     @property
     def took_part(self) -> Any:
@@ -72,9 +78,11 @@ class Federation:
       server: an Optax optimizer whose gradient is the aggregate with its sign turned: `sgd(1.0)` is
         FedAvg, `sgd(1.0, momentum=0.9)` FedAvgM, `adam`, `yogi`, `adagrad` are FedAdam and so on.
       aggregate: from updates to one; `securely(f, protocol)` for one that nobody sees.
-      per_round: how many clients take part in a round, drawn at random.
+      per_round: how many clients take part in a round, drawn at random; with privacy, how many
+        are expected to.
       chunk: how many of them are computed at a time, which bounds the memory.
       at_least: how many updates an aggregate has; with fewer a round is an error.
+      privacy: what makes the mean differentially private.
 
     Source: McMahan and others, AISTATS 2017; Reddi and others, Adaptive federated optimization,
     ICLR 2021 (algorithm 1).
@@ -86,6 +94,7 @@ class Federation:
     aggregate: Aggregate | Callable[..., Any] = mean
     chunk: int = 10
     at_least: int = 1
+    privacy: Privacy | None = None
 
     def init(self, params: Any, clients: Clients | None = None) -> State:
         """The state before the first round.
@@ -98,7 +107,8 @@ class Federation:
         """
         work = stateful(self.client_update)
         own = kept_by_each(work, params, clients)
-        return State(params, self.server.init(params), own, work.common(params))
+        spent = None if self.privacy is None else self.privacy.init()
+        return State(params, self.server.init(params), own, work.common(params), spent)
 
     def round(self, key: Any, state: State, clients: Clients) -> tuple[State, Metrics]:
         """One round: clients are drawn, work, and their updates become one step of the server's.
@@ -112,8 +122,11 @@ class Federation:
         Raises:
           FederatedError: as of `require`; and where fewer than `at_least` updates are left. Nothing
             is aggregated then.
+          BudgetError: for a round that the privacy budget does not allow.
         """
         self.require(clients)
+        if self.privacy is not None:
+            return self._private_round(self.privacy, key, state, clients)
         who, work = jax.random.split(key)
         drawn = populations.chosen(who, len(clients), self.per_round)
         found, own = _worked(self.client_update, self.chunk, state, clients, drawn, work)
@@ -127,6 +140,29 @@ class Federation:
         share = (reasons == 0).sum() / len(clients)
         after, length = stepped(self.server, state, aggregate, share)
         return after._replace(clients=own), Metrics(loss, length, drawn, reasons)
+
+    def _private_round(
+        self, privacy: Privacy, key: Any, state: State, clients: Clients
+    ) -> tuple[State, Metrics]:
+        sizes = len(clients), self.per_round, self.chunk
+        room = privacy.slots(*sizes)
+        privacy.require(self.aggregate, room, self.per_round)
+        spent = privacy.charged(state.privacy or privacy.init(), *sizes)
+        who, work = jax.random.split(key)
+        share = self.per_round / len(clients)
+        numbers, present = sample(who, len(clients), share, room)
+        bare = state._replace(privacy=None)
+        found, own = _worked(self.client_update, self.chunk, bare, clients, numbers, work, present)
+        aggregate, spent = privacy.mean(
+            self.aggregate, found.vector, present, spent, self.per_round
+        )
+        after, length = stepped(self.server, bare, aggregate, share)
+        reasons = np.where(present, Reason.NONE, Reason.NOT_DRAWN).astype(np.int8)
+        loss, cost = jnp.full((), jnp.nan), privacy.spent(spent)
+        return (
+            after._replace(clients=own, privacy=spent),
+            Metrics(loss, length, numbers, reasons, cost),
+        )
 
     def require(self, clients: Clients) -> None:
         """FederatedError for more clients in a round than there are, or a chunk that does not
@@ -174,17 +210,24 @@ def _worked(
     clients: Clients,
     who: Any,
     key: Any,
+    present: Any = True,
 ) -> tuple[Given, Any]:
-    """What clients give, a chunk of them at a time; and what all clients keep then."""
+    """What clients give, a chunk of them at a time; and what all clients keep then.
+
+    Args:
+      present: who of them really takes part, and keeps anything new, bool[clients].
+    """
     work = stateful(client_update)
 
-    def one(number: Any, key: Any) -> Given:
+    def one(number: Any, key: Any, present: Any) -> Given:
         data, own = jax.tree.map(lambda x: x[number], (clients.data, state.clients))
         count = clients.counts[number]
-        return given(work, state.params, data, count, key, own, state.common)
+        found = given(work, state.params, data, count, key, own, state.common)
+        kept = jax.tree.map(lambda new, old: jnp.where(present, new, old), found.own, own)
+        return found._replace(own=kept)
 
-    keys = jax.random.split(key, who.size)
-    found = jax.lax.map(lambda x: one(*x), (who, keys), batch_size=chunk)
+    keys, present = jax.random.split(key, who.size), jnp.broadcast_to(present, who.shape)
+    found = jax.lax.map(lambda x: one(*x), (who, keys, present), batch_size=chunk)
     own = jax.tree.map(lambda old, new: old.at[who].set(new), state.clients, found.own)
     return found._replace(own=None), own
 
@@ -199,4 +242,4 @@ def stepped(
     changes, after = server.update(gradient, state.server, state.params)
     params = optax.apply_updates(state.params, changes)
     common = jax.tree.map(lambda c, d: c + share * d, state.common, change)
-    return State(params, after, state.clients, common), optax.tree.norm(changes)
+    return State(params, after, state.clients, common, state.privacy), optax.tree.norm(changes)
