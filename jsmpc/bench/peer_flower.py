@@ -78,13 +78,12 @@ def _train(message: Any, context: Any) -> Any:
 
 
 def _main() -> None:
+    import peer_flower  # by its name, as Ray's processes import it
     from flwr.app import ArrayRecord
     from flwr.clientapp import ClientApp
     from flwr.serverapp import ServerApp
     from flwr.serverapp.strategy import FedAvg
     from flwr.simulation import run_simulation
-
-    import peer_flower  # by its name, as Ray's processes import it
 
     task, seconds, losses = _task(), [], []
 
