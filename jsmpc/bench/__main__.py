@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jsmpc
-from jsmpc.bench import comparison, measure, processes, report, serve
+from jsmpc.bench import comparison, federated, measure, processes, report, serve
 from jsmpc.bench.limits import Limits
 from jsmpc.bench.measure import PHASES, Row, Settings
 from jsmpc.bench.serving import Candidate
@@ -27,7 +27,8 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m jsmpc.bench",
         description="Measure secure computations on inputs that are shared already, each workload "
         "in a process of its own. The table goes to standard output, progress to standard error. "
-        "`serve` as the only workload measures a service; see `serve --help`.",
+        "`serve` as the only workload measures a service, `federated` aggregations of updates; "
+        "see `serve --help` and `federated --help`.",
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="which; all by default")
     parser.add_argument("--list", action="store_true", help="name the workloads and stop")
@@ -121,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["serve"]:
         return terminal.run(lambda: serve.main(given[1:]))
+    if given[:1] == ["federated"]:
+        return terminal.run(lambda: federated.main(given[1:]))
     return terminal.run(lambda: _main(given))
 
 

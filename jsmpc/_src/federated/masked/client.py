@@ -34,7 +34,8 @@ class RoundClient:
     3. `mask`: u gets what its neighbours encrypted to it; it refuses if fewer than t holders are
        left, and names those whose shares are not what they were hashed from. It sends
        x + PRG(b) + Σ ±PRG(k_v) over its neighbours v that are left, where both draw from the k_v
-       that they agree on, + if u < v and − otherwise; x is its quantized update with its weight.
+       that they agree on, + if u < v and − otherwise; x is its quantized update with its weight,
+       and a one, by which the server sees that no mask is left.
     4. `agree`: u gets the set of those whose masked updates count. It refuses fewer than the
        quorum, and a set without itself; it signs the set.
     5. `unmask`: u gets the signatures of others. It refuses fewer than the quorum of the set that
@@ -203,7 +204,7 @@ class RoundClient:
         self.clipped = encoded.clipped
         return self._answer(
             Step.MASK,
-            masked=masks.added(encoded.words, drawn),
+            masked=masks.added(np.append(encoded.words, encoded.words.dtype.type(1)), drawn),
             accused=letters.packed(accused, setup.clients),
         )
 
@@ -237,7 +238,8 @@ class RoundClient:
         for v in self._dealers:
             shares = self._shares.get(v, 2 * NO_SHARE)
             found.append(shares[:size] if v in counted else shares[size:])
-        self._next = None
+        self._channel = self._mask_key = self._seed = b""
+        self._shares.clear()
         return self._answer(Step.UNMASK, shares=b"".join(found))
 
     def decline(self, error: Exception) -> bytes:
@@ -398,8 +400,11 @@ class RoundClient:
 def advertised(context: letters.Context, body: Mapping[str, Any]) -> list[bytes]:
     """The public keys of channels and of masks, and the hash of the seed, of a letter's body."""
     found = letters.fields(context, body, channel=bytes, mask=bytes, seed=bytes)
-    if [len(x) for x in found] != [keys.PUBLIC, keys.PUBLIC, keys.COMMITMENT]:
-        context.refuse("malformed", "there are keys of another length")
+    channel, mask, seed = found
+    if not (shamir.is_element(channel) and shamir.is_element(mask)):
+        context.refuse("malformed", "a key is no coordinate of Curve25519")
+    if len(seed) != keys.COMMITMENT:
+        context.refuse("malformed", "a hash has another length")
     return found
 
 

@@ -63,6 +63,11 @@ def agreed(private: bytes, public: bytes) -> bytes | None:
         return None
 
 
+def has_order(public: bytes) -> bool:
+    """Whether a public key has anything in common with a private one."""
+    return agreed(b"\x40" * 32, public) is not None
+
+
 def derived(secret: bytes, context: bytes, purpose: str) -> bytes:
     """32 bytes for a purpose."""
     return HKDF(hashes.SHA256(), 32, context, purpose.encode()).derive(secret)

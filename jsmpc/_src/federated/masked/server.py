@@ -39,7 +39,8 @@ class RoundServer:
     may have made up); one that gives a share other than its owner has committed to
     ("false_shares", which is proof where letters are signed); one whose valid shares do not make
     the secret that it has committed to (the round ends with its name, and can be repeated without
-    it). Not found out: an update that is not the client's own, or not what it learnt.
+    it). A client that masks otherwise than it has agreed spoils the sum, which is found, and ends
+    the round without a name. Not found out: an update that is not what the client learnt.
 
     Args:
       setup: as the clients'.
@@ -149,6 +150,8 @@ class RoundServer:
         match step:
             case Step.ADVERTISE:
                 channel, mask, seed = advertised(context, body)
+                if not (keys.has_order(channel) and keys.has_order(mask)):
+                    context.refuse("malformed", "its keys agree with no others")
                 if channel == mask or self._public & {channel, mask}:
                     context.refuse("equal keys", "its keys are another's")
                 self._public |= {channel, mask}
@@ -277,19 +280,21 @@ class RoundServer:
     def _unmasked(self, answers: dict[int, list[bytes]]) -> RoundResult:
         shares = self._valid_shares(answers)
         total = masks.added(self._total, self._masks(shares))
-        mean, weight = self._decoded(total)
+        self._require_sum(total)
+        mean, weight = self.setup.quantization.decode(total[:-1])
         return RoundResult(self.setup.like.unflatten(mean), weight, self.record)
 
-    def _decoded(self, total: np.ndarray) -> tuple[np.ndarray, int]:
+    def _require_sum(self, total: np.ndarray) -> None:
+        """Masks that are left over are seen at the words of which the sum is known, but for a
+        probability of 2^-32 or less."""
         count, most = len(self.record.survivors), self.setup.quantization.most_weight
-        weight = int(total[-1])
-        if not count <= weight <= count * most:
+        weight, ones = total[-2:].tolist()
+        if ones != count or not count <= weight <= count * most:
             raise RoundError(
                 f"{self._context.name}: the sum is none of {count} updates: a client, or someone "
                 "on the way, has changed a masked update. Repeat the round under the next number",
                 "no sum",
             )
-        return self.setup.quantization.decode(total)
 
     def _valid_shares(self, answers: dict[int, list[bytes]]) -> dict[int, dict[int, bytes]]:
         """By dealer, the shares that are those which it has committed to, by point."""
