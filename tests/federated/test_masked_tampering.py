@@ -205,6 +205,34 @@ def test_shares_that_do_not_open_are_told_of_and_the_round_goes_on() -> None:
     assert caught.value.clients == (1,)
 
 
+def test_a_share_that_is_not_the_hashed_one_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder sees it before it counts on it; the dealer alone is told of."""
+    play = Round(FOLLOWED).until(Step.SHARE)
+    for u in range(4):
+        with monkeypatch.context() as patched:
+            if u == 1:
+                seal = keys.sealed
+                patched.setattr(
+                    keys, "sealed", lambda key, plain, about: seal(key, flipped(plain, 9), about)
+                )
+            play.server.collect(play.answer(Step.SHARE, u))
+    play.asked = play.server.close()
+    play.step(Step.MASK)
+    assert play.server.record.accused == {1: [0, 2, 3]}
+    with pytest.raises(federated.RoundError, match="1 valid shares of client 1's") as caught:
+        play.until(None)
+    assert caught.value.clients == (1,) and not play.server.record.false_shares
+
+
+def test_a_reflected_message_is_none_of_another_client() -> None:
+    """What 1 has sealed for 0 comes back to 1 as if it were from 0."""
+    play = Round(FOLLOWED).until(Step.MASK)
+    body, own = (fields(x)["body"] for x in (play.asked[1], play.letters[Step.SHARE, 1]))
+    reflected = own["commitments"][:64] + own["sealed"][:80] + body["sealed"][144:]
+    letter = play.answer(Step.MASK, 1, asked=altered(play.asked[1], {"sealed": reflected}))
+    assert fields(letter)["body"]["accused"] == letters.packed([0], 4)
+
+
 def test_false_shares_are_laid_at_the_door_of_who_gives_them() -> None:
     def false(letter: bytes) -> bytes:
         shares = bytearray(fields(letter)["body"]["shares"])

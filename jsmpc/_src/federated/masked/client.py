@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
 import numpy as np
@@ -16,6 +16,7 @@ from jsmpc._src.federated.masked.letters import SERVER, Step
 from jsmpc._src.federated.masked.setup import COMMITTED, SEALED, OneServer
 
 NO_SHARE = b"\xff" * shamir.SIZE  # which is no element of the field
+Kind = Literal["seed", "key"]  # what is shared
 DECLINED = ("not finite", "beyond the clip", "wrong shape or dtype", "weight out of range", "other")
 
 
@@ -108,7 +109,7 @@ class RoundClient:
         self.clipped = 0  # how many coordinates of its update were beyond the clip
         self._context = setup.context(round_number)
         self._identity, self._entropy = identity, entropy
-        self._neighbours = frozenset(setup.graph(round_number)[number])
+        self._neighbours = setup.neighbours_of(number, round_number)
         self._next: Step | None = Step.ADVERTISE
         self._channel = self._mask_key = self._seed = b""
         self._keys: dict[int, tuple[bytes, bytes]] = {}  # of neighbours: channels, masks
@@ -154,7 +155,7 @@ class RoundClient:
         ]
         sealed, committed = [], []
         for v, of_seed, of_key in zip(holders, *dealt, strict=True):
-            hashes = commitments(self._context.about, self.number, v, of_seed + of_key)
+            hashes = self._hashes(self.number, v, of_seed + of_key)
             committed.append(hashes)
             if v == self.number:
                 self._shares[v] = of_seed + of_key
@@ -385,13 +386,16 @@ class RoundClient:
         purpose = f"shares from {source} to {target}"
         return keys.derived(self._agreed(self._channel, public), self._context.about, purpose)
 
+    def _hashes(self, dealer: int, holder: int, shares: bytes) -> bytes:
+        halves: dict[Kind, bytes] = {"seed": shares[: shamir.SIZE], "key": shares[shamir.SIZE :]}
+        about = self._context.about
+        return b"".join(share_hash(about, k, dealer, holder, x) for k, x in halves.items())
+
     def _opened(self, dealer: int, hashes: bytes, sealed: bytes) -> bytes | None:
         """A neighbour's shares; None if they are not those that it has committed to."""
         key = self._channel_key(self._keys[dealer][0], dealer, self.number)
         shares = keys.opened(key, sealed, hashes)
-        if shares is None or hashes != commitments(
-            self._context.about, dealer, self.number, shares
-        ):
+        if shares is None or hashes != self._hashes(dealer, self.number, shares):
             return None
         whole = all(map(shamir.is_element, (shares[: shamir.SIZE], shares[shamir.SIZE :])))
         return shares if whole else None
@@ -408,13 +412,9 @@ def advertised(context: letters.Context, body: Mapping[str, Any]) -> list[bytes]
     return found
 
 
-def commitments(about: bytes, dealer: int, holder: int, shares: bytes) -> bytes:
-    """Hashes of the two shares of a dealer that a holder has."""
-    halves: Mapping[str, bytes] = {"seed": shares[: shamir.SIZE], "key": shares[shamir.SIZE :]}
-    return b"".join(
-        keys.commitment(about, f"share of the {kind} of {dealer} at {holder}", half)
-        for kind, half in halves.items()
-    )
+def share_hash(about: bytes, kind: Kind, dealer: int, holder: int, share: bytes) -> bytes:
+    """What a dealer commits to: one of its two shares for a holder."""
+    return keys.commitment(about, f"share of the {kind} of {dealer} at {holder}", share)
 
 
 def mask_purpose(u: int, v: int) -> str:

@@ -305,12 +305,12 @@ class OneServer:
         )
         return hashlib.sha256(repr(values).encode()).digest()
 
-    def graph(self, round_number: int) -> tuple[tuple[int, ...], ...]:
-        """Of each client, its neighbours in a round."""
+    def neighbours_of(self, client: int, round_number: int) -> frozenset[int]:
+        """With whom a client masks in a round."""
         assert self.neighbours is not None
         number = round_number.to_bytes(8, "little")
         seed = hashlib.sha256(b"jsmpc circle\0" + number + bytes(self.seed)).digest()
-        return graph.neighbourhoods(self.clients, self.neighbours, seed)
+        return graph.neighbours(client, self.clients, self.neighbours, seed)
 
     def _require_identities(self) -> None:
         known = self.identities
