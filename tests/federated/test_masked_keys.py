@@ -33,11 +33,11 @@ def test_rounds_and_purposes_have_keys_and_hashes_apart() -> None:
 def test_two_agree_on_what_nobody_else_knows() -> None:
     private = [keys.draw_private(RNG.bytes) for _ in range(3)]
     public = [keys.public_of(key) for key in private]
-    assert keys.agreed(private[0], public[1]) == keys.agreed(private[1], public[0])
-    assert keys.agreed(private[0], public[1]) != keys.agreed(private[2], public[0])
+    first, second, third = map(keys.agreement, private)
+    assert first(public[1]) == second(public[0]) != third(public[0])
     assert all(map(shamir.is_element, private)) and all(map(keys.has_order, public))
     for low in (bytes(32), b"\x01" + bytes(31)):
-        assert not keys.has_order(low) and keys.agreed(private[0], low) is None
+        assert not keys.has_order(low) and first(low) is None
 
 
 def test_what_is_sealed_opens_as_it_was_alone() -> None:

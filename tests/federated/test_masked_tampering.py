@@ -224,6 +224,22 @@ def test_a_share_that_is_not_the_hashed_one_is_told_of(monkeypatch: pytest.Monke
     assert caught.value.clients == (1,) and not play.server.record.false_shares
 
 
+def test_a_share_that_is_no_number_of_the_field_is_its_dealers_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    play = Round(FOLLOWED).until(Step.SHARE)
+    for u in range(4):
+        with monkeypatch.context() as patched:
+            if u == 1:
+                deal = shamir.share
+                patched.setattr(shamir, "share", lambda *given: [b"\xfe" * 32, *deal(*given)[1:]])
+            play.server.collect(play.answer(Step.SHARE, u))
+    play.asked = play.server.close()
+    result = play.until(None).server.result()
+    assert result.record.accused == {1: [0]} and not result.record.false_shares
+    np.testing.assert_array_equal(result.mean, ALL)
+
+
 def test_a_reflected_message_is_none_of_another_client() -> None:
     """What 1 has sealed for 0 comes back to 1 as if it were from 0."""
     play = Round(FOLLOWED).until(Step.MASK)

@@ -58,7 +58,7 @@ def test_a_masked_update_is_uniform_whatever_else_is_known(
         own = (keys.derived(client._seed, about, "own mask"), True)
         pairs = []
         for v in (1, 2):
-            agreed = keys.agreed(client._mask_key, client._keys[v][1])
+            agreed = keys.agreement(client._mask_key)(client._keys[v][1])
             assert agreed is not None
             pairs.append((keys.derived(agreed, about, mask_purpose(0, v)), True))
         views += [seen, masks.added(seen, pairs), masks.added(seen, [own, pairs[0]])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgpack
@@ -153,6 +153,7 @@ class RoundClient:
             shamir.share(secret, self.setup.threshold, points, self._entropy)
             for secret in (self._seed, self._mask_key)
         ]
+        channel = keys.agreement(self._channel)
         sealed, committed = [], []
         for v, of_seed, of_key in zip(holders, *dealt, strict=True):
             hashes = self._hashes(self.number, v, of_seed + of_key)
@@ -160,7 +161,7 @@ class RoundClient:
             if v == self.number:
                 self._shares[v] = of_seed + of_key
             else:
-                key = self._channel_key(found[v][0], self.number, v)
+                key = self._derived(channel(found[v][0]), f"shares from {self.number} to {v}")
                 sealed.append(keys.sealed(key, of_seed + of_key, hashes))
         self._keys = found
         return self._answer(Step.SHARE, sealed=b"".join(sealed), commitments=b"".join(committed))
@@ -178,7 +179,7 @@ class RoundClient:
             again with another one, or be declined.
           RoundError: if the message is not what it is to be, or fewer than t holders are left.
         """
-        setup, about = self.setup, self._context.about
+        setup = self.setup
         self._require(Step.MASK)
         ring = 8 * setup.dtype.itemsize
         vector = setup.like.flatten(update)
@@ -188,25 +189,14 @@ class RoundClient:
         if not set(left) <= set(self._keys):
             self._context.refuse("malformed", "there are dealers who are no neighbours")
         self._dealers = self._enough({*left, self.number}, "holders of shares")
-        accused, drawn = [], [(keys.derived(self._seed, about, "own mask"), False)]
-        for v, piece in zip(
-            left,
-            letters.pieces(self._context, sealed, COMMITTED + SEALED, len(left)),
-            strict=True,
-        ):
-            shares = self._opened(v, piece[:COMMITTED], piece[COMMITTED:])
-            if shares is None:
-                accused.append(v)
-            else:
-                self._shares[v] = shares
-            agreed = self._agreed(self._mask_key, self._keys[v][1])
-            key = keys.derived(agreed, about, mask_purpose(self.number, v))
-            drawn.append((key, self.number > v))
+        found = self._opened(left, sealed)
+        self._shares = {self.number: self._shares[self.number], **found}
         self.clipped = encoded.clipped
+        words = np.append(encoded.words, setup.dtype.type(1))
         return self._answer(
             Step.MASK,
-            masked=masks.added(np.append(encoded.words, encoded.words.dtype.type(1)), drawn),
-            accused=letters.packed(accused, setup.clients),
+            masked=masks.added(words, self._masks(left)),
+            accused=letters.packed(set(left) - set(found), setup.clients),
         )
 
     def agree(self, message: bytes) -> bytes:
@@ -239,18 +229,18 @@ class RoundClient:
         for v in self._dealers:
             shares = self._shares.get(v, 2 * NO_SHARE)
             found.append(shares[:size] if v in counted else shares[size:])
-        self._channel = self._mask_key = self._seed = b""
-        self._shares.clear()
+        self._forget()
         return self._answer(Step.UNMASK, shares=b"".join(found))
 
     def decline(self, error: Exception) -> bytes:
         """In place of the answer to a step: that it takes no further part in the round.
 
-        The server records why: the reason of an `UpdateError`, or "other".
+        The server learns, and records, why: the reason of an `UpdateError`, or "other".
         """
         step, self._next = self._next, None
         if step is None:
             raise RoundError(f"{self._context.name}: it is over for this client", "over")
+        self._forget()
         reason = getattr(error, "reason", "other")
         told = reason if reason in DECLINED else "other"
         return self._context.write(step, self.number, {"declined": told}, self._identity)
@@ -378,27 +368,42 @@ class RoundClient:
                 "too few",
             )
 
-    def _agreed(self, private: bytes, public: bytes) -> bytes:
-        found = keys.agreed(private, public)
-        return found if found is not None else self._context.refuse("malformed", "a key is none")
-
-    def _channel_key(self, public: bytes, source: int, target: int) -> bytes:
-        purpose = f"shares from {source} to {target}"
-        return keys.derived(self._agreed(self._channel, public), self._context.about, purpose)
+    def _derived(self, agreed: bytes | None, purpose: str) -> bytes:
+        if agreed is None:
+            self._context.refuse("malformed", "there is a key that agrees with no others")
+        assert agreed is not None
+        return keys.derived(agreed, self._context.about, purpose)
 
     def _hashes(self, dealer: int, holder: int, shares: bytes) -> bytes:
         halves: dict[Kind, bytes] = {"seed": shares[: shamir.SIZE], "key": shares[shamir.SIZE :]}
         about = self._context.about
         return b"".join(share_hash(about, k, dealer, holder, x) for k, x in halves.items())
 
-    def _opened(self, dealer: int, hashes: bytes, sealed: bytes) -> bytes | None:
-        """A neighbour's shares; None if they are not those that it has committed to."""
-        key = self._channel_key(self._keys[dealer][0], dealer, self.number)
-        shares = keys.opened(key, sealed, hashes)
-        if shares is None or hashes != self._hashes(dealer, self.number, shares):
-            return None
-        whole = all(map(shamir.is_element, (shares[: shamir.SIZE], shares[shamir.SIZE :])))
-        return shares if whole else None
+    def _opened(self, dealers: Sequence[int], sealed: bytes) -> dict[int, bytes]:
+        """Neighbours' shares, of those who have sealed shares that they have committed to."""
+        channel, found = keys.agreement(self._channel), {}
+        each = letters.pieces(self._context, sealed, COMMITTED + SEALED, len(dealers))
+        for v, piece in zip(dealers, each, strict=True):
+            hashes = piece[:COMMITTED]
+            key = self._derived(channel(self._keys[v][0]), f"shares from {v} to {self.number}")
+            shares = keys.opened(key, piece[COMMITTED:], hashes)
+            if shares is None or hashes != self._hashes(v, self.number, shares):
+                continue
+            if all(map(shamir.is_element, (shares[: shamir.SIZE], shares[shamir.SIZE :]))):
+                found[v] = shares
+        return found
+
+    def _masks(self, others: Sequence[int]) -> Iterator[tuple[bytes, bool]]:
+        """Its own mask, and those with others: keys, and whether they are taken away."""
+        yield keys.derived(self._seed, self._context.about, "own mask"), False
+        with_others = keys.agreement(self._mask_key)
+        for v in others:
+            agreed = with_others(self._keys[v][1])
+            yield self._derived(agreed, mask_purpose(self.number, v)), self.number > v
+
+    def _forget(self) -> None:
+        self._channel = self._mask_key = self._seed = b""
+        self._shares.clear()
 
 
 def advertised(context: letters.Context, body: Mapping[str, Any]) -> list[bytes]:

@@ -337,9 +337,10 @@ class RoundServer:
             if v in survivors:
                 yield keys.derived(secret, about, "own mask"), True
                 continue
+            with_others = keys.agreement(secret)
             for u in self._dealers[v]:
                 if u in survivors:
-                    agreed = keys.agreed(secret, self._adverts[u].mask)
+                    agreed = with_others(self._adverts[u].mask)
                     if agreed is None:
                         raise self._cheat(u, "its key is none")
                     yield keys.derived(agreed, about, mask_purpose(u, v)), u < v

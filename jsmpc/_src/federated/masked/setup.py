@@ -77,8 +77,10 @@ class OneServer:
       circle in parts: it then learns the sum of each, of at least t less a client's corrupt
       neighbours.
 
-    Nobody is kept from sending a wrong update: what counts is of each client's own choice. Who
-    can read the messages learns no more than the server does.
+    Nobody is kept from sending a wrong update: what counts is of each client's own choice. Two
+    sums of the same updates, as of a round that is repeated with one client less, differ by that
+    client's update: noise for differential privacy bounds what that tells. Who can read the
+    messages learns no more than the server does.
 
     Raises:
       FederatedError: for thresholds that do not hold what is promised, or sums that may wrap.
