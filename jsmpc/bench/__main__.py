@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jsmpc
-from jsmpc.bench import comparison, measure, processes, report, rounds, serve
+from jsmpc.bench import comparison, federated, measure, processes, report, rounds, serve
 from jsmpc.bench.limits import Limits
 from jsmpc.bench.measure import PHASES, Row, Settings
 from jsmpc.bench.serving import Candidate
@@ -20,7 +20,7 @@ from jsmpc.bench.workloads import Workload
 from jsmpc.examples import terminal
 from jsmpc.extend import PROTOCOLS
 
-_COMMANDS = {"serve": serve.main, "rounds": rounds.main}
+_COMMANDS = {"serve": serve.main, "federated": federated.main, "rounds": rounds.main}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -29,8 +29,8 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m jsmpc.bench",
         description="Measure secure computations on inputs that are shared already, each workload "
         "in a process of its own. The table goes to standard output, progress to standard error. "
-        "`serve` as the only workload measures a service, `rounds` federated learning; see their "
-        "`--help`.",
+        "As the only workload, `serve` measures a service, `federated` secure aggregation, and "
+        "`rounds` simulated federated learning; see the `--help` of each.",
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="which; all by default")
     parser.add_argument("--list", action="store_true", help="name the workloads and stop")

@@ -183,7 +183,8 @@ class Quantization:
         return np.floor(scaled + (random >> np.uint64(11)) * 2.0**-53)
 
     def _weighed(self, weight: Any) -> int:
-        if not isinstance(weight, int | np.integer) or not 1 <= weight <= self.most_weight:
+        whole = isinstance(weight, int | np.integer) and not isinstance(weight, bool)
+        if not whole or not 1 <= weight <= self.most_weight:
             raise UpdateError(
                 f"a weight is an integer from 1 to {self.most_weight}. Take a larger most_weight, "
                 "or round it",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import msgpack
 import numpy as np
@@ -16,6 +16,7 @@ from jsmpc._src.federated.masked.letters import SERVER, Step
 from jsmpc._src.federated.masked.setup import COMMITTED, SEALED, OneServer
 
 NO_SHARE = b"\xff" * shamir.SIZE  # which is no element of the field
+Kind = Literal["seed", "key"]  # what is shared
 DECLINED = ("not finite", "beyond the clip", "wrong shape or dtype", "weight out of range", "other")
 
 
@@ -34,7 +35,8 @@ class RoundClient:
     3. `mask`: u gets what its neighbours encrypted to it; it refuses if fewer than t holders are
        left, and names those whose shares are not what they were hashed from. It sends
        x + PRG(b) + Σ ±PRG(k_v) over its neighbours v that are left, where both draw from the k_v
-       that they agree on, + if u < v and − otherwise; x is its quantized update with its weight.
+       that they agree on, + if u < v and − otherwise; x is its quantized update with its weight,
+       and a one, by which the server sees that no mask is left.
     4. `agree`: u gets the set of those whose masked updates count. It refuses fewer than the
        quorum, and a set without itself; it signs the set.
     5. `unmask`: u gets the signatures of others. It refuses fewer than the quorum of the set that
@@ -107,7 +109,7 @@ class RoundClient:
         self.clipped = 0  # how many coordinates of its update were beyond the clip
         self._context = setup.context(round_number)
         self._identity, self._entropy = identity, entropy
-        self._neighbours = frozenset(setup.graph(round_number)[number])
+        self._neighbours = setup.neighbours_of(number, round_number)
         self._next: Step | None = Step.ADVERTISE
         self._channel = self._mask_key = self._seed = b""
         self._keys: dict[int, tuple[bytes, bytes]] = {}  # of neighbours: channels, masks
@@ -151,14 +153,15 @@ class RoundClient:
             shamir.share(secret, self.setup.threshold, points, self._entropy)
             for secret in (self._seed, self._mask_key)
         ]
+        channel = keys.agreement(self._channel)
         sealed, committed = [], []
         for v, of_seed, of_key in zip(holders, *dealt, strict=True):
-            hashes = commitments(self._context.about, self.number, v, of_seed + of_key)
+            hashes = self._hashes(self.number, v, of_seed + of_key)
             committed.append(hashes)
             if v == self.number:
                 self._shares[v] = of_seed + of_key
             else:
-                key = self._channel_key(found[v][0], self.number, v)
+                key = self._derived(channel(found[v][0]), f"shares from {self.number} to {v}")
                 sealed.append(keys.sealed(key, of_seed + of_key, hashes))
         self._keys = found
         return self._answer(Step.SHARE, sealed=b"".join(sealed), commitments=b"".join(committed))
@@ -176,7 +179,7 @@ class RoundClient:
             again with another one, or be declined.
           RoundError: if the message is not what it is to be, or fewer than t holders are left.
         """
-        setup, about = self.setup, self._context.about
+        setup = self.setup
         self._require(Step.MASK)
         ring = 8 * setup.dtype.itemsize
         vector = setup.like.flatten(update)
@@ -186,25 +189,14 @@ class RoundClient:
         if not set(left) <= set(self._keys):
             self._context.refuse("malformed", "there are dealers who are no neighbours")
         self._dealers = self._enough({*left, self.number}, "holders of shares")
-        accused, drawn = [], [(keys.derived(self._seed, about, "own mask"), False)]
-        for v, piece in zip(
-            left,
-            letters.pieces(self._context, sealed, COMMITTED + SEALED, len(left)),
-            strict=True,
-        ):
-            shares = self._opened(v, piece[:COMMITTED], piece[COMMITTED:])
-            if shares is None:
-                accused.append(v)
-            else:
-                self._shares[v] = shares
-            agreed = self._agreed(self._mask_key, self._keys[v][1])
-            key = keys.derived(agreed, about, mask_purpose(self.number, v))
-            drawn.append((key, self.number > v))
+        found = self._opened(left, sealed)
+        self._shares = {self.number: self._shares[self.number], **found}
         self.clipped = encoded.clipped
+        words = np.append(encoded.words, setup.dtype.type(1))
         return self._answer(
             Step.MASK,
-            masked=masks.added(encoded.words, drawn),
-            accused=letters.packed(accused, setup.clients),
+            masked=masks.added(words, self._masks(left)),
+            accused=letters.packed(set(left) - set(found), setup.clients),
         )
 
     def agree(self, message: bytes) -> bytes:
@@ -237,17 +229,18 @@ class RoundClient:
         for v in self._dealers:
             shares = self._shares.get(v, 2 * NO_SHARE)
             found.append(shares[:size] if v in counted else shares[size:])
-        self._next = None
+        self._forget()
         return self._answer(Step.UNMASK, shares=b"".join(found))
 
     def decline(self, error: Exception) -> bytes:
         """In place of the answer to a step: that it takes no further part in the round.
 
-        The server records why: the reason of an `UpdateError`, or "other".
+        The server learns, and records, why: the reason of an `UpdateError`, or "other".
         """
         step, self._next = self._next, None
         if step is None:
             raise RoundError(f"{self._context.name}: it is over for this client", "over")
+        self._forget()
         reason = getattr(error, "reason", "other")
         told = reason if reason in DECLINED else "other"
         return self._context.write(step, self.number, {"declined": told}, self._identity)
@@ -375,41 +368,58 @@ class RoundClient:
                 "too few",
             )
 
-    def _agreed(self, private: bytes, public: bytes) -> bytes:
-        found = keys.agreed(private, public)
-        return found if found is not None else self._context.refuse("malformed", "a key is none")
+    def _derived(self, agreed: bytes | None, purpose: str) -> bytes:
+        if agreed is None:
+            self._context.refuse("malformed", "there is a key that agrees with no others")
+        assert agreed is not None
+        return keys.derived(agreed, self._context.about, purpose)
 
-    def _channel_key(self, public: bytes, source: int, target: int) -> bytes:
-        purpose = f"shares from {source} to {target}"
-        return keys.derived(self._agreed(self._channel, public), self._context.about, purpose)
+    def _hashes(self, dealer: int, holder: int, shares: bytes) -> bytes:
+        halves: dict[Kind, bytes] = {"seed": shares[: shamir.SIZE], "key": shares[shamir.SIZE :]}
+        about = self._context.about
+        return b"".join(share_hash(about, k, dealer, holder, x) for k, x in halves.items())
 
-    def _opened(self, dealer: int, hashes: bytes, sealed: bytes) -> bytes | None:
-        """A neighbour's shares; None if they are not those that it has committed to."""
-        key = self._channel_key(self._keys[dealer][0], dealer, self.number)
-        shares = keys.opened(key, sealed, hashes)
-        if shares is None or hashes != commitments(
-            self._context.about, dealer, self.number, shares
-        ):
-            return None
-        whole = all(map(shamir.is_element, (shares[: shamir.SIZE], shares[shamir.SIZE :])))
-        return shares if whole else None
+    def _opened(self, dealers: Sequence[int], sealed: bytes) -> dict[int, bytes]:
+        """Neighbours' shares, of those who have sealed shares that they have committed to."""
+        channel, found = keys.agreement(self._channel), {}
+        each = letters.pieces(self._context, sealed, COMMITTED + SEALED, len(dealers))
+        for v, piece in zip(dealers, each, strict=True):
+            hashes = piece[:COMMITTED]
+            key = self._derived(channel(self._keys[v][0]), f"shares from {v} to {self.number}")
+            shares = keys.opened(key, piece[COMMITTED:], hashes)
+            if shares is None or hashes != self._hashes(v, self.number, shares):
+                continue
+            if all(map(shamir.is_element, (shares[: shamir.SIZE], shares[shamir.SIZE :]))):
+                found[v] = shares
+        return found
+
+    def _masks(self, others: Sequence[int]) -> Iterator[tuple[bytes, bool]]:
+        """Its own mask, and those with others: keys, and whether they are taken away."""
+        yield keys.derived(self._seed, self._context.about, "own mask"), False
+        with_others = keys.agreement(self._mask_key)
+        for v in others:
+            agreed = with_others(self._keys[v][1])
+            yield self._derived(agreed, mask_purpose(self.number, v)), self.number > v
+
+    def _forget(self) -> None:
+        self._channel = self._mask_key = self._seed = b""
+        self._shares.clear()
 
 
 def advertised(context: letters.Context, body: Mapping[str, Any]) -> list[bytes]:
     """The public keys of channels and of masks, and the hash of the seed, of a letter's body."""
     found = letters.fields(context, body, channel=bytes, mask=bytes, seed=bytes)
-    if [len(x) for x in found] != [keys.PUBLIC, keys.PUBLIC, keys.COMMITMENT]:
-        context.refuse("malformed", "there are keys of another length")
+    channel, mask, seed = found
+    if not (shamir.is_element(channel) and shamir.is_element(mask)):
+        context.refuse("malformed", "a key is no coordinate of Curve25519")
+    if len(seed) != keys.COMMITMENT:
+        context.refuse("malformed", "a hash has another length")
     return found
 
 
-def commitments(about: bytes, dealer: int, holder: int, shares: bytes) -> bytes:
-    """Hashes of the two shares of a dealer that a holder has."""
-    halves: Mapping[str, bytes] = {"seed": shares[: shamir.SIZE], "key": shares[shamir.SIZE :]}
-    return b"".join(
-        keys.commitment(about, f"share of the {kind} of {dealer} at {holder}", half)
-        for kind, half in halves.items()
-    )
+def share_hash(about: bytes, kind: Kind, dealer: int, holder: int, share: bytes) -> bytes:
+    """What a dealer commits to: one of its two shares for a holder."""
+    return keys.commitment(about, f"share of the {kind} of {dealer} at {holder}", share)
 
 
 def mask_purpose(u: int, v: int) -> str:

@@ -6,6 +6,7 @@ The sparse graph is Harary's on a random circle: a client's neighbours are the k
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 
@@ -16,25 +17,29 @@ from jsmpc._src.errors import FederatedError
 SECURITY, CORRECTNESS = 40, 20  # bits: failures of either kind are rarer than 2^-bits
 
 
-def neighbourhoods(clients: int, degree: int, seed: bytes) -> tuple[tuple[int, ...], ...]:
-    """Of each client, its neighbours in order.
+def neighbours(client: int, clients: int, degree: int, seed: bytes) -> frozenset[int]:
+    """Those of a client.
 
     Args:
-      degree: clients − 1 for everyone, or an even number.
+      degree: how many: clients − 1 for everyone, or an even number.
       seed: of the circle, on which every order is as likely.
     """
     if degree == clients - 1:
-        everyone = range(clients)
-        return tuple(tuple(v for v in everyone if v != u) for u in everyone)
-    order = sorted(
-        range(clients), key=lambda i: hashlib.sha256(seed + i.to_bytes(4, "little")).digest()
-    )
+        return frozenset(range(clients)) - {client}
+    order, places = _circle(clients, seed)
     steps = [s for half in range(1, degree // 2 + 1) for s in (half, -half)]
-    found = {
-        u: tuple(sorted(order[(place + s) % clients] for s in steps))
-        for place, u in enumerate(order)
-    }
-    return tuple(found[u] for u in range(clients))
+    return frozenset(order[(places[client] + s) % clients] for s in steps)
+
+
+@functools.lru_cache(maxsize=2)
+def _circle(clients: int, seed: bytes) -> tuple[list[int], list[int]]:
+    """The clients in their order on the circle, and the place of each."""
+
+    def key(client: int) -> bytes:
+        return hashlib.sha256(seed + client.to_bytes(4, "little")).digest()
+
+    order = sorted(range(clients), key=key)
+    return order, np.argsort(order).tolist()
 
 
 @dataclasses.dataclass(frozen=True)

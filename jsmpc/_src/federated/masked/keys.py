@@ -54,13 +54,22 @@ def public_of(private: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def agreed(private: bytes, public: bytes) -> bytes | None:
-    """What two keys have in common; None for a public key that has nothing in common."""
+def agreement(private: bytes) -> Callable[[bytes], bytes | None]:
+    """From public keys to what they have in common with a private one; None if that is nothing."""
     own = X25519PrivateKey.from_private_bytes(private)
-    try:
-        return own.exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError:
-        return None
+
+    def agreed(public: bytes) -> bytes | None:
+        try:
+            return own.exchange(X25519PublicKey.from_public_bytes(public))
+        except ValueError:
+            return None
+
+    return agreed
+
+
+def has_order(public: bytes) -> bool:
+    """Whether a public key has anything in common with a private one."""
+    return agreement(b"\x40" * 32)(public) is not None
 
 
 def derived(secret: bytes, context: bytes, purpose: str) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import bisect
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,14 +12,36 @@ from jsmpc._src.federated.masked import keys, letters, masks, shamir
 from jsmpc._src.federated.masked.client import (
     DECLINED,
     NO_SHARE,
+    Kind,
     advertised,
-    commitments,
     mask_purpose,
+    share_hash,
 )
 from jsmpc._src.federated.masked.failures import RoundError
 from jsmpc._src.federated.masked.letters import SERVER, Step
 from jsmpc._src.federated.masked.record import Refusal, RoundRecord, RoundResult
 from jsmpc._src.federated.masked.setup import COMMITTED, SEALED, OneServer
+
+
+class _Dealt(NamedTuple):
+    """What a client has dealt to its holders, in their order, itself left out of what is sealed."""
+
+    dealer: int
+    holders: tuple[int, ...]
+    sealed: bytes
+    hashes: bytes
+
+    def sealed_for(self, holder: int) -> bytes:
+        place = bisect.bisect_left(self.holders, holder) - (holder > self.dealer)
+        return self.sealed[SEALED * place : SEALED * (place + 1)]
+
+    def hashes_for(self, holder: int) -> bytes:
+        place = bisect.bisect_left(self.holders, holder)
+        return self.hashes[COMMITTED * place : COMMITTED * (place + 1)]
+
+    def hash_for(self, holder: int, kind: Kind) -> bytes:
+        found = self.hashes_for(holder)
+        return found[: keys.COMMITMENT] if kind == "seed" else found[keys.COMMITMENT :]
 
 
 class _Advert(NamedTuple):
@@ -39,7 +62,8 @@ class RoundServer:
     may have made up); one that gives a share other than its owner has committed to
     ("false_shares", which is proof where letters are signed); one whose valid shares do not make
     the secret that it has committed to (the round ends with its name, and can be repeated without
-    it). Not found out: an update that is not the client's own, or not what it learnt.
+    it). A client that masks otherwise than it has agreed spoils the sum, which is found, and ends
+    the round without a name. Not found out: an update that is not what the client learnt.
 
     Args:
       setup: as the clients'.
@@ -52,7 +76,7 @@ class RoundServer:
     def __init__(self, setup: OneServer, round_number: int) -> None:
         self.setup, self.record = setup, RoundRecord(round_number)
         self._context = setup.context(round_number)
-        self._graph = tuple(map(frozenset, setup.graph(round_number)))
+        self._graph = [setup.neighbours_of(u, round_number) for u in range(setup.clients)]
         self._open: Step | None = Step.ADVERTISE
         self._expected = frozenset(range(setup.clients))
         self._answers: dict[int, Any] = {}
@@ -60,8 +84,7 @@ class RoundServer:
         self._public: set[bytes] = set()  # all keys that were advertised
         self._adverts: dict[int, _Advert] = {}
         self._holders: dict[int, tuple[int, ...]] = {}  # of each dealer
-        self._sealed: dict[tuple[int, int], bytes] = {}  # by dealer and holder
-        self._committed: dict[tuple[int, int], bytes] = {}
+        self._dealt: dict[int, _Dealt] = {}  # by dealer
         self._dealers: dict[int, tuple[int, ...]] = {}  # of each holder
         self._total = np.zeros(setup.words, setup.dtype)
         self._result: RoundResult | None = None
@@ -149,17 +172,21 @@ class RoundServer:
         match step:
             case Step.ADVERTISE:
                 channel, mask, seed = advertised(context, body)
+                if not (keys.has_order(channel) and keys.has_order(mask)):
+                    context.refuse("malformed", "its keys agree with no others")
                 if channel == mask or self._public & {channel, mask}:
                     context.refuse("equal keys", "its keys are another's")
                 self._public |= {channel, mask}
                 return _Advert(bytes(message), mask, seed)
             case Step.SHARE:
                 sealed, committed = letters.fields(context, body, sealed=bytes, commitments=bytes)
-                count = len(self._holders[u])
-                return (
-                    letters.pieces(context, sealed, SEALED, count - 1),
-                    letters.pieces(context, committed, COMMITTED, count),
-                )
+                holders = self._holders[u]
+                if [len(sealed), len(committed)] != [
+                    SEALED * (len(holders) - 1),
+                    COMMITTED * len(holders),
+                ]:
+                    context.refuse("malformed", "it has shares for others than its holders")
+                return _Dealt(u, holders, sealed, committed)
             case Step.MASK:
                 masked, accused = letters.fields(context, body, masked=np.ndarray, accused=bytes)
                 if masked.dtype != setup.dtype or masked.shape != (setup.words,):
@@ -194,7 +221,7 @@ class RoundServer:
                 return self._ask(Step.SHARE, here, self._adverts_for)
             case Step.SHARE:
                 here = self._connected(here)
-                self._keep_shares({u: answers[u] for u in here})
+                self._dealt = {u: answers[u] for u in here}
                 self._dealers = {u: self._around(u, here) for u in here}
                 return self._ask(Step.MASK, here, self._shares_for)
             case Step.MASK:
@@ -203,7 +230,6 @@ class RoundServer:
                     for v in named:
                         self.record.accused.setdefault(v, []).append(u)
                 self.record.survivors = tuple(sorted(here))
-                self._sealed.clear()
                 if self.setup.is_active:
                     return self._ask(Step.AGREE, here, lambda u: {"survivors": self._survivors})
                 return self._ask_to_unmask(here, {})
@@ -224,7 +250,8 @@ class RoundServer:
 
     def _shares_for(self, u: int) -> dict[str, Any]:
         dealers = [v for v in self._dealers[u] if v != u]
-        sealed = b"".join(self._committed[v, u] + self._sealed[v, u] for v in dealers)
+        dealt = [self._dealt[v] for v in dealers]
+        sealed = b"".join(d.hashes_for(u) + d.sealed_for(u) for d in dealt)
         return {"dealers": letters.packed(dealers, self.setup.clients), "sealed": sealed}
 
     def _ask_to_unmask(self, here: frozenset[int], signed: dict[int, bytes]) -> dict[int, bytes]:
@@ -239,9 +266,9 @@ class RoundServer:
     def _survivors(self) -> bytes:
         return letters.packed(self.record.survivors, self.setup.clients)
 
-    def _around(self, u: int, here: Iterable[int]) -> tuple[int, ...]:
+    def _around(self, u: int, here: frozenset[int]) -> tuple[int, ...]:
         """A client and its neighbours, of those who are here."""
-        return tuple(sorted((self._graph[u] | {u}) & set(here)))
+        return tuple(sorted((self._graph[u] | {u}) & here))
 
     def _connected(self, here: frozenset[int]) -> frozenset[int]:
         """Those who have enough holders among them; the others are excluded."""
@@ -265,31 +292,26 @@ class RoundServer:
                 "too few",
             )
 
-    def _keep_shares(self, answers: dict[int, tuple[list[bytes], list[bytes]]]) -> None:
-        for u, (sealed, committed) in answers.items():
-            holders = self._holders[u]
-            others = [v for v in holders if v != u]
-            self._sealed.update({(u, v): x for v, x in zip(others, sealed, strict=True)})
-            self._committed.update({(u, v): x for v, x in zip(holders, committed, strict=True)})
-
     # --- The sum ---------------------------------------------------------------------------------
 
     def _unmasked(self, answers: dict[int, list[bytes]]) -> RoundResult:
         shares = self._valid_shares(answers)
         total = masks.added(self._total, self._masks(shares))
-        mean, weight = self._decoded(total)
+        self._require_sum(total)
+        mean, weight = self.setup.quantization.decode(total[:-1])
         return RoundResult(self.setup.like.unflatten(mean), weight, self.record)
 
-    def _decoded(self, total: np.ndarray) -> tuple[np.ndarray, int]:
+    def _require_sum(self, total: np.ndarray) -> None:
+        """Masks that are left over are seen at the words of which the sum is known, but for a
+        probability of 2^-32 or less."""
         count, most = len(self.record.survivors), self.setup.quantization.most_weight
-        weight = int(total[-1])
-        if not count <= weight <= count * most:
+        weight, ones = total[-2:].tolist()
+        if ones != count or not count <= weight <= count * most:
             raise RoundError(
                 f"{self._context.name}: the sum is none of {count} updates: a client, or someone "
                 "on the way, has changed a masked update. Repeat the round under the next number",
                 "no sum",
             )
-        return self.setup.quantization.decode(total)
 
     def _valid_shares(self, answers: dict[int, list[bytes]]) -> dict[int, dict[int, bytes]]:
         """By dealer, the shares that are those which it has committed to, by point."""
@@ -299,9 +321,9 @@ class RoundServer:
             for v, share in zip(self._dealers[u], shares, strict=True):
                 if share == NO_SHARE:
                     continue
-                half = slice(0, keys.COMMITMENT) if v in survivors else slice(keys.COMMITMENT, None)
-                hashed = commitments(self._context.about, v, u, share + share)[half]
-                if shamir.is_element(share) and hashed == self._committed[v, u][half]:
+                kind: Kind = "seed" if v in survivors else "key"
+                hashed = share_hash(self._context.about, kind, v, u, share)
+                if shamir.is_element(share) and hashed == self._dealt[v].hash_for(u, kind):
                     found[v][u + 1] = share
                 else:
                     self.record.false_shares.setdefault(u, []).append(v)
@@ -315,9 +337,10 @@ class RoundServer:
             if v in survivors:
                 yield keys.derived(secret, about, "own mask"), True
                 continue
+            with_others = keys.agreement(secret)
             for u in self._dealers[v]:
                 if u in survivors:
-                    agreed = keys.agreed(secret, self._adverts[u].mask)
+                    agreed = with_others(self._adverts[u].mask)
                     if agreed is None:
                         raise self._cheat(u, "its key is none")
                     yield keys.derived(agreed, about, mask_purpose(u, v)), u < v

@@ -19,7 +19,7 @@ from jsmpc._src.federated.quantization import Quantization
 MOST_CLIENTS = 1 << 16
 SEALED = 2 * shamir.SIZE + keys.TAG  # bytes of a client's two shares for another one
 COMMITTED = 2 * keys.COMMITMENT  # bytes of the commitments to them
-_AROUND = 320  # bytes of a letter beside what it is about
+_AROUND = 192  # bytes of a letter beside its contents and signature
 
 
 class Cost(NamedTuple):
@@ -43,7 +43,8 @@ class OneServer:
 
     The set-up is public, and equal at the server and all clients. Use `full` or `sparse` to have
     thresholds computed, or give them. A round is run by a `RoundServer` and a `RoundClient` for
-    each client, or by `simulate` in one process. The protocol's steps stand in `RoundClient`.
+    each client, or by `simulate` in one process. The protocol's steps stand in `RoundClient`, what
+    is found out about clients that cheat in `RoundServer`, the rounds and bytes in `cost`.
 
     Attributes:
       clients: how many there are, with the numbers 0, 1, …; they may all drop out of a round.
@@ -58,15 +59,28 @@ class OneServer:
         with them, the server may deviate from the protocol.
       seed: of the sparse graph, public: bytes that were fixed when nobody knew who is corrupt.
 
-    Guarantee: the server, together with any `corrupt` clients, learns of the others' updates the
-    weighted sum of those who take part and the sum of their weights, of no fewer than
-    quorum − corrupt of them; and who takes part. The other clients learn who takes part.
-    Without identities this holds against a server that follows the protocol, which needs
-    t > corrupt; with them against one that deviates in any way, which needs 2t > n + corrupt and
-    2·quorum > n + corrupt: t = ⌊2n/3⌋ + 1 for corrupt < n/3. In the sparse graph these are
-    conditions on every client's neighbours, which hold but for a probability of 2^-40 over the
-    graph, and it is correct but for one of 2^-20 (see `sparse`). Nobody is kept from sending a
-    wrong update: what is counted in is of a client's own choice.
+    Guarantee: the server, together with any `corrupt` clients, learns of the others' updates one
+    weighted sum, of those who take part, no fewer than quorum − corrupt of the others, and the sum
+    of their weights; and who takes part. Clients learn who takes part, and nothing of the sum
+    unless the server tells them.
+
+    - Without identities this holds against a server and clients that follow the protocol and put
+      together what they see: t > corrupt. Clients by themselves, without the server, learn nothing
+      however many they are.
+    - With identities it holds against a server and clients that deviate in any way:
+      2t > n + corrupt and 2·quorum > n + corrupt, which is t = ⌊2n/3⌋ + 1 for corrupt < n/3, and
+      t = ⌊n/2⌋ + 1 against the server alone.
+    - In the sparse graph with k < n − 1 these are conditions on every client's neighbours: fewer
+      than t are corrupt, or 2t > k + 1 + those that are. They hold, and those who stay are
+      connected, but for a probability of 2^-40 over the circle, if who is corrupt and who drops
+      out does not depend on it. A server that deviates chooses who drops out, and may cut the
+      circle in parts: it then learns the sum of each, of at least t less a client's corrupt
+      neighbours.
+
+    Nobody is kept from sending a wrong update: what counts is of each client's own choice. Two
+    sums of the same updates, as of a round that is repeated with one client less, differ by that
+    client's update: noise for differential privacy bounds what that tells. Who can read the
+    messages learns no more than the server does.
 
     Raises:
       FederatedError: for thresholds that do not hold what is promised, or sums that may wrap.
@@ -184,8 +198,8 @@ class OneServer:
         - every client keeps t neighbours, but for a probability of 2^-20: n·P[k − Y < t], Y being
           hypergeometric (k drawn of n − 1, of whom d are marked).
 
-        Who is corrupt must not depend on the seed. A server that deviates may choose who takes
-        part and when it cuts off, but not the circle.
+        Clients get their numbers before the seed is known, and nobody chooses it; the circle is
+        another one in each round.
 
         Raises:
           FederatedError: if no graph below the full one serves.
@@ -228,16 +242,16 @@ class OneServer:
 
     @property
     def words(self) -> int:
-        """How many words an update is, with its weight."""
-        return int(self.like.size) + 1
+        """How many words a client sends: of its update, its weight, and a one."""
+        return int(self.like.size) + 2
 
     @functools.cached_property
     def cost(self) -> Cost:
         """What a round costs a client, at most.
 
-        Of k neighbours, w words of b bytes and n clients: it sends w·b + k·240 bytes and a few
-        hundred more, and receives k·(144 + 350) and a few hundred; with identities about
-        n·(64 + 9) more, the others' signatures.
+        Of w words of b bytes, k neighbours and n clients: it sends w·b + 176·k bytes and receives
+        456·k, about 1,000 more each way, and n/4; with identities it receives 64·(k + n) more,
+        the others' signatures.
         """
         sent = sum(map(self.limit, self.steps))
         received = sum(self.limit(s, to_client=True) for s in self.steps[1:])
@@ -249,22 +263,24 @@ class OneServer:
         k, bits = int(self.neighbours or 0), -(-self.clients // 8)
         if to_client:
             advert = self.limit(Step.ADVERTISE) + 16
-            signatures = keys.SIGNATURE * self.clients if self.is_active else 0
+            signatures = 0
+            signers = keys.SIGNATURE * self.clients if self.is_active else 0
             inside = {
                 Step.SHARE: k * advert,
                 Step.MASK: k * (SEALED + COMMITTED) + bits,
                 Step.AGREE: bits,
-                Step.UNMASK: 2 * bits + signatures,
+                Step.UNMASK: 2 * bits + signers,
             }
         else:
+            signatures = keys.SIGNATURE if self.is_active else 0
             inside = {
-                Step.ADVERTISE: 3 * keys.PUBLIC,
+                Step.ADVERTISE: 2 * keys.PUBLIC + keys.COMMITMENT,
                 Step.SHARE: k * SEALED + (k + 1) * COMMITTED,
                 Step.MASK: self.words * self.dtype.itemsize + bits,
                 Step.AGREE: bits,
                 Step.UNMASK: (k + 1) * shamir.SIZE,
             }
-        return inside[step] + _AROUND
+        return inside[step] + signatures + _AROUND
 
     def context(self, round_number: int) -> Context:
         """What binds the letters of a round.
@@ -291,12 +307,12 @@ class OneServer:
         )
         return hashlib.sha256(repr(values).encode()).digest()
 
-    def graph(self, round_number: int) -> tuple[tuple[int, ...], ...]:
-        """Of each client, its neighbours in a round."""
+    def neighbours_of(self, client: int, round_number: int) -> frozenset[int]:
+        """With whom a client masks in a round."""
         assert self.neighbours is not None
         number = round_number.to_bytes(8, "little")
         seed = hashlib.sha256(b"jsmpc circle\0" + number + bytes(self.seed)).digest()
-        return graph.neighbourhoods(self.clients, self.neighbours, seed)
+        return graph.neighbours(client, self.clients, self.neighbours, seed)
 
     def _require_identities(self) -> None:
         known = self.identities

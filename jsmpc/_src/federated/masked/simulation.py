@@ -48,7 +48,8 @@ def simulate(
     """All clients and the server of a round, with real keys and messages. It hides nothing.
 
     Args:
-      updates: a list of pytrees as `setup.like`, or float[clients, parameters].
+      updates: a sequence of pytrees as `setup.like`, which is asked for one at a time, or
+        float[clients, parameters].
       weights: integers, by default all 1.
       dropped: by client, the step at which it is gone: "advertise", "share", "mask", "agree" or
         "unmask".
@@ -76,17 +77,18 @@ def simulate(
     sent, received = np.zeros((2, count), np.int64)
     seconds, server_seconds = np.zeros(count), 0.0
 
-    def answer(u: int, step: Step, message: bytes) -> bytes:
+    def answer(step: Step, u: int, message: bytes, given: Sequence[Any]) -> bytes:
         client = clients[u]
         if step is Step.ADVERTISE:
             return client.advertise()
-        if step is not Step.MASK:
-            return getattr(client, step.label)(message)
-        weight = 1 if weights is None else int(weights[u])
         try:
-            return client.mask(message, updates[u], weight, noise(u) if noise else None)
+            return getattr(client, step.label)(message, *given)
         except UpdateError as error:
             return client.decline(error)
+
+    def given(u: int) -> tuple[Any, int, np.ndarray | None]:
+        weight = 1 if weights is None else int(weights[u])
+        return updates[u], weight, None if noise is None else noise(u)
 
     asked: dict[int, bytes] = dict.fromkeys(range(count), b"")
     for step in setup.steps:
@@ -94,8 +96,9 @@ def simulate(
             received[u] += len(message)
             if gone.get(u, step + 1) <= step:
                 continue
+            own = given(u) if step is Step.MASK else ()
             start = time.perf_counter()
-            found = answer(u, step, message)
+            found = answer(step, u, message, own)
             seconds[u] += time.perf_counter() - start
             sent[u] += len(found)
             start = time.perf_counter()
