@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
-from tqdm import tqdm
 
 from jsmpc import Protocol, federated
 from jsmpc.examples import cli
@@ -24,7 +23,8 @@ from jsmpc.examples.datasets.mnist import Mnist, normalize
 MODEL = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(10)])
 AGGREGATIONS = ("mean", "median", "trimmed")
 _TRIMMED = 10  # of each side, a hundred clients of a round
-_EVERY = 10  # rounds from one test to the next
+_EVERY = 10  # rounds from one test to the next, at most
+_POINTS = 5  # of a curve, at least
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -42,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--rounds", type=cli.integer(1), default=30, metavar="N", help="default: 30")
     add("--alpha", type=cli.positive, metavar="A", help="of a Dirichlet split by label")
     add("--steps", type=cli.integer(1), default=20, metavar="N", help="of a client, default: 20")
+    add("--epochs", type=cli.integer(1), metavar="N", help="of a client, in the place of steps")
     add("--batch-size", type=cli.integer(1), default=20, metavar="N", help="default: 20")
     add("--learning-rate", type=cli.positive, default=0.1, metavar="RATE", help="default: 0.1")
     add(
@@ -106,8 +107,13 @@ def federation(options: argparse.Namespace, protocol: Protocol) -> federated.Fed
     if options.aggregate.startswith("secure"):
         aggregate = federated.securely(aggregate, protocol)
     optimizer = optax.sgd(options.learning_rate)
+    batch: Any = {"batch": options.batch_size}
+    if options.epochs is None:
+        work = federated.local_steps(loss, optimizer, steps=options.steps, **batch)
+    else:
+        work = federated.local_epochs(loss, optimizer, epochs=options.epochs, **batch)
     return federated.Federation(
-        federated.local_steps(loss, optimizer, steps=options.steps, batch=options.batch_size),
+        work,
         optax.sgd(1.0),
         options.per_round,
         aggregate,
@@ -134,18 +140,21 @@ def learn(
     """The share of test images that are right, after some rounds each time and after the last."""
     key = jax.random.key(options.seed)
     state = learning.init(MODEL.init(key, normalize(data.x_train[:1])))
-    images, labels, found = normalize(data.x_test), jnp.asarray(data.y_test), []
+    images, labels = normalize(data.x_test), jnp.asarray(data.y_test)
+    found: list[tuple[int, float]] = []
 
     @jax.jit
     def right(params: Any) -> Any:
         logits: Any = MODEL.apply(params, images)
         return (logits.argmax(-1) == labels).mean()
 
-    keys = jax.random.split(jax.random.fold_in(key, 1), options.rounds)
-    for i, own in enumerate(tqdm(keys, unit="round", leave=False), 1):
-        state, _ = learning.round(own, state, clients)
-        if i % _EVERY == 0 or i == options.rounds:
-            found.append((i, float(right(state.params))))
+    def test(number: int, state: federated.State, _: federated.Metrics) -> None:
+        if (number + 1) % every == 0 or number + 1 == options.rounds:
+            found.append((number + 1, float(right(state.params))))
+
+    every = min(_EVERY, max(1, options.rounds // _POINTS))
+    rounds, key = options.rounds, jax.random.fold_in(key, 1)
+    federated.run(learning, key, state, clients, rounds, watch=test, progress=True)
     return found
 
 
