@@ -28,11 +28,11 @@ from jsmpc._src.federated.aggregation import clipped_mean, krum, mean, median, t
 from jsmpc._src.federated.clients import Clients
 from jsmpc._src.federated.local import Update, local_steps
 from jsmpc._src.federated.privacy.accounting import Mechanism, noise_for
-from jsmpc._src.federated.privacy.clipping import AdaptiveClip
+from jsmpc._src.federated.privacy.clipping import AdaptiveClip, clipped
 from jsmpc._src.federated.privacy.examples import examples_epsilon, private_steps
 from jsmpc._src.federated.privacy.gaussian import discrete_gaussian
 from jsmpc._src.federated.privacy.private import Privacy, Spent
-from jsmpc._src.federated.privacy.shares import client_noise
+from jsmpc._src.federated.privacy.shares import client_noise, noise_room
 from jsmpc._src.federated.rounds import Federation, Metrics, State
 from jsmpc._src.federated.secured import securely
 from jsmpc._src.federated.splits import dirichlet, equal, shards, sized
@@ -48,6 +48,7 @@ __all__ = [
     "State",
     "Update",
     "client_noise",
+    "clipped",
     "clipped_mean",
     "dirichlet",
     "discrete_gaussian",
@@ -58,6 +59,7 @@ __all__ = [
     "mean",
     "median",
     "noise_for",
+    "noise_room",
     "private_steps",
     "securely",
     "shards",
