@@ -40,11 +40,11 @@ from jsmpc._src.federated.masked.setup import OneServer
 from jsmpc._src.federated.masked.simulation import Simulated, by_one_server, simulate
 from jsmpc._src.federated.passing import WorkersSequential
 from jsmpc._src.federated.privacy.accounting import Mechanism, noise_for
-from jsmpc._src.federated.privacy.clipping import AdaptiveClip
+from jsmpc._src.federated.privacy.clipping import AdaptiveClip, clipped
 from jsmpc._src.federated.privacy.examples import examples_epsilon, private_steps
 from jsmpc._src.federated.privacy.gaussian import discrete_gaussian
 from jsmpc._src.federated.privacy.private import Privacy, Spent
-from jsmpc._src.federated.privacy.shares import client_noise
+from jsmpc._src.federated.privacy.shares import client_noise, noise_room
 from jsmpc._src.federated.quantization import Quantization, UpdateError
 from jsmpc._src.federated.rounds import Federation, Metrics, State
 from jsmpc._src.federated.running import run
@@ -82,6 +82,7 @@ __all__ = [
     "batches_of_each",
     "by_one_server",
     "client_noise",
+    "clipped",
     "clipped_mean",
     "dirichlet",
     "discrete_gaussian",
@@ -95,6 +96,7 @@ __all__ = [
     "median",
     "new_identity",
     "noise_for",
+    "noise_room",
     "private_steps",
     "run",
     "scaffold",

@@ -205,7 +205,7 @@ def federation(**changes: Any) -> federated.Federation:
         "per_round": 40,
         "chunk": 20,
         "aggregate": SECURE,
-        "privacy": privacy(noise=0.3, clip=1.0),
+        "privacy": privacy(clip=1.0),
     }
     return federated.Federation(**{**usual, **changes})
 
@@ -219,7 +219,7 @@ def test_a_private_run_learns_and_tells_what_it_costs() -> None:
         assert np.isnan(metrics.loss)
     assert np.abs(np.asarray(state.params["w"]) - [1.0, -2.0, 0.5]).max() < 0.3
     expected = [
-        accounting.epsilon(((federated.Mechanism(0.3, 1.0, 40, 40), i),), 1e-5)
+        accounting.epsilon(((federated.Mechanism(1.0, 1.0, 40, 40), i),), 1e-5)
         for i in range(1, 13)
     ]
     assert costs == expected and state.privacy.ledger[0][1] == 12
@@ -317,11 +317,38 @@ def test_without_dp_accounting(monkeypatch: pytest.MonkeyPatch) -> None:
         privacy()
 
 
-def test_state_passes_through_trees() -> None:
-    state = federation().init(PARAMS)
-    assert federation(privacy=None).init(PARAMS).privacy is None
-    leaves, treedef = jax.tree.flatten(state)
-    assert jax.tree.unflatten(treedef, leaves) == state
+def test_states_with_and_without_a_ledger() -> None:
+    with_one, without = federation(), federation(privacy=None)
+    private_state, state = with_one.init(PARAMS), without.init(PARAMS)
+    assert state.privacy is None
+    with pytest.raises(jsmpc.FederatedError, match="has no ledger"):
+        with_one.round(jax.random.key(0), state, CLIENTS)
+    with pytest.raises(jsmpc.FederatedError, match="has a privacy ledger"):
+        without.round(jax.random.key(0), private_state, CLIENTS)
+
+
+def test_a_ledger_passes_through_trees() -> None:
+    spent = privacy().charged(privacy().init(), clients=40, per_round=40)
+    again = jax.tree.map(jnp.asarray, spent)
+    assert privacy().spent(again) == privacy().spent(spent) > 0
+    after = privacy().charged(again, clients=40, per_round=40)
+    assert after.ledger == ((spent.ledger[0][0], 2),)
+
+
+@pytest.mark.parametrize("unit", [0.0, 1e-3, 0.02])
+def test_a_client_clips_by_itself(unit: float) -> None:
+    for update in UPDATES:
+        found = federated.clipped(update, 2.0, unit)
+        rounded = np.round(found / unit) * unit if unit else found
+        assert np.linalg.norm(rounded) <= 2.0
+        if np.linalg.norm(update) < 1.9:
+            np.testing.assert_allclose(found, update)
+        elif np.linalg.norm(update) > 2:
+            assert np.linalg.norm(found) > 1.9
+    with pytest.raises(jsmpc.FederatedError, match="Quantize finer"):
+        federated.clipped(UPDATES[0], 2.0, 1.0)
+    with pytest.raises(jsmpc.FederatedError, match="NaN or infinity"):
+        federated.clipped(np.array([1.0, np.nan]), 2.0)
 
 
 @pytest.mark.parametrize(
@@ -330,6 +357,8 @@ def test_state_passes_through_trees() -> None:
         federated.Privacy,
         federated.noise_for,
         federated.client_noise,
+        federated.clipped,
+        federated.noise_room,
         federated.securely,
         federated.examples_epsilon,
     ],

@@ -127,6 +127,11 @@ class Federation:
         self.require(clients)
         if self.privacy is not None:
             return self._private_round(self.privacy, key, state, clients)
+        if state.privacy is not None:
+            raise FederatedError(
+                "the state has a privacy ledger, and this federation has no privacy: its rounds "
+                "would not be in it. Drop it with state._replace(privacy=None) if that is meant"
+            )
         who, work = jax.random.split(key)
         drawn = populations.chosen(who, len(clients), self.per_round)
         found, own = _worked(self.client_update, self.chunk, state, clients, drawn, work)
@@ -147,7 +152,7 @@ class Federation:
         sizes = len(clients), self.per_round, self.chunk
         room = privacy.slots(*sizes)
         privacy.require(self.aggregate, room, self.per_round)
-        spent = privacy.charged(state.privacy or privacy.init(), *sizes)
+        spent = privacy.charged(state.privacy, *sizes)
         who, work = jax.random.split(key)
         share = self.per_round / len(clients)
         numbers, present = sample(who, len(clients), share, room)

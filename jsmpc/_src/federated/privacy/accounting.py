@@ -9,12 +9,15 @@ import math
 from types import ModuleType
 from typing import Any
 
+import jax
+
 from jsmpc._src.errors import FederatedError
 
 _INTERVAL = 1e-3  # of privacy losses, which are rounded up to multiples
 _LEAST_NOISE = 0.3  # that is looked at when noise is sought
 
 
+@jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Mechanism:
     """What one round does to clients' privacy: a Gaussian on the sum of a random sample of them.
@@ -55,7 +58,7 @@ Ledger = tuple[tuple[Mechanism, int], ...]
 
 def entered(ledger: Ledger, mechanism: Mechanism) -> Ledger:
     """The ledger after one more use."""
-    uses = dict(ledger)
+    uses = {one: int(count) for one, count in ledger}
     return tuple({**uses, mechanism: uses.get(mechanism, 0) + 1}.items())
 
 

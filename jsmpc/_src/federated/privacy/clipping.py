@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jsmpc._src.errors import FederatedError
 from jsmpc._src.jaxprs import compat
@@ -78,3 +79,38 @@ def in_units(updates: Any, clip: Any) -> tuple[Any, Any]:
         sound = jnp.isfinite(lengths)[:, None]
         found = jnp.where(sound, exact * factors[:, None], 0.0)
         return jnp.round(found).astype(jnp.int64), lengths <= clip
+
+
+def clipped(update: Any, clip: float, unit: float = 0.0) -> np.ndarray:
+    """An update scaled down so that it is no longer than the clip, once it is rounded too.
+
+    For clients who round for themselves, as for masks: see `client_noise`.
+
+    Args:
+      update: float[parameters]; clip: the largest Euclidean length.
+      unit: to whole multiples of what it will be rounded, to the nearest.
+
+    Raises:
+      FederatedError: for NaN or infinity, and for a unit as coarse as the clip.
+
+    Example:
+      >>> import numpy as np
+      >>> from jsmpc import federated
+      >>> federated.clipped(np.array([3.0, 4.0]), clip=1.0).round(3)
+      array([0.6, 0.8])
+      >>> coarse = federated.clipped(np.array([3.0, 4.0]), clip=1.0, unit=0.01)
+      >>> np.round(coarse / 0.01)
+      array([60., 79.])
+    """
+    require_length(clip)
+    exact = np.asarray(update, np.float64).ravel()
+    whole = clip * (1 - 2.0**-40) - unit * math.sqrt(exact.size) / 2
+    if not whole > 0:
+        raise FederatedError(
+            f"rounding {exact.size} numbers to units of {unit:g} may lengthen them by more than "
+            f"the clip of {clip:g}. Quantize finer"
+        )
+    length = float(np.linalg.norm(exact))
+    if not np.isfinite(length):
+        raise FederatedError("an update with NaN or infinity cannot be clipped. Leave it out")
+    return exact * min(1.0, whole / length) if length else exact

@@ -100,12 +100,18 @@ class Privacy:
         """For how many clients a round has room."""
         return accounting.sampled(self.noise, clients, per_round, chunk).most
 
-    def charged(self, spent: Spent, clients: int, per_round: int, chunk: int = 1) -> Spent:
+    def charged(self, spent: Spent | None, clients: int, per_round: int, chunk: int = 1) -> Spent:
         """With one more round in the ledger.
 
         Raises:
+          FederatedError: without a ledger, as of a state that began without privacy.
           BudgetError: if it would cost more than the budget.
         """
+        if spent is None:
+            raise FederatedError(
+                "the state has no ledger of what is spent: it began without privacy. Begin with "
+                "init(params) of this federation"
+            )
         mechanism = Mechanism(self.noise)
         if self.sample_secret:
             mechanism = accounting.sampled(self.noise, clients, per_round, chunk)
@@ -120,7 +126,8 @@ class Privacy:
 
     def spent(self, spent: Spent) -> float:
         """ε of all rounds so far."""
-        return accounting.epsilon(spent.ledger, self.delta)
+        ledger = tuple((mechanism, int(uses)) for mechanism, uses in spent.ledger)
+        return accounting.epsilon(ledger, self.delta)
 
     def require(self, aggregate: Any, room: int, per_round: int) -> None:
         """FederatedError for an aggregate that is no sum, or a ring too small for the sum."""

@@ -16,6 +16,7 @@ from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.runtime import prf
 
 SMOOTH = 4.0  # units, the least deviation of a part
+_TAIL = 14  # standard deviations
 
 
 def client_noise(key: Any, shape: tuple[int, ...], deviation: float, clients: int) -> np.ndarray:
@@ -100,6 +101,20 @@ def _shared(protocol: Protocol, shape: tuple[int, ...], deviation: float, dtype:
         return Share(shared.components, protocol, dtype)
 
 
+def noise_room(deviation: float, clients: int) -> int:
+    """What one client's part stays within, but for a probability of 2^-140 a number: units.
+
+    Args:
+      deviation, clients: as of `client_noise`.
+
+    Example:
+      >>> from jsmpc import federated
+      >>> federated.noise_room(deviation=100.0, clients=4)
+      701
+    """
+    return math.ceil(_TAIL * part(deviation, clients))
+
+
 def most_of(deviation: float, parts: int, honest: int) -> float:
-    """What the sum of all parts stays below, but for a probability of 2^-140 a number."""
-    return 14 * math.sqrt(parts) * part(deviation, honest)
+    """What the sum of all parts stays within, but for such a probability."""
+    return _TAIL * math.sqrt(parts) * part(deviation, honest)
