@@ -12,11 +12,10 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from jsmpc._src.errors import FederatedError
 from jsmpc._src.federated.masked.client import RoundClient
 from jsmpc._src.federated.masked.keys import identity_of
-from jsmpc._src.federated.privacy.clipping import in_units
+from jsmpc._src.federated.privacy.clipping import clipped
 from jsmpc._src.federated.privacy.shares import client_noise
 from jsmpc._src.federated.quantization import UpdateError
 from jsmpc._src.flower.announced import Announced
-from jsmpc._src.jaxprs import compat
 from jsmpc._src.runtime import prf
 
 RECORD, IDENTIFY = "jsmpc", "identify"
@@ -145,8 +144,10 @@ class SecureMod:
             update = like.flatten(arrays_of(trained.content)) - start
             weight = self._weight(trained.content)
             if noise.deviation:
-                update, weight = _clipped(update, noise.clip, client.setup.quantization.unit), 1
+                if np.isfinite(update).all():
+                    update = clipped(update, noise.clip, announced.setup.quantization.unit)
                 own = client_noise(prf.random_key(), update.shape, noise.deviation, noise.honest)
+                weight = 1
             return client.mask(letter, like.unflatten(update), weight, own)
         except UpdateError as error:
             return client.decline(error)
@@ -186,13 +187,6 @@ def arrays_of(content: RecordDict) -> list[np.ndarray]:
     if len(found) != 1:
         raise FederatedError(f"flower: a message has one record of arrays, not {len(found)}")
     return found[0].to_numpy_ndarrays()
-
-
-def _clipped(update: np.ndarray, clip: float, unit: float) -> np.ndarray:
-    """An update of at most this length, in whole units of which 2^20 are the clip."""
-    with compat.protocol_mode():
-        units, _ = in_units(update[None], np.float64(clip))
-    return np.asarray(units[0], np.float64) * unit
 
 
 def _reply(message: Message, letter: bytes) -> Message:

@@ -24,14 +24,14 @@ from jsmpc._src.errors import FederatedError
 from jsmpc._src.federated.masked.record import RoundRecord, RoundResult
 from jsmpc._src.federated.masked.server import RoundServer
 from jsmpc._src.federated.masked.setup import OneServer
-from jsmpc._src.federated.privacy.clipping import UNITS, AdaptiveClip
+from jsmpc._src.federated.privacy.clipping import AdaptiveClip
 from jsmpc._src.federated.privacy.private import Privacy, Spent
-from jsmpc._src.federated.privacy.shares import most_of
+from jsmpc._src.federated.privacy.shares import noise_room
 from jsmpc._src.federated.quantization import Quantization
 from jsmpc._src.flower.announced import Announced, Noise
 from jsmpc._src.flower.mod import IDENTIFY, RECORD, arrays_of
 
-_BITS = 22  # of coordinates in units of which 2^20 are a clip
+_BITS = 22  # of a rounded coordinate, with privacy
 
 
 @dataclasses.dataclass
@@ -131,8 +131,7 @@ class SecureAggregation(Strategy):
         if self.privacy is None:
             return Noise()
         assert setup.corrupt is not None
-        clip = float(self.privacy.clip)  # type: ignore[arg-type]
-        return Noise(self.privacy.noise * UNITS, setup.least - setup.corrupt, clip)
+        return self._noise(setup.quantization, setup.least - setup.corrupt)
 
     def charge(self, nodes: int) -> None:
         """Enters one more round of so many nodes; BudgetError."""
@@ -141,17 +140,21 @@ class SecureAggregation(Strategy):
             self.spent = self.privacy.charged(before, clients=nodes, per_round=nodes)
 
     def _quantization(self, nodes: int) -> Quantization:
-        """In units of which 2^20 are the clip, with room for the noise."""
-        assert self.privacy is not None
+        """Of updates within the clip of the privacy, with room for noise."""
         honest = nodes - int(nodes * self.dropping) - int(nodes * self.corrupt)
         if honest < 1:
             raise FederatedError("flower: no honest node is left to add noise")
-        levels = (1 << (_BITS - 1)) - 1
-        return Quantization(
-            clip=float(self.privacy.clip) * levels / UNITS,  # type: ignore[arg-type]
-            bits=_BITS,
-            room=int(most_of(self.privacy.noise * UNITS, 1, honest)),
-        )
+        rule = Quantization(clip=self._clip, bits=_BITS)
+        return dataclasses.replace(rule, room=noise_room(*self._noise(rule, honest)[:2]))
+
+    def _noise(self, rule: Quantization, honest: int) -> Noise:
+        assert self.privacy is not None
+        return Noise(self.privacy.noise * self._clip / rule.unit, honest, self._clip)
+
+    @property
+    def _clip(self) -> float:
+        assert self.privacy is not None and not isinstance(self.privacy.clip, AdaptiveClip)
+        return float(self.privacy.clip)
 
 
 class _MaskedGrid(Grid):
