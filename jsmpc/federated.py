@@ -28,6 +28,7 @@ from jsmpc._src.federated.aggregation import clipped_mean, krum, mean, median, t
 from jsmpc._src.federated.at_workers import WorkersFederation
 from jsmpc._src.federated.batches import batches, batches_of_each
 from jsmpc._src.federated.clients import Clients
+from jsmpc._src.federated.committee import Committee, Total, by_committee
 from jsmpc._src.federated.datasets import FederatedDataset, federate
 from jsmpc._src.federated.given import Reason
 from jsmpc._src.federated.local import Stateful, Update, local_epochs, local_steps, scaffold
@@ -55,6 +56,7 @@ from jsmpc._src.federated.splits import dirichlet, equal, shards, sized
 __all__ = [
     "AdaptiveClip",
     "Clients",
+    "Committee",
     "FederatedDataset",
     "Federation",
     "Mechanism",
@@ -74,12 +76,14 @@ __all__ = [
     "Spent",
     "State",
     "Stateful",
+    "Total",
     "Update",
     "UpdateError",
     "WorkersFederation",
     "WorkersSequential",
     "batches",
     "batches_of_each",
+    "by_committee",
     "by_one_server",
     "client_noise",
     "clipped",

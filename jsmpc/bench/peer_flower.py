@@ -94,6 +94,7 @@ def _main() -> None:
 
         def aggregate_train(self, *args: Any) -> Any:
             arrays, metrics = super().aggregate_train(*args)
+            assert metrics is not None
             seconds[-1] = time.perf_counter() - seconds[-1]
             losses.append(metrics["loss"])
             return arrays, metrics
@@ -112,7 +113,7 @@ def _main() -> None:
         )
         strategy.start(grid=grid, initial_arrays=start, num_rounds=task["rounds"])
 
-    resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
+    resources: dict[str, Any] = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
     run_simulation(server, client, task["clients"], backend_config=resources)
     print(json.dumps({"seconds": seconds, "losses": losses}), file=_RESULTS, flush=True)
 

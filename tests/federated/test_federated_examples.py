@@ -9,6 +9,7 @@ import pytest
 
 from jsmpc import federated
 
+OPTIONS = doctest.FAIL_FAST | doctest.IGNORE_EXCEPTION_DETAIL
 NAMES = sorted(
     name for name in federated.__all__ if ">>>" in (getattr(federated, name).__doc__ or "")
 )
@@ -21,5 +22,5 @@ def test_examples_run(name: str) -> None:
     text = inspect.cleandoc(documented.__doc__ or "")
     test = doctest.DocTestParser().get_doctest(text, known, name, None, None)
     lines: list[str] = []
-    doctest.DocTestRunner(optionflags=doctest.FAIL_FAST).run(test, out=lines.append)
+    doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=lines.append)
     assert test.examples and not lines, "".join(lines)

@@ -152,7 +152,7 @@ class WorkersFederation:
         left = {i: one for i, one in zip(drawn, found, strict=True) if isinstance(one, _Given)}
         weights = np.array([one.weight for one in left.values()], np.float32)
         private, shares = _aggregating(self.aggregate), [one.share for one in left.values()]
-        aggregate = private(prf.random_key(), shares, weights / weights.sum())
+        aggregate = private(prf.random_key(), shares, weights)
         here = state._replace(clients=None)  # which are elsewhere
         after, length = stepped(self.server, here, aggregate, len(left) / count)
         own = {dataset.workers[i].name: one.own for i, one in left.items()}

@@ -13,8 +13,9 @@ from jsmpc._src.api import sharing
 from jsmpc._src.api.secure import secure
 from jsmpc._src.api.share import Share
 from jsmpc._src.errors import FederatedError
+from jsmpc._src.federated.aggregation import Running
 from jsmpc._src.federated.masked.structure import Structure
-from jsmpc._src.federated.quantization import Quantization
+from jsmpc._src.federated.quantization import Quantization, whole
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.runtime import prf
 
@@ -66,7 +67,7 @@ class Committee:
       >>> from jsmpc import federated
       >>> committee = federated.Committee(
       ...     jsmpc.Replicated3(bits=32), federated.Quantization(clip=1.0, most_weight=100),
-      ...     clients=1000, like=jax.ShapeDtypeStruct((2,), np.float32))
+      ...     clients=100, like=jax.ShapeDtypeStruct((2,), np.float32))
       >>> total = federated.Total()
       >>> for update, weight in (([0.5, -1.0], 30), ([1.0, 1.0], 10)):
       ...     sent = committee.share(jsmpc.random_key(), np.float32(update), weight)
@@ -146,6 +147,46 @@ class Committee:
             words = np.asarray(sharing.reveal(total.shares))
         mean, weight = self.quantization.decode(words)
         return self.structure.unflatten(mean), weight
+
+
+class _ByCommittee:
+    """See `by_committee`."""
+
+    def __init__(self, committee: Committee) -> None:
+        self._committee = committee
+
+    def begin(self) -> Total:
+        return Total()
+
+    def add(self, total: Total, updates: Any, weights: Any) -> Total:
+        for update, weight in zip(np.asarray(updates), whole(weights), strict=True):
+            sent = self._committee.share(prf.random_key(), update, weight)
+            total = self._committee.add(total, sent)
+        return total
+
+    def finish(self, total: Total) -> Any:
+        return self._committee.open(total)[0]
+
+
+def by_committee(committee: Committee) -> Running:
+    """An aggregation by a committee for `Federation`, simulated, in bounded memory.
+
+    Args:
+      committee: of vectors, `like=jax.ShapeDtypeStruct((parameters,), numpy.float32)`. Weights are
+        integers up to the quantization's `most_weight`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, numpy as np, jsmpc
+      >>> from jsmpc import federated
+      >>> committee = federated.Committee(
+      ...     jsmpc.Replicated3(bits=32), federated.Quantization(clip=8.0, most_weight=100),
+      ...     clients=2, like=jax.ShapeDtypeStruct((2,), np.float32))
+      >>> mean = federated.by_committee(committee)
+      >>> total = mean.add(mean.begin(), jnp.array([[1.0, 2.0], [3.0, 6.0]]), jnp.ones(2))
+      >>> mean.finish(total).round(3).tolist()
+      [2.0, 4.0]
+    """
+    return _ByCommittee(committee)
 
 
 _add = secure(lambda total, sent: total + sent)

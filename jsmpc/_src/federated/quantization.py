@@ -201,6 +201,17 @@ class Quantization:
         return found.astype(np.int64)
 
 
+def whole(weights: Any) -> list[int]:
+    """Weights as integers; UpdateError for others."""
+    found = np.asarray(weights, np.float64)
+    if (found != np.rint(found)).any():
+        raise UpdateError(
+            "weights of quantized updates are integers, as numbers of examples. Round them",
+            "weight out of range",
+        )
+    return [int(w) for w in found]
+
+
 def _floats(vector: Any) -> np.ndarray:
     x = np.asarray(vector)
     if x.ndim != 1 or (not np.issubdtype(x.dtype, np.floating) and x.dtype.name != "bfloat16"):

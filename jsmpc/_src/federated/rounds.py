@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from jsmpc._src.errors import FederatedError
 from jsmpc._src.federated import clients as populations
-from jsmpc._src.federated.aggregation import Aggregate, mean
+from jsmpc._src.federated.aggregation import Aggregate, AtOnce, Running, mean, running
 from jsmpc._src.federated.clients import Clients
 from jsmpc._src.federated.given import Given, Reason, given
 from jsmpc._src.federated.local import ClientUpdate, Stateful, stateful
@@ -77,7 +76,8 @@ class Federation:
       client_update: one client's work; see `local_steps`.
       server: an Optax optimizer whose gradient is the aggregate with its sign turned: `sgd(1.0)` is
         FedAvg, `sgd(1.0, momentum=0.9)` FedAvgM, `adam`, `yogi`, `adagrad` are FedAdam and so on.
-      aggregate: from updates to one; `securely(f, protocol)` for one that nobody sees.
+      aggregate: from updates to one; `securely(f, protocol)` for one that nobody sees. One that is
+        `Running`, such as `by_committee`, gets a chunk of them at a time, as they are made.
       per_round: how many clients take part in a round, drawn at random; with privacy, how many
         are expected to.
       chunk: how many of them are computed at a time, which bounds the memory.
@@ -91,7 +91,7 @@ class Federation:
     client_update: ClientUpdate | Stateful
     server: optax.GradientTransformation
     per_round: int
-    aggregate: Aggregate | Callable[..., Any] = mean
+    aggregate: Aggregate | Running = mean
     chunk: int = 10
     at_least: int = 1
     privacy: Privacy | None = None
@@ -134,17 +134,24 @@ class Federation:
             )
         who, work = jax.random.split(key)
         drawn = populations.chosen(who, len(clients), self.per_round)
-        found, own = _worked(self.client_update, self.chunk, state, clients, drawn, work)
-        reasons = np.where(found.finite, Reason.NONE, Reason.NOT_FINITE).astype(np.int8)
+        aggregate = running(self.aggregate)
+        pieces = 1 if isinstance(aggregate, AtOnce) else self.per_round // self.chunk
+        total, worked = aggregate.begin(), []
+        for numbers, keys in zip(
+            jnp.split(drawn, pieces),
+            jnp.split(jax.random.split(work, self.per_round), pieces),
+            strict=True,
+        ):
+            found, own = _worked(self.client_update, self.chunk, state, clients, numbers, keys)
+            state = state._replace(clients=own)
+            total = aggregate.add(total, *taking_part(found))
+            worked.append((found.finite, found.loss))
+        finite, losses = map(jnp.concatenate, zip(*worked, strict=True))
+        reasons = np.where(finite, Reason.NONE, Reason.NOT_FINITE).astype(np.int8)
         require_enough(reasons, self.at_least)
-        updates, weights = found.vector, found.weight
-        if reasons.any():  # not every aggregate goes by weights
-            updates, weights = updates[reasons == 0], weights[reasons == 0]
-        aggregate = self.aggregate(updates, weights / weights.sum())
-        loss = found.loss.mean(where=found.finite)
         share = (reasons == 0).sum() / len(clients)
-        after, length = stepped(self.server, state, aggregate, share)
-        return after._replace(clients=own), Metrics(loss, length, drawn, reasons)
+        after, length = stepped(self.server, state, aggregate.finish(total), share)
+        return after, Metrics(losses.mean(where=finite), length, drawn, reasons)
 
     def _private_round(
         self, privacy: Privacy, key: Any, state: State, clients: Clients
@@ -157,7 +164,8 @@ class Federation:
         share = self.per_round / len(clients)
         numbers, present = sample(who, len(clients), share, room)
         bare = state._replace(privacy=None)
-        found, own = _worked(self.client_update, self.chunk, bare, clients, numbers, work, present)
+        keys = jax.random.split(work, room)
+        found, own = _worked(self.client_update, self.chunk, bare, clients, numbers, keys, present)
         aggregate, spent = privacy.mean(
             self.aggregate, found.vector, present, spent, self.per_round
         )
@@ -193,6 +201,12 @@ def kept_by_each(work: Stateful, params: Any, clients: Clients | None) -> Any:
     return jax.tree.map(lambda x: jnp.repeat(jnp.asarray(x)[None], count, axis=0), own)
 
 
+def taking_part(found: Given) -> tuple[Any, Any]:
+    """Updates and weights of those who can take part; not every aggregate goes by weights."""
+    here = np.asarray(found.finite)
+    return (found.vector, found.weight) if here.all() else (found.vector[here], found.weight[here])
+
+
 def require_enough(reasons: Any, at_least: int, why: str = "") -> None:
     """FederatedError where fewer than so many take part."""
     left = int((reasons == Reason.NONE).sum())
@@ -214,7 +228,7 @@ def _worked(
     state: State,
     clients: Clients,
     who: Any,
-    key: Any,
+    keys: Any,
     present: Any = True,
 ) -> tuple[Given, Any]:
     """What clients give, a chunk of them at a time; and what all clients keep then.
@@ -231,7 +245,7 @@ def _worked(
         kept = jax.tree.map(lambda new, old: jnp.where(present, new, old), found.own, own)
         return found._replace(own=kept)
 
-    keys, present = jax.random.split(key, who.size), jnp.broadcast_to(present, who.shape)
+    present = jnp.broadcast_to(present, who.shape)
     found = jax.lax.map(lambda x: one(*x), (who, keys, present), batch_size=chunk)
     own = jax.tree.map(lambda old, new: old.at[who].set(new), state.clients, found.own)
     return found._replace(own=None), own

@@ -61,7 +61,7 @@ def securely(aggregate: Aggregate, protocol: Protocol, *, noise: float = 0.0) ->
       >>> import jax.numpy as jnp, jsmpc
       >>> from jsmpc import federated
       >>> total = federated.securely(federated.mean, jsmpc.Replicated3())
-      >>> total(jnp.array([[1.0, 2.0], [3.0, 6.0]]), jnp.array([0.5, 0.5]))
+      >>> total(jnp.array([[1.0, 2.0], [3.0, 6.0]]), jnp.ones(2))
       Array([2., 4.], dtype=float32)
     """
     if not noise >= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -84,7 +85,7 @@ class SecureMod:
                 "one. Its strategy is to be a flower.SecureAggregation"
             )
         del message.content.config_records[RECORD]
-        step, letter = str(asked["step"]), asked["letter"]
+        step, letter = str(asked["step"]), _bytes(asked["letter"])
         if step == IDENTIFY:
             if self.identity is None:
                 raise FederatedError("flower: the server asks for identities; this node has none")
@@ -119,7 +120,7 @@ class SecureMod:
             announced.setup,
             announced.number,
             announced.round_number,
-            bytes(kept["saved"]),  # type: ignore[arg-type]
+            _bytes(kept["saved"]),
             identity=self.identity,
         )
         return announced, client
@@ -187,6 +188,12 @@ def arrays_of(content: RecordDict) -> list[np.ndarray]:
     if len(found) != 1:
         raise FederatedError(f"flower: a message has one record of arrays, not {len(found)}")
     return found[0].to_numpy_ndarrays()
+
+
+def _bytes(value: Any) -> bytes:
+    if type(value) is not bytes:
+        raise FederatedError("flower: what the server sent is malformed")
+    return value
 
 
 def _reply(message: Message, letter: bytes) -> Message:

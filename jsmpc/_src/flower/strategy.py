@@ -243,11 +243,11 @@ class _MaskedGrid(Grid):
             content[RECORD] = ConfigRecord({"step": step, "letter": b"", **own})
             messages.append(Message(content, dst_node_id=node, message_type=MessageType.TRAIN))
         replies = self._grid.send_and_receive(messages, timeout=patience)
-        return {
-            reply.metadata.src_node_id: bytes(reply.content[RECORD]["letter"])
-            for reply in replies
-            if not reply.has_error() and RECORD in reply.content
+        here = [reply for reply in replies if not reply.has_error() and RECORD in reply.content]
+        letters: dict[int, Any] = {
+            reply.metadata.src_node_id: reply.content[RECORD].get("letter") for reply in here
         }
+        return {node: letter for node, letter in letters.items() if type(letter) is bytes}
 
 
 def _known(answers: Mapping[int, bytes], trusted: Sequence[bytes]) -> dict[int, bytes]:

@@ -15,7 +15,7 @@ from jsmpc._src.federated.masked.letters import Step
 from jsmpc._src.federated.masked.record import RoundResult
 from jsmpc._src.federated.masked.server import RoundServer
 from jsmpc._src.federated.masked.setup import OneServer
-from jsmpc._src.federated.quantization import UpdateError
+from jsmpc._src.federated.quantization import UpdateError, whole
 
 
 class Simulated(NamedTuple):
@@ -119,8 +119,7 @@ def by_one_server(
 ) -> Callable[..., Any]:
     """An aggregation by one server for `Federation`, simulated: as `securely` is by a committee.
 
-    Weights that sum to one become integers of which the largest is `most_weight`, so that the
-    mean's weights are off by at most 1 / (2·most_weight) of the largest.
+    Weights are integers, as numbers of examples, up to the quantization's `most_weight`.
 
     Args:
       setup: of vectors, `like=jax.ShapeDtypeStruct((parameters,), numpy.float32)`, and of as many
@@ -135,18 +134,17 @@ def by_one_server(
       ...     clients=2, dropping=0, like=jax.ShapeDtypeStruct((2,), np.float32),
       ...     quantization=federated.Quantization(clip=8.0, most_weight=100))
       >>> total = federated.by_one_server(setup)
-      >>> total(jnp.array([[1.0, 2.0], [3.0, 6.0]]), jnp.array([0.5, 0.5])).round(3)
+      >>> total(jnp.array([[1.0, 2.0], [3.0, 6.0]]), jnp.ones(2)).round(3)
       Array([2., 4.], dtype=float32)
     """
     rounds = iter(range(1 << 62))
 
     def aggregate(updates: Any, weights: Any) -> jax.Array:
-        number, given = next(rounds), np.asarray(weights, np.float64)
-        whole = np.rint(given / given.max() * setup.quantization.most_weight).astype(int)
+        number = next(rounds)
         found = simulate(
             setup,
             np.asarray(updates),
-            np.maximum(whole, 1).tolist(),
+            whole(weights),
             dropped=None if dropped is None else dropped(number),
             round_number=number,
             identities=identities,
