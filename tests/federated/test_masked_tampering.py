@@ -333,6 +333,20 @@ def test_a_client_unmasks_one_set_that_a_quorum_has_signed() -> None:
         assert caught.value.reason == reason
 
 
+def test_a_signature_that_others_could_not_check_does_not_count() -> None:
+    """A client that signs another encoding of the same set does not spoil the round."""
+    play = Round(SIGNED).until(Step.AGREE)
+    letter = play.answer(Step.AGREE, 1)
+    _, head = messages.opened(letter)
+    assert head % 16
+    text = flipped(letter[:-64], messages.START.size + head)  # of what fills up a block
+    assert messages.decode(text) == messages.decode(letter[:-64])
+    other = text + keys.signed(PRIVATE[1], letters._hashed(text))
+    assert not play.server.collect(other)
+    assert play.server.record.refused[-1] == ("agree", 1, "malformed")
+    assert play.server.collect(letter)
+
+
 def test_signatures_of_who_has_dropped_out_do_not_count() -> None:
     setup = full(4, dropping=1, corrupt=0, signed=True)
     play = Round(setup, change=changing(Step.MASK, 3, lambda x: None)).until(Step.AGREE)
