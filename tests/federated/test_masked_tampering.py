@@ -402,6 +402,21 @@ def test_who_has_dropped_out_does_not_come_back() -> None:
         play.clients[0].unmask(letter)
 
 
+def test_a_client_shares_with_neighbours_and_takes_shares_from_them_alone() -> None:
+    gone = changing(Step.ADVERTISE, 3, lambda x: None)
+    play = Round(full(5, dropping=2), change=gone).until(Step.SHARE)
+    adverts = fields(play.asked[0])["body"]["adverts"]
+    another_step = altered(adverts[0], step=int(Step.UNMASK))
+    for wrong in ([*adverts, play.letters[Step.ADVERTISE, 0]], [another_step, *adverts[1:]]):
+        with pytest.raises(federated.RoundError, match="keys that are no neighbour's"):
+            play.copy(0).share(altered(play.asked[0], {"adverts": wrong}))
+    play.step(Step.SHARE)
+    sealed = fields(play.asked[0])["body"]["sealed"] + bytes(144)
+    body = {"dealers": letters.packed([1, 2, 3, 4], 5), "sealed": sealed}
+    with pytest.raises(federated.RoundError, match="dealers who are no neighbours"):
+        play.answer(Step.MASK, 0, asked=altered(play.asked[0], body))
+
+
 def test_letters_of_another_round_are_not_answered() -> None:
     play, other = Round(FOLLOWED).until(Step.SHARE), Round(FOLLOWED, 2).until(Step.SHARE)
     with pytest.raises(federated.RoundError, match="of another round or set-up"):
