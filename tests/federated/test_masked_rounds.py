@@ -64,6 +64,28 @@ def test_in_the_sparse_graph(number: int) -> None:
     np.testing.assert_array_equal(result.mean, expected(result.record.survivors))
 
 
+def test_who_has_lost_its_neighbours_is_left_out() -> None:
+    setup = federated.OneServer(
+        **{"clients": 40, "threshold": 3, "neighbours": 8, "quorum": 20, "corrupt": 2},
+        **{"dropping": 4, "seed": b"seed", "quantization": RULE, "like": LIKE},
+    )
+    around = sorted(setup.neighbours_of(5, 1))
+    gone = dict.fromkeys(around[:7], "share")
+    result = simulated(setup, dropped=gone, round_number=1)
+    assert result.record.excluded == {5: "too few neighbours"}
+    assert result.record.dropped == gone and len(result.record.survivors) == 32
+    np.testing.assert_array_equal(result.mean, expected(result.record.survivors))
+    late = dict.fromkeys(around[:7], "unmask")
+    with pytest.raises(federated.RoundError, match="2 valid shares of client 5's secret are"):
+        simulated(setup, dropped=late, round_number=1)
+    play = Round(setup, change=lambda s, u, x: None if gone.get(u) == s.label else x)
+    play.until(Step.MASK)
+    assert 5 not in play.asked and not play.server.collect(
+        play.clients[5]._context.write(Step.MASK, 5, {})
+    )
+    assert play.server.record.refused[-1] == ("mask", 5, "excluded")
+
+
 def test_in_the_sparse_graph_with_signatures() -> None:
     setup = federated.OneServer.sparse(
         **{"clients": 40, "quantization": RULE, "like": LIKE, "dropping": 2, "corrupt": 1},

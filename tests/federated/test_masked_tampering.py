@@ -333,6 +333,20 @@ def test_a_client_unmasks_one_set_that_a_quorum_has_signed() -> None:
         assert caught.value.reason == reason
 
 
+def test_a_signature_that_others_could_not_check_does_not_count() -> None:
+    """A client that signs another encoding of the same set does not spoil the round."""
+    play = Round(SIGNED).until(Step.AGREE)
+    letter = play.answer(Step.AGREE, 1)
+    _, head = messages.opened(letter)
+    assert head % 16
+    text = flipped(letter[:-64], messages.START.size + head)  # of what fills up a block
+    assert messages.decode(text) == messages.decode(letter[:-64])
+    other = text + keys.signed(PRIVATE[1], letters._hashed(text))
+    assert not play.server.collect(other)
+    assert play.server.record.refused[-1] == ("agree", 1, "malformed")
+    assert play.server.collect(letter)
+
+
 def test_signatures_of_who_has_dropped_out_do_not_count() -> None:
     setup = full(4, dropping=1, corrupt=0, signed=True)
     play = Round(setup, change=changing(Step.MASK, 3, lambda x: None)).until(Step.AGREE)
@@ -386,6 +400,21 @@ def test_who_has_dropped_out_does_not_come_back() -> None:
     letter = altered(play.asked[0], {"survivors": letters.packed([0, 1, 2, 3, 4], 5)})
     with pytest.raises(federated.RoundError, match="survivors who had dropped out before"):
         play.clients[0].unmask(letter)
+
+
+def test_a_client_shares_with_neighbours_and_takes_shares_from_them_alone() -> None:
+    gone = changing(Step.ADVERTISE, 3, lambda x: None)
+    play = Round(full(5, dropping=2), change=gone).until(Step.SHARE)
+    adverts = fields(play.asked[0])["body"]["adverts"]
+    another_step = altered(adverts[0], step=int(Step.UNMASK))
+    for wrong in ([*adverts, play.letters[Step.ADVERTISE, 0]], [another_step, *adverts[1:]]):
+        with pytest.raises(federated.RoundError, match="keys that are no neighbour's"):
+            play.copy(0).share(altered(play.asked[0], {"adverts": wrong}))
+    play.step(Step.SHARE)
+    sealed = fields(play.asked[0])["body"]["sealed"] + bytes(144)
+    body = {"dealers": letters.packed([1, 2, 3, 4], 5), "sealed": sealed}
+    with pytest.raises(federated.RoundError, match="dealers who are no neighbours"):
+        play.answer(Step.MASK, 0, asked=altered(play.asked[0], body))
 
 
 def test_letters_of_another_round_are_not_answered() -> None:

@@ -199,7 +199,8 @@ class OneServer:
           hypergeometric (k drawn of n − 1, of whom d are marked).
 
         Clients get their numbers before the seed is known, and nobody chooses it; the circle is
-        another one in each round.
+        another one in each round. Those of Bell and others choose neighbours themselves where the
+        server may deviate; here the circle is public, and all sign the one set that counts.
 
         Raises:
           FederatedError: if no graph below the full one serves.
