@@ -44,11 +44,11 @@ def test_a_step_is_the_mean_of_clipped_gradients() -> None:
 
 def test_the_noise_has_its_variance() -> None:
     wide = {"x": jnp.zeros((3, 20_000)), "y": jnp.zeros(3)}
-    made = federated.private_steps(loss, optax.sgd(1.0), steps=1, batch=2, clip=0.5, noise=2.0)
+    made = federated.private_steps(loss, optax.sgd(1.0), steps=2, batch=2, clip=0.5, noise=2.0)
     start = {"w": jnp.zeros(20_000)}
     keys = jax.random.split(jax.random.key(2), 2)
     one, two = jax.jit(jax.vmap(lambda k: made(start, wide, jnp.int32(3), k).delta["w"]))(keys)
-    assert abs(one.var() / (2.0 * 0.5 / 2) ** 2 - 1) < 4 * math.sqrt(2 / 20_000)
+    assert abs(one.var() / (2 * (2.0 * 0.5 / 2) ** 2) - 1) < 4 * math.sqrt(2 / 20_000)
     assert abs(np.corrcoef(one, two)[0, 1]) < 0.04
 
 

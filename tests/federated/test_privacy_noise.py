@@ -14,6 +14,7 @@ from scipy import stats
 import jsmpc
 from jsmpc import federated
 from jsmpc._src.federated.privacy import gaussian, shares
+from jsmpc._src.jaxprs import compat
 from jsmpc.testing import InsecurePlain
 
 COUNT = 200_000
@@ -77,6 +78,17 @@ def test_a_table_is_the_distribution_to_128_bits(deviation: float) -> None:
     found = np.array([w / 2.0**128 for w in weights])
     np.testing.assert_allclose(found, mass(np.arange(-512, 512), deviation), rtol=1e-12, atol=1e-35)
     assert weights[1:512] == weights[:512:-1]  # symmetric
+
+
+def test_a_word_at_a_threshold_is_the_alias() -> None:
+    table = gaussian._table(5.0)
+    upper, lower, alias = table
+    bucket = int(np.flatnonzero((lower > 0) & (lower < 2**64 - 1) & (alias != np.arange(1024)))[0])
+    high = (bucket << 54) | int(upper[bucket])
+    words = [(high, int(lower[bucket]) + i) for i in (-1, 0, 1)]
+    with compat.protocol_mode():
+        found = np.asarray(gaussian._looked_up(np.array(words, np.uint64).T, table))
+    assert (found + 512).tolist() == [bucket, alias[bucket], alias[bucket]]
 
 
 @pytest.mark.parametrize("deviation", [38.5, 80.0, 650.0, 1e4, 1e5, 1.1e6, 2.0**30, 2.0**48])
