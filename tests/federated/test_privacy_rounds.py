@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import doctest
 import importlib.util
-import inspect
 import math
 from typing import Any
 
@@ -349,25 +347,3 @@ def test_a_client_clips_by_itself(unit: float) -> None:
         federated.clipped(UPDATES[0], 2.0, 1.0)
     with pytest.raises(jsmpc.FederatedError, match="NaN or infinity"):
         federated.clipped(np.array([1.0, np.nan]), 2.0)
-
-
-@pytest.mark.parametrize(
-    "documented",
-    [
-        federated.Privacy,
-        federated.noise_for,
-        federated.client_noise,
-        federated.clipped,
-        federated.noise_room,
-        federated.securely,
-        federated.examples_epsilon,
-    ],
-    ids=lambda f: f.__name__,
-)
-def test_examples_run(documented: Any) -> None:
-    text = inspect.cleandoc(documented.__doc__)
-    example = doctest.DocTestParser().get_doctest(text, {}, documented.__name__, None, None)
-    assert example.examples
-    lines: list[str] = []
-    doctest.DocTestRunner().run(example, out=lines.append)
-    assert not lines, "".join(lines)

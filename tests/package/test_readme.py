@@ -109,7 +109,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_names_exist() -> None:
     code = " ".join([*re.findall(r"`([^`\n]+)`", TEXT), *blocks("python")])
-    modules = {"bench", "examples", "federated"}
+    modules = {"bench", "examples", "federated", "flower"}
     for name in set(re.findall(r"\bjsmpc\.([a-zA-Z]\w*)\b", code)) - modules:
         assert name in jsmpc.__all__, name
     arguments = set(re.findall(r"`(--[a-z-]+)", TEXT))
