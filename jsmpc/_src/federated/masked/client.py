@@ -124,9 +124,8 @@ class RoundClient:
           RoundError: if it has answered this step, as all other methods do.
         """
         self._require(Step.ADVERTISE)
-        self._channel = keys.draw_private(self._entropy)
-        self._mask_key = keys.draw_private(self._entropy)
-        self._seed = shamir.draw(self._entropy)
+        # all three are elements of the field; any bytes are a private key of X25519
+        self._channel, self._mask_key, self._seed = (shamir.draw(self._entropy) for _ in range(3))
         return self._answer(
             Step.ADVERTISE,
             channel=keys.public_of(self._channel),

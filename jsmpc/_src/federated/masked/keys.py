@@ -16,8 +16,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from jsmpc._src.federated.masked import shamir
-
 PUBLIC, COMMITMENT, SIGNATURE = 32, 32, 64  # bytes
 TAG = 16  # bytes that encryption adds
 
@@ -37,16 +35,6 @@ def new_identity() -> tuple[bytes, bytes]:
     """
     key = Ed25519PrivateKey.generate()
     return key.private_bytes_raw(), key.public_key().public_bytes_raw()
-
-
-def draw_private(entropy: Callable[[int], bytes]) -> bytes:
-    """A private key of X25519, clamped, so that it is a secret that can be shared."""
-    while True:
-        found = bytearray(entropy(32))
-        found[0] &= 248
-        found[31] = found[31] & 127 | 64
-        if shamir.is_element(bytes(found)):
-            return bytes(found)
 
 
 def public_of(private: bytes) -> bytes:
