@@ -79,4 +79,4 @@ def why(dataset: FederatedDataset, drawn: Sequence[int], results: Sequence[Any])
 def note(dataset: FederatedDataset, drawn: Sequence[int], results: Sequence[Any]) -> None:
     """Logs who is left out."""
     if said := why(dataset, drawn, results):
-        _log.warning("left out of a round:%s", said)
+        _log.info("left out of a round:%s", said)

@@ -99,7 +99,7 @@ class WorkersFederation:
     aggregate: Aggregate = mean
     per_round: int | None = None
     at_least: int = 2
-    deadline: float = 60.0
+    deadline: float = 300.0
 
     def init(self, params: Any, dataset: FederatedDataset) -> State:
         """The state before the first round; what clients keep is by the workers' names."""

@@ -55,7 +55,7 @@ class WorkersSequential:
     """
 
     client_update: ClientUpdate | Stateful
-    deadline: float = 60.0
+    deadline: float = 300.0
 
     def init(self, params: Any, dataset: FederatedDataset) -> State:
         """The state before the first round; what clients keep is by the workers' names."""

@@ -217,7 +217,7 @@ def require_enough(reasons: Any, at_least: int, why: str = "") -> None:
     listed = ", ".join(f"{count} {name}" for name, count in counts.items())
     raise FederatedError(
         f"{left} of {len(reasons)} updates are left ({listed}), fewer than at_least="
-        f"{max(at_least, 1)}: nothing was aggregated{why}. Repeat the round, or find out why"
+        f"{max(at_least, 1)}: nothing was aggregated. Repeat the round, or mend what is wrong{why}"
     )
 
 
@@ -251,11 +251,19 @@ def _worked(
     return found._replace(own=None), own
 
 
-@jax.jit(static_argnums=0)
 def stepped(
     server: optax.GradientTransformation, state: State, aggregate: Any, share: Any
 ) -> tuple[State, Any]:
     """The server's step by an aggregate of so large a share of all clients, and its length."""
+    # What was revealed belongs to a device, and all that is computed with it would too: then the
+    # next round would compile anew.
+    return _stepped(server, state, np.asarray(aggregate), share)
+
+
+@jax.jit(static_argnums=0)
+def _stepped(
+    server: optax.GradientTransformation, state: State, aggregate: Any, share: Any
+) -> tuple[State, Any]:
     delta, change = ravel_pytree((state.params, state.common))[1](aggregate)
     gradient = jax.tree.map(jnp.negative, delta)
     changes, after = server.update(gradient, state.server, state.params)
