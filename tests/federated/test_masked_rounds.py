@@ -113,6 +113,10 @@ def test_a_pytree_comes_back_as_it_was() -> None:
         "w": ((2, 3), jnp.bfloat16),
         "b": ((), np.float32),
     }
+    client = Round(setup).until(Step.MASK).clients[0]
+    for wrong in ({"w": updates[0]["w"], "c": updates[0]["b"]}, updates[0]["w"], {}):
+        with pytest.raises(federated.UpdateError, match=r"those of the set-up: float32\[\], bfl"):
+            client.mask(b"", wrong)
     assert float(mean["b"]) == pytest.approx(0.25, abs=2e-5) and float(mean["w"][0, 0]) == 0.25
 
 

@@ -132,10 +132,11 @@ def test_letters_of_other_senders_steps_and_rounds(outer: Any, reason: str) -> N
 
 def test_letters_that_are_too_long_are_not_read() -> None:
     play = Round(FOLLOWED)
+    assert not play.server.collect(play.clients[0].advertise() + b"\0")
     assert not play.server.collect(bytes(10_000))
     assert not play.server.collect("text")  # type: ignore[arg-type]
     assert {r.reason for r in play.server.record.refused} == {"malformed"}
-    play.until(Step.SHARE)
+    play = Round(FOLLOWED).until(Step.SHARE)
     with pytest.raises(federated.RoundError, match="a letter is at most"):
         play.clients[0].share(altered(play.asked[0], {"adverts": [bytes(10_000)]}))
 
@@ -408,6 +409,8 @@ def test_a_client_refuses_few_others() -> None:
         with pytest.raises(federated.RoundError) as caught:
             play.copy(0).unmask(letter)
         assert caught.value.reason == reason
+    with pytest.raises(federated.RoundError, match="a set of clients is not one"):
+        play.copy(0).unmask(altered(play.asked[0], {"survivors": bytes([0b1100011])}))
 
 
 def test_who_has_dropped_out_does_not_come_back() -> None:
