@@ -16,7 +16,8 @@ def test_each_way_has_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(SMALL) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("10 clients, 100 parameters, 1 drop out")
-    assert [line[:24].strip() for line in lines[3:]] == list(federated.ROWS)
+    rows = lines[3 : 3 + len(federated.ROWS)]
+    assert [line[:24].strip() for line in rows] == list(federated.ROWS)
 
 
 def test_a_wrong_mean_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,9 +137,10 @@ def federate(
 
     Example:
       >>> import jax, numpy as np, jsmpc
-      >>> workers = [jsmpc.Worker(name) for name in ("bob", "alice")]
-      >>> parts = shards(jax.random.key(0), labels := np.array([0, 1, 0, 1]), 2, each=1)
-      >>> data = federate(labels, workers, parts, tags=["#labels"])
+      >>> from jsmpc import federated
+      >>> workers, labels = [jsmpc.Worker(n) for n in ("bob", "alice")], np.array([0, 1, 0, 1])
+      >>> parts = federated.shards(jax.random.key(0), labels, clients=2, each=1)
+      >>> data = federated.federate(labels, workers, parts, tags=["#labels"])
       >>> sorted(data[name].copy().tolist() for name in ("bob", "alice"))
       [[0, 0], [1, 1]]
     """
