@@ -79,6 +79,8 @@ def test_many_rounds_are_arrays_that_plot() -> None:
     key, watch = jax.random.key(1), lambda number, *_: seen.append(number)
     state, metrics = federated.run(one, key, start, CLIENTS, 5, watch=watch)
     assert metrics.loss.shape == (5,) and metrics.clients.shape == metrics.reasons.shape == (5, 2)
+    with pytest.raises(jsmpc.FederatedError, match="of one round, and not of several"):
+        _ = metrics.excluded
     assert metrics.took_part.tolist() == [2] * 5 and seen == list(range(5))
     expected = VALUES[metrics.clients].mean(axis=1).sum()
     np.testing.assert_allclose(state.params, expected, rtol=1e-6)
@@ -92,3 +94,19 @@ def test_progress_shows_rounds(capsys: pytest.CaptureFixture[str]) -> None:
     one = learning(per_round=2)
     federated.run(one, jax.random.key(1), one.init(jnp.zeros(2)), CLIENTS, 2, progress=True)
     assert "/2 " in capsys.readouterr().err
+
+
+def test_updates_of_another_shape_or_with_something_that_nobody_keeps() -> None:
+    def longer(params: Any, data: Any, count: Any, key: Any) -> federated.Update:
+        return moves(params, data, count, key)._replace(delta=jnp.ones(3))
+
+    def keeping(params: Any, data: Any, count: Any, key: Any) -> federated.Update:
+        return moves(params, data, count, key)._replace(own=jnp.ones(3))
+
+    for update, why in (
+        (longer, r"an update has the shapes \(3,\), and the parameters \(2,\)"),
+        (keeping, "Make the client's work a Stateful"),
+    ):
+        one = federated.Federation(update, optax.sgd(1.0), 4, chunk=4)
+        with pytest.raises(jsmpc.FederatedError, match=why):
+            one.round(jax.random.key(0), one.init(jnp.zeros(2)), CLIENTS)

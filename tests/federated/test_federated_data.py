@@ -114,6 +114,7 @@ def test_what_is_no_data_set() -> None:
         (lambda: federated.federate(DATA, [bob], [Y, Y]), "2 parts for 1 workers"),
         (lambda: federated.federate(DATA, [bob, alice], [Y, Y[:0]]), "alice gets no examples"),
         (lambda: federated.FederatedDataset((), ()), "not 0 for 0 workers"),
+        (lambda: federated.federate(Y, [alice])["bob"], "bob has no part of FederatedDataset"),
         (lambda: federated.FederatedDataset.found([bob, alice], "#x"), "none of bob, alice has"),
         (lambda: federated.batches(KEY, federated.federate(Y, [bob]), 0), "1 or more examples"),
     ):

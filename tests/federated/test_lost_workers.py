@@ -110,6 +110,19 @@ def test_one_of_another_shape(bob: Any, alice: Any) -> None:
     assert excluded(learning(), data) == ([1.5] * 3, {2: "shape"})
 
 
+class Lying(jsmpc.Worker):
+    """A worker that does not give what the plan says."""
+
+    def run(self, plan: Any, leaves: Any) -> list[Any]:
+        found = super().run(plan, leaves)
+        return [self.send(np.ones(5)), *found[1:]] if plan.name == "train" else found
+
+
+def test_one_that_gives_something_else_than_its_plan(bob: Any, alice: Any) -> None:
+    data = dataset(bob, alice, Lying("james"))
+    assert excluded(learning(), data) == ([1.5] * 3, {2: "shape"})
+
+
 def test_one_on_whose_data_it_cannot_be_computed(bob: Any, alice: Any) -> None:
     def linear(params: Any, data: Any, count: Any, key: Any) -> federated.Update:
         return federated.Update(params + data[0] * (data @ params + 1).mean(), count, 0.0)
@@ -121,6 +134,11 @@ def test_one_on_whose_data_it_cannot_be_computed(bob: Any, alice: Any) -> None:
 def test_one_that_does_not_permit_it(bob: Any, alice: Any) -> None:
     data = dataset(bob, alice, jsmpc.Worker("james", policy=Policy(run=[])))
     assert excluded(learning(), data) == ([1.5] * 3, {2: "refused"})
+
+
+def test_robust_aggregates_run_at_the_aggregators(bob: Any, alice: Any) -> None:
+    data = dataset(bob, alice, jsmpc.Worker("james"), rows={2: np.full((1, 3), 1e4, np.float32)})
+    assert excluded(learning(aggregate=federated.median), data) == ([2.0] * 3, {})
 
 
 def test_an_update_that_shares_cannot_hold(bob: Any, alice: Any) -> None:

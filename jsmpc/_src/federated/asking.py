@@ -11,17 +11,14 @@ from typing import Any
 from jsmpc._src.deployment.errors import PolicyError
 from jsmpc._src.errors import FederatedError, JsmpcError, LinkError
 from jsmpc._src.federated.datasets import FederatedDataset
-from jsmpc._src.federated.given import Reason
+from jsmpc._src.federated.given import Reason, ShapeError
 
+_THREADS = 256
 _log = logging.getLogger("jsmpc")
 
 
 class Late(TimeoutError):
     """An answer that has not come by the deadline."""
-
-
-class ShapeError(FederatedError):
-    """An update that has another shape than it must have."""
 
 
 class NotFiniteError(FederatedError):
@@ -36,7 +33,7 @@ def together(calls: Sequence[Callable[[], Any]], due: float) -> list[Any]:
     Args:
       due: by when they have to return, as `time.monotonic` tells.
     """
-    pool = ThreadPoolExecutor(max(len(calls), 1))
+    pool = ThreadPoolExecutor(min(max(len(calls), 1), _THREADS))
     waiting = [pool.submit(call) for call in calls]
     pool.shutdown(wait=False)
     found: list[Any] = []

@@ -18,9 +18,9 @@ from jsmpc._src.api.secure import secure
 from jsmpc._src.errors import FederatedError
 from jsmpc._src.federated import clients as populations
 from jsmpc._src.federated.aggregation import Aggregate, mean
-from jsmpc._src.federated.asking import ShapeError, note, reason_of, require_in_time, together, why
+from jsmpc._src.federated.asking import note, reason_of, require_in_time, together, why
 from jsmpc._src.federated.datasets import FederatedDataset
-from jsmpc._src.federated.given import Given
+from jsmpc._src.federated.given import Given, ShapeError
 from jsmpc._src.federated.local import ClientUpdate, Stateful, stateful
 from jsmpc._src.federated.rounds import Metrics, State, require_enough, stepped
 from jsmpc._src.federated.worked import arguments, kept, strong, telling, told, training

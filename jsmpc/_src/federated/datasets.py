@@ -18,7 +18,7 @@ from jsmpc._src.workers.worker import BaseWorker
 Tags = str | Sequence[str]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FederatedDataset:
     """A data set whose parts lie at workers; of the data it holds nothing.
 
@@ -99,8 +99,11 @@ class FederatedDataset:
         return FederatedDataset(places, tuple(self[w.name] for w in places))
 
     def __getitem__(self, name: str) -> Any:
-        """What a worker has, by its name."""
-        return self.parts[[worker.name for worker in self.workers].index(name)]
+        """What a worker has, by its name; FederatedError if it has no part."""
+        for worker, part in zip(self.workers, self.parts, strict=True):
+            if worker.name == name:
+                return part
+        raise FederatedError(f"{name} has no part of {self!r}")
 
     def __len__(self) -> int:
         """How many examples there are in all."""

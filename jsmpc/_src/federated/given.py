@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from jsmpc._src.errors import FederatedError
 from jsmpc._src.federated.local import Stateful
 
 
@@ -36,6 +37,10 @@ class Reason(enum.IntEnum):
     NOT_DRAWN = 7
 
 
+class ShapeError(FederatedError):
+    """An update that has another shape than it must have."""
+
+
 class Given(NamedTuple):
     """A client's update as aggregation takes it.
 
@@ -57,8 +62,13 @@ class Given(NamedTuple):
 def given(
     work: Stateful, params: Any, data: Any, count: Any, key: Any, own: Any, common: Any
 ) -> Given:
-    """One client's work, and what it gives."""
+    """One client's work, and what it gives; ShapeError for an update of another shape."""
     found = work.update(params, data, count, key, own, common)
+    got, wanted = (
+        jax.tree.map(jnp.shape, x) for x in ((found.delta, found.common), (params, common))
+    )
+    if got != wanted:
+        raise ShapeError(f"an update has the shapes {got[0]}, and the parameters {wanted[0]}")
     vector = ravel_pytree((found.delta, found.common))[0]
     weight = jnp.asarray(found.weight, jnp.float32)
     finite = jnp.isfinite(vector).all() & jnp.isfinite(weight) & (weight > 0)

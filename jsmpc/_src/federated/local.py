@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jsmpc._src.errors import FederatedError
+
 Loss = Callable[[Any, Any], Any]
 """From parameters and a batch [examples, …] to the loss of each example, [examples]."""
 
@@ -66,9 +68,16 @@ def stateful(client_update: ClientUpdate | Stateful) -> Stateful:
 
 @functools.lru_cache(maxsize=256)
 def _stateless(client_update: ClientUpdate) -> Stateful:
-    return Stateful(
-        lambda params, data, count, key, own, common: client_update(params, data, count, key)
-    )
+    def update(params: Any, data: Any, count: Any, key: Any, own: Any, common: Any) -> Update:
+        found = client_update(params, data, count, key)
+        if jax.tree.leaves((found.own, found.common)):
+            raise FederatedError(
+                "an update has something to keep, which nobody keeps. Make the client's work a "
+                "Stateful, which says what there is before the first round"
+            )
+        return found
+
+    return Stateful(update)
 
 
 class _Batches(NamedTuple):
@@ -134,8 +143,8 @@ def scaffold(loss: Loss, rate: float, *, steps: int, batch: int) -> Stateful:
     2. c_i⁺ ← c_i − c + (x − y) / (steps·rate), which is option II.
     3. It gives back y − x and c_i⁺ − c_i; both are aggregated, by equal weights.
 
-    The server then moves x by its optimizer, `optax.sgd(1.0)` in the paper's experiments, and c by
-    the mean of its part times the share of clients that took part.
+    The server then moves x by its optimizer, `optax.sgd(1.0)` for a step by the mean, and c by the
+    mean of its part times the share of clients that took part.
 
     Args:
       rate: of the local steps; the others as of `local_steps`.

@@ -63,7 +63,13 @@ class Metrics(NamedTuple):
 
     @property
     def excluded(self) -> dict[int, str]:
-        """Who was drawn and did not take part in this one round, and why."""
+        """Who was drawn and did not take part in this one round, and why.
+
+        Raises:
+          FederatedError: for the metrics of several rounds.
+        """
+        if np.ndim(self.reasons) != 1:
+            raise FederatedError("excluded: of one round, and not of several. See reasons")
         pairs = zip(np.asarray(self.clients), np.asarray(self.reasons), strict=True)
         return {int(client): Reason(why).name.lower() for client, why in pairs if why}
 
