@@ -53,6 +53,7 @@ from jsmpc._src.api.share import Share
 from jsmpc._src.api.sharing import reveal, share
 from jsmpc._src.api.storage import load, save
 from jsmpc._src.errors import (
+    BudgetError,
     EncodingError,
     EncodingWarning,
     FederatedError,
@@ -92,6 +93,7 @@ __all__ = [
     "LAN",
     "WAN",
     "Additive",
+    "BudgetError",
     "Comparison",
     "Cost",
     "Diagnosis",

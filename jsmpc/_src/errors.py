@@ -195,3 +195,13 @@ class FederatedError(JsmpcError, ValueError):
           ...
       jsmpc.FederatedError: split: 2 examples cannot be split among 3 clients
     """
+
+
+class BudgetError(FederatedError):
+    """A round that would cost more privacy than is left, before anything of it is computed.
+
+    Example:
+      >>> import jsmpc
+      >>> issubclass(jsmpc.BudgetError, jsmpc.FederatedError)
+      True
+    """

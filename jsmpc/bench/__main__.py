@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jsmpc
-from jsmpc.bench import comparison, measure, processes, report, serve
+from jsmpc.bench import comparison, federated, measure, processes, report, rounds, serve
 from jsmpc.bench.limits import Limits
 from jsmpc.bench.measure import PHASES, Row, Settings
 from jsmpc.bench.serving import Candidate
@@ -20,6 +20,8 @@ from jsmpc.bench.workloads import Workload
 from jsmpc.examples import terminal
 from jsmpc.extend import PROTOCOLS
 
+_COMMANDS = {"serve": serve.main, "federated": federated.main, "rounds": rounds.main}
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
@@ -27,7 +29,8 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m jsmpc.bench",
         description="Measure secure computations on inputs that are shared already, each workload "
         "in a process of its own. The table goes to standard output, progress to standard error. "
-        "`serve` as the only workload measures a service; see `serve --help`.",
+        "As the only workload, `serve` measures a service, `federated` secure aggregation, and "
+        "`rounds` simulated federated learning; see the `--help` of each.",
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="which; all by default")
     parser.add_argument("--list", action="store_true", help="name the workloads and stop")
@@ -119,8 +122,8 @@ def _limits() -> Limits:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == ["serve"]:
-        return terminal.run(lambda: serve.main(given[1:]))
+    if given and given[0] in _COMMANDS:
+        return terminal.run(lambda: _COMMANDS[given[0]](given[1:]))
     return terminal.run(lambda: _main(given))
 
 

@@ -15,16 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
-from tqdm import tqdm
 
-from jsmpc import Protocol, federated
+from jsmpc import BudgetError, Protocol, federated
 from jsmpc.examples import cli
 from jsmpc.examples.datasets.mnist import Mnist, normalize
 
 MODEL = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(10)])
 AGGREGATIONS = ("mean", "median", "trimmed")
 _TRIMMED = 10  # of each side, a hundred clients of a round
-_EVERY = 10  # rounds from one test to the next
+_EVERY = 10  # rounds from one test to the next, at most
+_POINTS = 5  # of a curve, at least
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -42,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--rounds", type=cli.integer(1), default=30, metavar="N", help="default: 30")
     add("--alpha", type=cli.positive, metavar="A", help="of a Dirichlet split by label")
     add("--steps", type=cli.integer(1), default=20, metavar="N", help="of a client, default: 20")
+    add("--epochs", type=cli.integer(1), metavar="N", help="of a client, in the place of steps")
     add("--batch-size", type=cli.integer(1), default=20, metavar="N", help="default: 20")
     add("--learning-rate", type=cli.positive, default=0.1, metavar="RATE", help="default: 0.1")
     add(
@@ -51,6 +52,18 @@ def make_parser() -> argparse.ArgumentParser:
         help="secure (the mean of shares, the default), in the clear mean, median or trimmed, or "
         "these on shares",
     )
+    private = parser.add_argument_group(
+        "differential privacy of clients", "of secure or mean, with either of the first two"
+    ).add_argument
+    private("--noise", type=cli.positive, metavar="Z", help="its deviation over the clip")
+    private(
+        "--epsilon",
+        type=cli.positive,
+        metavar="E",
+        help="the budget: it stops the run; without --noise, the noise is what the rounds cost it",
+    )
+    private("--delta", type=cli.positive, default=1e-5, metavar="D", help="default: 1e-5")
+    private("--clip", type=cli.positive, default=1.0, metavar="C", help="of updates, default: 1")
     add("--plot", type=Path, metavar="FILE", help="save the test accuracies as a picture")
     cli.add_seed(add)
     cli.add_data(parser)
@@ -81,14 +94,17 @@ def run(arguments: Sequence[str]) -> int:
     print(f"{len(data.x_train):,} images at {kept}; aggregate: {options.aggregate}")
     curves = {}
     ways = {options.aggregate: learning}
-    if options.aggregate != "mean":
-        clear = argparse.Namespace(**{**vars(options), "aggregate": "mean"})
+    if options.aggregate != "mean" or learning.privacy is not None:
+        plain = {"aggregate": "mean", "noise": None, "epsilon": None}
+        clear = argparse.Namespace(**{**vars(options), **plain})
         ways["in the clear"] = federation(clear, protocol)
     for name, chosen in ways.items():
         start = time.perf_counter()
-        curves[name] = learn(chosen, clients, data, options)
+        curves[name], state = learn(chosen, clients, data, options)
         seconds = time.perf_counter() - start
         print(f"{name:<14} {curves[name][-1][1]:6.1%} of test images right, {seconds:.1f} s")
+        if chosen.privacy is not None and state.privacy is not None:
+            tell_cost(chosen.privacy, state.privacy)
     if options.plot is not None:
         plot(curves, options.plot)
     return 0
@@ -106,12 +122,47 @@ def federation(options: argparse.Namespace, protocol: Protocol) -> federated.Fed
     if options.aggregate.startswith("secure"):
         aggregate = federated.securely(aggregate, protocol)
     optimizer = optax.sgd(options.learning_rate)
+    batch: Any = {"batch": options.batch_size}
+    if options.epochs is None:
+        work = federated.local_steps(loss, optimizer, steps=options.steps, **batch)
+    else:
+        work = federated.local_epochs(loss, optimizer, epochs=options.epochs, **batch)
     return federated.Federation(
-        federated.local_steps(loss, optimizer, steps=options.steps, batch=options.batch_size),
+        work,
         optax.sgd(1.0),
         options.per_round,
         aggregate,
         chunk=math.gcd(options.per_round, 10),
+        privacy=privacy(options),
+    )
+
+
+def privacy(options: argparse.Namespace) -> federated.Privacy | None:
+    """The differential privacy that the options ask for, if they do."""
+    if options.noise is None and options.epsilon is None:
+        return None
+    if options.aggregate not in ("secure", "mean"):
+        raise ValueError(
+            f"differential privacy is of secure or mean, not {options.aggregate}: leave out "
+            "--noise and --epsilon"
+        )
+    noise = options.noise or federated.noise_for(
+        options.epsilon,
+        options.delta,
+        options.rounds,
+        clients=options.clients,
+        per_round=options.per_round,
+        chunk=math.gcd(options.per_round, 10),
+    )
+    return federated.Privacy(noise, options.clip, options.delta, options.epsilon or math.inf)
+
+
+def tell_cost(privacy: federated.Privacy, spent: federated.Spent) -> None:
+    """Prints what a private run has cost, and of what."""
+    rounds = sum(uses for _, uses in spent.ledger)
+    print(
+        f"  ε = {privacy.spent(spent):.2f} at δ = {privacy.delta:g} after {rounds} rounds, "
+        f"noise {privacy.noise:.2f} × clip {privacy.clip:g}"
     )
 
 
@@ -130,23 +181,35 @@ def learn(
     clients: federated.Clients,
     data: Mnist,
     options: argparse.Namespace,
-) -> list[tuple[int, float]]:
-    """The share of test images that are right, after some rounds each time and after the last."""
+) -> tuple[list[tuple[int, float]], federated.State]:
+    """The share of test images that are right, after some rounds each time and after the last, and
+    the state then. A run whose privacy budget is spent ends early."""
     key = jax.random.key(options.seed)
     state = learning.init(MODEL.init(key, normalize(data.x_train[:1])))
-    images, labels, found = normalize(data.x_test), jnp.asarray(data.y_test), []
+    images, labels = normalize(data.x_test), jnp.asarray(data.y_test)
+    found: list[tuple[int, float]] = []
 
     @jax.jit
     def right(params: Any) -> Any:
         logits: Any = MODEL.apply(params, images)
         return (logits.argmax(-1) == labels).mean()
 
-    keys = jax.random.split(jax.random.fold_in(key, 1), options.rounds)
-    for i, own in enumerate(tqdm(keys, unit="round", leave=False), 1):
-        state, _ = learning.round(own, state, clients)
-        if i % _EVERY == 0 or i == options.rounds:
-            found.append((i, float(right(state.params))))
-    return found
+    reached, last = 0, state
+
+    def test(number: int, after: federated.State, _: federated.Metrics) -> None:
+        nonlocal reached, last
+        reached, last = number + 1, after
+        if reached % every == 0 or reached == options.rounds:
+            found.append((reached, float(right(last.params))))
+
+    every = min(_EVERY, max(1, options.rounds // _POINTS))
+    rounds, key = options.rounds, jax.random.fold_in(key, 1)
+    try:
+        federated.run(learning, key, state, clients, rounds, watch=test, progress=True)
+    except BudgetError as error:
+        print(f"round {reached + 1} of {rounds}: {error}")
+        found.append((reached, float(right(last.params))))
+    return found, last
 
 
 def plot(curves: dict[str, list[tuple[int, float]]], file: Path) -> None:

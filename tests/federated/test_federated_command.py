@@ -31,6 +31,12 @@ def test_it_prints_both_accuracies(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(right) == 2 and abs(right[0] - right[1]) < 1 and min(right) > 20
 
 
+def test_clients_go_through_their_images(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--aggregate", "mean", "--epochs", "1", "--batch-size", "50"]
+    assert command.main([*SMALL, *few]) == 0
+    assert float(capsys.readouterr().out.split("%")[0].split()[-1]) > 20
+
+
 def test_it_draws_curves(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     federated.plot({"secure": [(1, 0.5), (2, 0.7)]}, tmp_path / "curve.png")

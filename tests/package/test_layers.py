@@ -31,6 +31,7 @@ LAYERS = (
     "workers",
     "service",
     "federated",
+    "flower",
 )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 import jsmpc
+from jsmpc.bench import federated as aggregations
+from jsmpc.bench import rounds
 from jsmpc.bench.__main__ import make_parser as bench_parser
 from jsmpc.examples import cli, command, federated
 from jsmpc.examples.sentences import command as sentences
@@ -27,6 +29,8 @@ PARSERS = {
     ("jsmpc", "sentences"): sentences.make_parser,
     ("jsmpc", "federated"): federated.make_parser,
     ("jsmpc",): cli.make_parser,
+    ("jsmpc.bench", "federated"): aggregations.make_parser,
+    ("jsmpc.bench", "rounds"): rounds.make_parser,
     ("jsmpc.bench",): bench_parser,
 }
 
@@ -109,7 +113,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_names_exist() -> None:
     code = " ".join([*re.findall(r"`([^`\n]+)`", TEXT), *blocks("python")])
-    modules = {"bench", "examples", "federated"}
+    modules = {"bench", "examples", "federated", "flower"}
     for name in set(re.findall(r"\bjsmpc\.([a-zA-Z]\w*)\b", code)) - modules:
         assert name in jsmpc.__all__, name
     arguments = set(re.findall(r"`(--[a-z-]+)", TEXT))

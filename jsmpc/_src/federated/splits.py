@@ -70,7 +70,7 @@ def dirichlet(key: Any, labels: Any, clients: int, alpha: float) -> Parts:
     labels = _labels(labels)
     _require(alpha > 0, f"alpha of a Dirichlet distribution is positive, not {alpha}")
     _require_enough(len(labels), clients)
-    rng = _generator(key)
+    rng = generator(key)
     parts: list[list[np.ndarray]] = [[] for _ in range(clients)]
     for label in np.unique(labels):
         own = rng.permutation(np.flatnonzero(labels == label))
@@ -99,7 +99,7 @@ def shards(key: Any, labels: Any, clients: int, each: int) -> Parts:
     """
     labels, count = _labels(labels), clients * each
     _require(0 < count <= len(labels), f"{len(labels)} examples cannot be cut into {count} pieces")
-    rng = _generator(key)
+    rng = generator(key)
     order = rng.permutation(len(labels))
     pieces = np.array_split(order[np.argsort(labels[order], kind="stable")], count)
     dealt = rng.permutation(count).reshape(clients, each)
@@ -107,10 +107,10 @@ def shards(key: Any, labels: Any, clients: int, each: int) -> Parts:
 
 
 def _shuffled(key: Any, examples: int) -> np.ndarray:
-    return _generator(key).permutation(examples)
+    return generator(key).permutation(examples)
 
 
-def _generator(key: Any) -> np.random.Generator:
+def generator(key: Any) -> np.random.Generator:
     """Of who has which examples, which is no secret."""
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
-from jsmpc._src.errors import JsmpcError, PlanError
+from jsmpc._src.errors import JsmpcError, PlanError, PointerError
 from jsmpc._src.jaxprs import compat
 from jsmpc._src.plans import specs, trace
-from jsmpc._src.plans.located import Located, apart, place_of
+from jsmpc._src.plans.located import Located, Place, apart, place_of
 from jsmpc._src.plans.plan import Plan, as_array
 
 
@@ -45,17 +45,40 @@ def run(f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """
     if isinstance(f, Plan):
         return f(*args, **kwargs)
-    given = apart((args, kwargs))
-    leaves, treedef = jax.tree.flatten(given)
-    name = getattr(f, "__name__", type(f).__name__)
-    place = place_of(leaves, f"run {name}")
-    if place is None:
+    found = _prepared(f, args, kwargs)
+    if found is None:
         return f(*args, **kwargs)
+    made, place, leaves = found
+    numbers = zip(leaves, made.signature.inputs, strict=True)
+    return made.result(place.run(made, [as_array(x, spec) for x, spec in numbers]))
+
+
+def planned(f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Plan:
+    """The plan that `run` sends, for a worker's owner to read and permit; nothing runs.
+
+    Raises:
+      PlanError, PointerError: as of `run`; and where no argument is a pointer.
+    """
+    found = _prepared(f, args, kwargs)
+    if found is None:
+        raise PointerError(f"planned {_called(f)}: no argument is a pointer to a worker's value")
+    return found[0]
+
+
+def _prepared(f: Any, args: Any, kwargs: Any) -> tuple[Plan, Place, list[Any]] | None:
+    """The plan of a function, where it runs, and its leaves; None where nothing is elsewhere."""
+    leaves, treedef = jax.tree.flatten(apart((args, kwargs)))
+    place = place_of(leaves, f"run {_called(f)}")
+    if place is None:
+        return None
     types = tuple(map(_type, leaves))
     there = any(specs.is_wide(x.dtype) for x in leaves if isinstance(x, Located))
     made = _planned(f, treedef, types, there or compat.x64_enabled(), place.name)
-    numbers = zip(leaves, made.signature.inputs, strict=True)
-    return made.result(place.run(made, [as_array(x, spec) for x, spec in numbers]))
+    return made, place, leaves
+
+
+def _called(f: Any) -> str:
+    return str(getattr(f, "__name__", type(f).__name__))
 
 
 def _type(x: Any) -> Any:
