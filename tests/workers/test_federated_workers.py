@@ -70,7 +70,7 @@ def test_rounds_are_those_of_a_simulation(workers: Processes) -> None:
         events = [event for event, _ in workers.log(name)]
         assert events.count("get") == events.count("share") == 2 and "refused" not in events
 
-    one = federated.WorkersFederation(WORK, optax.sgd(1.0), SMPC, there.aggregators, deadline=2.0)
+    one = federated.WorkersFederation(WORK, optax.sgd(1.0), SMPC, there.aggregators, deadline=5.0)
     workers.running["olga"].send_signal(signal.SIGSTOP)
     try:
         _, metrics = one.round(KEYS[2], state, data)
