@@ -52,6 +52,7 @@ from jsmpc._src.api.secure import secure
 from jsmpc._src.api.share import Share
 from jsmpc._src.api.sharing import reveal, share
 from jsmpc._src.api.storage import load, save
+from jsmpc._src.api.verify import verify
 from jsmpc._src.errors import (
     EncodingError,
     EncodingWarning,
@@ -78,6 +79,7 @@ from jsmpc._src.readings.pricing.comparison import Comparison
 from jsmpc._src.readings.pricing.network import LAN, WAN, Network
 from jsmpc._src.readings.pricing.profile import Profile
 from jsmpc._src.readings.scaling.plan import Scales
+from jsmpc._src.readings.verification.report import Verification
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.prf import random_key
 from jsmpc._src.service.connecting import connect
@@ -121,6 +123,7 @@ __all__ = [
     "ServiceError",
     "Share",
     "UnsupportedError",
+    "Verification",
     "Worker",
     "__version__",
     "calibrate",
@@ -143,6 +146,7 @@ __all__ = [
     "share",
     "supported",
     "to_arrays",
+    "verify",
     "workers",
 ]
 

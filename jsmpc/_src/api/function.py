@@ -40,6 +40,7 @@ from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
 from jsmpc._src.readings.projection.projection import Projection
 from jsmpc._src.readings.scaling.plan import Scales
+from jsmpc._src.readings.verification.report import Verification
 from jsmpc._src.runtime import dealing, prf
 from jsmpc._src.runtime.context import Context
 
@@ -164,6 +165,17 @@ class SecureFunction(Generic[P, R]):
         call, leaves, _ = self._flatten(args, kwargs)
         projection, _ = self._projection(call, leaves, lines.caller())
         return measure(projection, call.protocol.parties)
+
+    @brief
+    def verify(self, *args: P.args, **kwargs: P.kwargs) -> Verification:
+        """The proof that no view of a call tells anything; see `jsmpc.verify`.
+
+        Args:
+          *args, **kwargs: as for `offline`.
+        """
+        call, leaves, _ = self._flatten(args, kwargs)
+        projection, _ = self._projection(call, leaves, lines.caller())
+        return choreographed.verified(call.protocol, projection)
 
     @brief
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic
 
@@ -104,6 +105,14 @@ class Protocol(Generic[V]):
     @property
     def dealer(self) -> str | None:
         return None
+
+    @property
+    def corrupt_sets(self) -> tuple[tuple[int, ...], ...]:
+        """The sets of endpoints, by number, that may be corrupt together: parties, or the dealer
+        alone."""
+        sizes, ranks = range(1, self.corruptions + 1), range(self.size)
+        parties = [c for n in sizes for c in itertools.combinations(ranks, n)]
+        return (*parties, (self.size,)) if self.dealer is not None else tuple(parties)
 
     def rank(self, party: str | int) -> int:
         """The rank of a party given by name or rank."""
