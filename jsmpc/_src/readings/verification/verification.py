@@ -32,6 +32,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from jsmpc._src.jaxprs import lines
+from jsmpc._src.jaxprs.undisturbed import undisturbed
 from jsmpc._src.readings.projection.projection import Port
 from jsmpc._src.readings.verification.building import build
 from jsmpc._src.readings.verification.graph import Graph, Loop, Node, Opened, Place, Scope
@@ -48,6 +49,7 @@ from jsmpc._src.readings.verification.view import Found, View
 Corrupt = tuple[int, ...]
 
 
+@undisturbed
 def verify(
     jaxpr: Any,
     inputs: Sequence[Port],

@@ -182,7 +182,9 @@ class View:
             kept = [a and b for a, b in zip(carry, after, strict=True)]
             if kept == carry:
                 break
-            self._times, count, self.tally = before
+            times, count, self.tally = before
+            self._times.clear()
+            self._times.update(times)
             del self.found[count:]
             carry = kept
         if not loop.branches and loop.choice is not None and not self._seen(loop.choice):
