@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Scope:
     """A program, the body of a loop, or a branch: what happens in it, in order.
 
@@ -35,7 +35,7 @@ class Scope:
         return self is other or (self.parent is not None and self.parent.within(other))
 
 
-@dataclasses.dataclass(eq=False, slots=True)
+@dataclasses.dataclass(eq=False, slots=True, repr=False)
 class Node:
     """One value.
 
@@ -60,7 +60,7 @@ class Node:
     number: int = 0
 
 
-@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Place:
     """Where something happens: its equation, and that of the outermost routine around it."""
 
@@ -68,7 +68,7 @@ class Place:
     call: Any
 
 
-@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Sent:
     """Event: a message."""
 
@@ -79,7 +79,7 @@ class Sent:
     place: Place
 
 
-@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Opened:
     """Event: a declared opening, to all parties or to one."""
 
@@ -89,7 +89,7 @@ class Opened:
     place: Place
 
 
-@dataclasses.dataclass(eq=False, slots=True)
+@dataclasses.dataclass(eq=False, slots=True, repr=False)
 class Body:
     """What a loop runs again and again, or one of the branches of a condition.
 
@@ -105,7 +105,7 @@ class Body:
     rows: list[Node] = dataclasses.field(default_factory=list)
 
 
-@dataclasses.dataclass(eq=False, slots=True)
+@dataclasses.dataclass(eq=False, slots=True, repr=False)
 class Loop:
     """Event: a loop, or a condition.
 
@@ -131,7 +131,7 @@ class Loop:
         return not self.bodies[0].scope.repeats
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Graph:
     """A program: its scope, its inputs, and the streams that it draws from."""
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from jsmpc._src.readings.verification.balance import JOINED, is_balanced
 from jsmpc._src.readings.verification.graph import Loop, Node, Scope
-from jsmpc._src.readings.verification.streams import Streams, key_stream
+from jsmpc._src.readings.verification.streams import key_stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Sampling:
       roots: the messages' values, none of which follows from what was seen before it.
       loops: loops and conditions in it, of which there is a view that is proven by itself.
       seen: whether a value follows from what was received or is known.
-      streams: which draws are independent.
+      independent: whether a draw, or a key, is uniform and independent of all others for them.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Sampling:
         roots: Iterable[Node],
         loops: Sequence[Loop],
         seen: Callable[[Node], bool],
-        streams: Streams,
+        independent: Callable[[Node], bool],
     ) -> None:
-        self._scope, self._streams, self._seen = scope, streams, seen
+        self._scope, self._seen, self._independent = scope, seen, independent
         self._roots = set(roots)
         self._loops = {loop.node for loop in loops}
         self._edges: dict[Node, list[Node]] = {}
@@ -93,9 +93,9 @@ class Sampling:
             self._secret.add(node)
             return []
         if node.operation == "draw" or key_stream(node) is not None:
-            sent = node.operation == "draw" or node in self._roots
-            fresh = sent and self._streams.is_fresh(node)
-            (self._uniform if fresh else self._secret).add(node)
+            words = node.operation == "draw" or node in self._roots
+            uniform = words and self._independent(node)
+            (self._uniform if uniform else self._secret).add(node)
             return []
         if node.operation == "result":
             self._secret.add(node)

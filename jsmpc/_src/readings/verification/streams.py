@@ -8,6 +8,7 @@ they are derived from one key under one nonce. In a loop the nonce counts the ru
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,6 @@ class Streams:
         self._nonces: dict[Node, Nonce | None] = {}
         self._counters: dict[Node, Scope] = {}
         self._given: set[Node] = set()
-        self._used: set[Node] = set()
         self._shared: set[Node] = set()
 
     def key(self, node: Node) -> None:
@@ -55,7 +55,6 @@ class Streams:
     def drawn(self, node: Node, scope: Scope, place: Place) -> None:
         """An equation of a scope makes a draw, whether or not another one made it before."""
         (key,) = node.operands
-        self._used.add(key)
         found, first = self._draws.setdefault((key, node.number), (node, place))
         if found is not node:
             self._shared |= {found, node}
@@ -68,7 +67,6 @@ class Streams:
     def derived(self, stream: Node, place: Place) -> None:
         """An equation makes a keystream, of which a key may be taken."""
         key, nonce = stream.operands
-        self._used.add(key)
         if stream in self._nonces:
             return
         words = self._nonces[stream] = self._words(nonce)
@@ -86,20 +84,25 @@ class Streams:
         """How many draws there are."""
         return len(self._draws)
 
-    def is_used(self, node: Node) -> bool:
-        """Whether anything is drawn from a node."""
-        return node in self._used
-
     def is_fresh(self, node: Node) -> bool:
         """Whether a draw, or a key, is independent of all others of the program."""
         if node.operation == "draw":
-            return node not in self._shared and self.is_fresh(node.operands[0])
+            (key,) = node.operands
+            own = key.operation != "draw"
+            return own and node not in self._shared and self.is_fresh(key)
         if node in self._given:
             return True
         stream = key_stream(node)
         if stream is None or stream in self._shared or self._nonces.get(stream) is None:
             return False
         return self.is_fresh(stream.operands[0])
+
+    def follows(self, key: Node, seen: Collection[Node]) -> bool:
+        """Whether a key is among what was seen, or is derived from one that is."""
+        if key in seen:
+            return True
+        stream = key_stream(key)
+        return stream is not None and self.follows(stream.operands[0], seen)
 
     def each_run(self, key: Node, scope: Scope) -> bool:
         """Whether each run of a scope, and of all around it, has a key of its own."""

@@ -16,7 +16,7 @@ depends on what the body hid.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from jsmpc._src.readings.verification.balance import is_invertible
 from jsmpc._src.readings.verification.graph import (
@@ -30,6 +30,7 @@ from jsmpc._src.readings.verification.graph import (
     Sent,
 )
 from jsmpc._src.readings.verification.sampling import Sampling, Stuck
+from jsmpc._src.readings.verification.streams import key_stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,13 +71,21 @@ class View:
     """
 
     def __init__(self, graph: Graph, known: Iterable[Node], targets: frozenset[int]) -> None:
+        self._streams, self._targets = graph.streams, targets
+        given = list(known)
+        self._begin(given)
+        self._exposed: Collection[Node] | None = None
+        self._follow(graph.scope)
+        self._exposed = self._times  # a key that is seen at last hides nothing, even before
+        self._begin(given)
+        self._follow(graph.scope)
+
+    def _begin(self, given: Sequence[Node]) -> None:
         self.found: list[Found] = []
         self.tally = Tally()
-        self._streams, self._targets = graph.streams, targets
         self._clock = 0
         self._opened: set[Node] = set()
-        self._times = dict.fromkeys(known, 0)
-        self._follow(graph.scope)
+        self._times = dict.fromkeys(given, 0)
 
     def _seen(self, node: Node) -> bool:
         return node.operation == "constant" or node in self._times
@@ -85,6 +94,13 @@ class View:
         """Whether a node need not be looked into. What follows from an opened value alone is looked
         into where it comes up again: there, what it was made of hides as before."""
         return self._seen(node) and node not in self._opened
+
+    def _independent(self, node: Node) -> bool:
+        """Whether a draw, or a key that is sent, is uniform and independent of all others."""
+        assert self._exposed is not None
+        stream = key_stream(node)
+        key = node.operands[0] if stream is None else stream.operands[0]
+        return self._streams.is_fresh(node) and not self._streams.follows(key, self._exposed)
 
     def _see(self, node: Node) -> None:
         self._times.setdefault(node, self._clock)
@@ -105,8 +121,9 @@ class View:
                 self._open(event, roots)
             elif self._loop(event, roots):
                 loops.append(event)
-        stuck = Sampling(scope, roots, loops, self._given, self._streams).stuck()
-        self.found += [Found(*roots[node], why) for node, why in stuck.items()]
+        if self._exposed is not None:
+            stuck = Sampling(scope, roots, loops, self._given, self._independent).stuck()
+            self.found += [Found(*roots[node], why) for node, why in stuck.items()]
         return bool(roots or loops)
 
     def _receive(self, event: Sent, roots: dict[Node, tuple[Sent | None, Place]]) -> None:
