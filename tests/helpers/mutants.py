@@ -16,7 +16,6 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal, Var
 
-import jsmpc
 from harness import A
 from jsmpc._src.api import ports
 from jsmpc._src.jaxprs import compat, routine

@@ -284,5 +284,3 @@ def test_the_sets_of_corrupt_endpoints() -> None:
         (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (3,),
     )  # fmt: skip
     assert protocol("insecure-plain", 64).corrupt_sets == ()
-
-

@@ -1,9 +1,9 @@
 """Planted leaks: `verify` proves none of them, and all of the same programs without the leak.
 
-The systematic ones are `mutants`: a traced step of a protocol, changed in one place, in every place.
-Left out, as they tell nothing, are changes of draws on which nothing depends that is sent, draws sent
-to those who know the seed, a mask sent in the place of what it hides, and messages to those who are
-sent the same anyway. The others are written by hand, each beside what would have been right.
+The systematic ones are `mutants`: a traced step of a protocol, changed in one place, at every place.
+Left out, as they tell nothing, are changes of draws on which nothing depends that is sent, draws
+sent to those who know the seed, a mask sent in the place of what it hides, and messages to those
+who are sent the same anyway. The others are written by hand, each beside what would be right.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-
 
 from harness import A, protocol
 from jsmpc._src.network.messages import opened
@@ -110,7 +109,10 @@ EXPRESSIONS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any
     ),
     "backwards": (lambda x, r: x + r + r[::-1], lambda x, r: x + r[::-1]),
     "transposed": (lambda x, r: x[:, :4] + r[:, :4] + r[:, :4].T, lambda x, r: x.T + r.T),
-    "rows picked": (lambda x, r: x + r[np.asarray([0, 0, 1, 2])], lambda x, r: x.reshape(-1) + r.reshape(-1)),
+    "rows picked": (
+        lambda x, r: x + r[np.asarray([0, 0, 1, 2])],
+        lambda x, r: x.reshape(-1) + r.reshape(-1),
+    ),
     "rolled with zeros": (
         lambda x, r: x + jnp.pad(r[1:], ((1, 0), (0, 0))),
         lambda x, r: x[1:] + r[1:],
@@ -409,5 +411,3 @@ def mask_sent(ctx: Context, x: Local) -> list[Any]:
 def test_statistics_find_them_too(leaky: Any) -> None:
     assert not Traced.of(TWO, leaky, (A,)).proof()
     assert leaks(Observed(TWO, leaky), (A,), 64, coalition=(0,))
-
-

@@ -25,8 +25,8 @@ held_p.def_impl(lambda x, y: x)
 mlir.register_lowering(held_p, lambda ctx, x, y: [x])
 batching.defvectorized(held_p)
 
-# A value that is opened on purpose: to a party by its rank, to all where `to` is None. The identity,
-# a mark for those who read the program; `what` says in words what is opened.
+# A value that is opened on purpose: to a party by its rank, to all where `to` is None. The
+# identity, a mark for those who read the program; `what` says in words what is opened.
 opened_p = Primitive("opened")
 opened_p.def_abstract_eval(lambda x, **_: x)
 opened_p.def_impl(lambda x, **_: x)

@@ -250,5 +250,3 @@ def _counted(body: Any, consts: int, number: int) -> bool:
             one = [v for v in eqn.invars if hasattr(v, "val") and np.all(v.val == 1)]
             return eqn.primitive.name == "add" and given in eqn.invars and len(one) == 1
     return False
-
-
