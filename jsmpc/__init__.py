@@ -48,6 +48,7 @@ from jsmpc._src.api.function import SecureFunction
 from jsmpc._src.api.material import Material
 from jsmpc._src.api.owned import input, protocol
 from jsmpc._src.api.profile import profile
+from jsmpc._src.api.references import references
 from jsmpc._src.api.secure import secure
 from jsmpc._src.api.share import Share
 from jsmpc._src.api.sharing import reveal, share
@@ -137,6 +138,7 @@ __all__ = [
     "profile",
     "protocol",
     "random_key",
+    "references",
     "reveal",
     "run",
     "save",

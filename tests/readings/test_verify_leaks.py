@@ -1,6 +1,6 @@
 """Planted leaks: `verify` proves none of them, and all of the same programs without the leak.
 
-The systematic ones are `mutants`: a traced step of a protocol, changed in one place, at every place.
+The systematic ones are `mutants`: traced steps of protocols, changed in one place, at every place.
 Left out, as they tell nothing, are changes of draws on which nothing depends that is sent, draws
 sent to those who know the seed, a mask sent in the place of what it hides, and messages to those
 who are sent the same anyway. The others are written by hand, each beside what would be right.

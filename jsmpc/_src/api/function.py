@@ -54,6 +54,9 @@ R = TypeVar("R")
 class SecureFunction(Generic[P, R]):
     """What `secure` returns: callable as a whole, or as an offline and an online phase.
 
+    Attributes:
+      cited: the papers that its programs are from, so far; see `jsmpc.references`.
+
     Example:
       >>> import jax, jax.numpy as jnp, jsmpc
       >>> square = jsmpc.secure(lambda x: x * x)
@@ -86,6 +89,7 @@ class SecureFunction(Generic[P, R]):
         self._phases: dict[Any, tuple[Phases, Purpose]] = {}
         self._parts: dict[Any, _Part] = {}
         self._reveals: dict[Any, tuple[Disclosure, ...]] = {}
+        self.cited: dict[str, None] = {}
         self._bound: dict[Any, SecureFunction[..., Any]] = {}
 
     def __repr__(self) -> str:
@@ -267,6 +271,7 @@ class SecureFunction(Generic[P, R]):
     def _evaluate(self, call: Call, ctx: Context, leaves: list[Any], caller: Any = None) -> Any:
         program, options = self._traced(call, leaves), (self._check, self._scales)
         out = evaluation.evaluate(call.protocol, ctx, program, leaves, *options, caller)
+        self.cited.update(dict.fromkeys(call.protocol.references) | ctx.cited)
         shown = choreographed.shown(call.protocol, program[0])
         self._reveals[call, arguments.types(leaves)] = shown
         return out

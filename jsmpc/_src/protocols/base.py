@@ -30,6 +30,7 @@ from jsmpc._src.ring.groups import ARITHMETIC, Group
 from jsmpc._src.ring.ring import Ring
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.references import BRENT_KUNG, KOGGE_STONE, cites
 from jsmpc._src.runtime.routines import traced_once
 
 Array = jax.Array
@@ -287,6 +288,7 @@ class Protocol(Generic[V]):
     # Comparison and conversion. A protocol may compute any of these in a way of its own; here they
     # are circuits over `and_bb`, whose first words a protocol makes from its shares.
 
+    @cites(BRENT_KUNG)
     @traced_once
     def msbs(self, ctx: Context, x: V, offsets: Sequence[int]) -> list[Bits[V]]:
         """[sign bit of x + c], for each public offset c.
@@ -326,6 +328,7 @@ class Protocol(Generic[V]):
         """[x mod 2]. Local where shares are summands: their sum is odd if the xor of them is."""
         return Bits(x.astype(np.uint8)).low(1)
 
+    @cites(KOGGE_STONE)
     @traced_once
     def a2b(self, ctx: Context, x: V) -> Bits[V]:
         """[x]^B from [x]^A, x = u + v, by a parallel-prefix adder.

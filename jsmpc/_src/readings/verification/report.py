@@ -62,12 +62,13 @@ class SetProof:
 
     def __str__(self) -> str:
         hidden = self.messages - self.known - self.opened - len(self.findings)
-        parts = [f"{hidden} uniform"]
+        parts = [f"{hidden} uniform"] if hidden or not self.messages else []
         parts += [f"{self.known} known before"] if self.known else []
         parts += [f"{self.opened} of what is opened"] if self.opened else []
         parts += [f"{len(self.findings)} open"] if self.findings else []
         names = ", ".join(self.corrupt)
-        return f"{names}: {self.verdict}; {self.messages} messages: {', '.join(parts)}"
+        count = f"{self.messages} message{'s' if self.messages != 1 else ''}"
+        return f"{names}: {self.verdict}; {count}: {', '.join(parts)}"
 
 
 @dataclasses.dataclass(frozen=True)

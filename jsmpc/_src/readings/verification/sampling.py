@@ -8,8 +8,8 @@ and what else it was made of is no longer needed there. Each step leaves the joi
 all messages as it is. When no message depends on a secret any more, whoever draws the words that
 are left can make them all: the view is simulated.
 
-It is the rule `opt` of G. Barthe et al., Verified proofs of higher-order masking, EUROCRYPT 2015
-(section 4), and of maskVerif (G. Barthe et al., ESORICS 2019), on words and arrays of them. Each
+It is the rule `opt` of G. Barthe et al., Verified proofs of higher-order masking, EUROCRYPT 2015,
+and of maskVerif (G. Barthe et al., ESORICS 2019), on words and arrays of them. Each
 value is replaced once, and each of its uses forgotten once, so that a proof takes time in
 proportion to the program.
 """
