@@ -9,9 +9,9 @@ all messages as it is. When no message depends on a secret any more, whoever dra
 are left can make them all: the view is simulated.
 
 It is the rule `opt` of G. Barthe et al., Verified proofs of higher-order masking, EUROCRYPT 2015,
-and of maskVerif (G. Barthe et al., ESORICS 2019), on words and arrays of them. Each
-value is replaced once, and each of its uses forgotten once, so that a proof takes time in
-proportion to the program.
+and of maskVerif (G. Barthe et al., ESORICS 2019), on words and arrays of them. Each value is
+replaced once, and each of its uses forgotten once, so that a proof takes time in proportion to the
+program.
 """
 
 from __future__ import annotations
