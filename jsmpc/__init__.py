@@ -48,10 +48,12 @@ from jsmpc._src.api.function import SecureFunction
 from jsmpc._src.api.material import Material
 from jsmpc._src.api.owned import input, protocol
 from jsmpc._src.api.profile import profile
+from jsmpc._src.api.references import references
 from jsmpc._src.api.secure import secure
 from jsmpc._src.api.share import Share
 from jsmpc._src.api.sharing import reveal, share
 from jsmpc._src.api.storage import load, save
+from jsmpc._src.api.verify import verify
 from jsmpc._src.errors import (
     BudgetError,
     EncodingError,
@@ -79,6 +81,7 @@ from jsmpc._src.readings.pricing.comparison import Comparison
 from jsmpc._src.readings.pricing.network import LAN, WAN, Network
 from jsmpc._src.readings.pricing.profile import Profile
 from jsmpc._src.readings.scaling.plan import Scales
+from jsmpc._src.readings.verification.report import Verification
 from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.runtime.prf import random_key
 from jsmpc._src.service.connecting import connect
@@ -123,6 +126,7 @@ __all__ = [
     "ServiceError",
     "Share",
     "UnsupportedError",
+    "Verification",
     "Worker",
     "__version__",
     "calibrate",
@@ -136,6 +140,7 @@ __all__ = [
     "profile",
     "protocol",
     "random_key",
+    "references",
     "reveal",
     "run",
     "save",
@@ -145,6 +150,7 @@ __all__ = [
     "share",
     "supported",
     "to_arrays",
+    "verify",
     "workers",
 ]
 

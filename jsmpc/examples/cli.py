@@ -2,8 +2,8 @@
 
 By default it trains on MNIST in the clear and evaluates in secret; `jsmpc train` does both in
 secret; `jsmpc federated` learns at clients who keep their images; `jsmpc sentences` searches by
-meaning; `jsmpc supported` lists what of JAX can be computed
-on secrets.
+meaning; `jsmpc supported` lists what of JAX can be computed on secrets, `jsmpc protocols` what the
+protocols cost.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import optax
 
 import jsmpc
 from jsmpc import extend
+from jsmpc._src.api import protocol_costs
 from jsmpc._src.interpreter import support
 from jsmpc._src.kernels import native
 from jsmpc.examples import mnist, training
@@ -34,6 +35,8 @@ def run_command(arguments: Sequence[str]) -> int:
     """Do what the arguments of `jsmpc` ask for in this process; the exit code."""
     if arguments[:1] == ["supported"]:
         return list_supported(arguments[1:])
+    if arguments[:1] == ["protocols"]:
+        return list_protocols(arguments[1:])
     if arguments[:1] == ["train"]:
         return on_mnist(make_training_parser(), run_training, arguments[1:])
     if arguments[:1] == ["sentences"]:
@@ -50,13 +53,29 @@ def run_command(arguments: Sequence[str]) -> int:
 def list_supported(arguments: Sequence[str]) -> int:
     """`jsmpc supported`: print what of JAX can be computed on secrets, or write it into a file."""
     parser = make_support_parser()
+    return print_or_write(parser, arguments, jsmpc.supported, support.written)
+
+
+def list_protocols(arguments: Sequence[str]) -> int:
+    """`jsmpc protocols`: print what the protocols cost, or write it into a file."""
+    parser = make_protocols_parser()
+    return print_or_write(parser, arguments, protocol_costs.table, protocol_costs.written)
+
+
+def print_or_write(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str],
+    table: Callable[[], object],
+    written: Callable[[str], str],
+) -> int:
+    """Print a table, or put it between its markers in the file that `--write` names."""
     options = parser.parse_args(arguments)
     if options.write is None:
-        print(jsmpc.supported())
+        print(table())
         return 0
     try:
         text = options.write.read_text()
-        options.write.write_text(support.written(text))
+        options.write.write_text(written(text))
     except (OSError, ValueError) as error:
         parser.error(f"--write: {error}")
     return 0
@@ -151,6 +170,21 @@ def make_support_parser() -> argparse.ArgumentParser:
         description="List the primitives of the installed JAX: what each costs on secrets, how "
         "exact it is, or why it is refused.",
     )
+    return add_write(parser)
+
+
+def make_protocols_parser() -> argparse.ArgumentParser:
+    """The arguments of `jsmpc protocols`."""
+    parser = argparse.ArgumentParser(
+        prog="jsmpc protocols",
+        description="List the protocols: who may be corrupt, and what an element of a product, a "
+        "comparison, an equality and a ReLU costs.",
+    )
+    return add_write(parser)
+
+
+def add_write(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add the argument that `print_or_write` reads."""
     parser.add_argument(
         "--write",
         type=Path,

@@ -26,6 +26,8 @@ from jsmpc._src.readings.projection import schedule
 from jsmpc._src.readings.projection.choreography import Block, Control, Message
 from jsmpc._src.readings.projection.comparison import Comparison
 from jsmpc._src.readings.projection.projection import Port, Projection, project
+from jsmpc._src.readings.verification.report import Verification
+from jsmpc._src.readings.verification.verification import verify
 
 
 @undisturbed
@@ -51,6 +53,21 @@ def projected(
         given = [*kept.holders(protocol), *inputs]
         found = project(jaxpr, given, outputs(results), protocol.endpoints, dealer)
     return found, results
+
+
+def verified(protocol: Protocol, projection: Projection) -> Verification:
+    """The proof of a program's views, for all sets of endpoints that may be corrupt together.
+
+    Raises:
+      ProtocolError: where there are none.
+    """
+    if not (sets := protocol.corrupt_sets):
+        raise ProtocolError(
+            f"{type(protocol).__name__} hides nothing: there is nothing to prove. Share by "
+            "another protocol"
+        )
+    dealer = protocol.dealer is not None
+    return verify(projection.jaxpr, projection.inputs, protocol.endpoints, dealer, sets)
 
 
 def given(

@@ -40,6 +40,7 @@ from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.cost import Cost, measure
 from jsmpc._src.readings.projection.projection import Projection
 from jsmpc._src.readings.scaling.plan import Scales
+from jsmpc._src.readings.verification.report import Verification
 from jsmpc._src.runtime import dealing, prf
 from jsmpc._src.runtime.context import Context
 
@@ -52,6 +53,9 @@ R = TypeVar("R")
 
 class SecureFunction(Generic[P, R]):
     """What `secure` returns: callable as a whole, or as an offline and an online phase.
+
+    Attributes:
+      cited: the papers that its programs are from, so far; see `jsmpc.references`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jsmpc
@@ -85,6 +89,7 @@ class SecureFunction(Generic[P, R]):
         self._phases: dict[Any, tuple[Phases, Purpose]] = {}
         self._parts: dict[Any, _Part] = {}
         self._reveals: dict[Any, tuple[Disclosure, ...]] = {}
+        self.cited: dict[str, None] = {}
         self._bound: dict[Any, SecureFunction[..., Any]] = {}
 
     def __repr__(self) -> str:
@@ -164,6 +169,17 @@ class SecureFunction(Generic[P, R]):
         call, leaves, _ = self._flatten(args, kwargs)
         projection, _ = self._projection(call, leaves, lines.caller())
         return measure(projection, call.protocol.parties)
+
+    @brief
+    def verify(self, *args: P.args, **kwargs: P.kwargs) -> Verification:
+        """The proof that no view of a call tells anything; see `jsmpc.verify`.
+
+        Args:
+          *args, **kwargs: as for `offline`.
+        """
+        call, leaves, _ = self._flatten(args, kwargs)
+        projection, _ = self._projection(call, leaves, lines.caller())
+        return choreographed.verified(call.protocol, projection)
 
     @brief
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -255,6 +271,7 @@ class SecureFunction(Generic[P, R]):
     def _evaluate(self, call: Call, ctx: Context, leaves: list[Any], caller: Any = None) -> Any:
         program, options = self._traced(call, leaves), (self._check, self._scales)
         out = evaluation.evaluate(call.protocol, ctx, program, leaves, *options, caller)
+        self.cited.update(dict.fromkeys(call.protocol.references) | ctx.cited)
         shown = choreographed.shown(call.protocol, program[0])
         self._reveals[call, arguments.types(leaves)] = shown
         return out

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src.network.messages import opened
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.ring.fixedpoint import FixedPoint
@@ -26,7 +27,7 @@ def reveal(
     Numbers are in the protocol's encoding unless another is given.
     """
     words, group = shown(smpc, x, dtype)
-    return smpc.decode(smpc.open(ctx, words, group), dtype, encoding)
+    return smpc.decode(opened(smpc.open(ctx, words, group)), dtype, encoding)
 
 
 def reveal_to(
@@ -39,7 +40,8 @@ def reveal_to(
 ) -> Any:
     """The plain array of a dtype, known to the party `rank` alone; see `Protocol.open_to`."""
     words, group = shown(smpc, x, dtype)
-    return smpc.decode(smpc.open_to(ctx, words, rank, group).values[rank], dtype, encoding)
+    value = opened(smpc.open_to(ctx, words, rank, group).values[rank], to=rank)
+    return smpc.decode(value, dtype, encoding)
 
 
 def shown(smpc: Protocol[V], x: V | Bits[V], dtype: Any) -> tuple[V, Group]:

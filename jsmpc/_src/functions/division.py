@@ -13,9 +13,11 @@ from jsmpc._src.functions.floating import assemble, normalize
 from jsmpc._src.functions.polynomial import fraction_bits, public, rescale
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.references import GOLDSCHMIDT, cites
 from jsmpc._src.runtime.routines import traced_once
 
 
+@cites(GOLDSCHMIDT)
 @traced_once
 def reciprocal_of_mantissa(smpc: Protocol[V], ctx: Context, m: V) -> V:
     """[1/m] for 1 <= m <= 2; operand and result have F fractional bits.

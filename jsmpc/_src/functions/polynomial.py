@@ -13,6 +13,7 @@ from numpy.polynomial import chebyshev
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.ring.ring import Ring
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.references import CHEN, PATERSON_STOCKMEYER, cites
 
 _BABY_STEPS = 4
 
@@ -91,6 +92,7 @@ def rescale(
     return smpc.truncate(ctx, product, divisor)
 
 
+@cites(PATERSON_STOCKMEYER, CHEN)
 def evaluate(
     smpc: Protocol[V],
     ctx: Context,

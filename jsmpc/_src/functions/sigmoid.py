@@ -24,6 +24,7 @@ from jsmpc._src.functions.polynomial import (
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.references import GILES, cites
 from jsmpc._src.runtime.routines import traced_once
 
 _ERF_END = 4.0  # 1 - erf(4) < 2^-25
@@ -169,6 +170,7 @@ def _erf_to_end(t: np.ndarray) -> np.ndarray:
     return np.vectorize(math.erf)(_ERF_END * t)
 
 
+@cites(GILES)
 def inverse_error_function(smpc: Protocol[V], ctx: Context, x: V, scale: float) -> V:
     """[scale·erf⁻¹(x / scale)] for |x| < scale.
 

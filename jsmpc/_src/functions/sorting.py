@@ -19,6 +19,7 @@ from jsmpc._src.protocols.base import Array, Protocol, V
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring.bilinear import dot_general
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.references import BATCHER, cites
 
 Shares = TypeVar("Shares", PerParty, Bits[Any])
 BY_RANKS = 32  # up to how many elements are sorted by ranks
@@ -144,6 +145,7 @@ def by_ranks(smpc: Protocol[V], ctx: Context, x: V, keys: int, wanted: int | Non
     return result.map(lambda a: jnp.moveaxis(a, (-2, -1), (0, 1)))
 
 
+@cites(BATCHER)
 def by_network(smpc: Protocol[V], ctx: Context, x: V, keys: int) -> V:
     """[x] with its rows in ascending order of the first `keys` columns, not stable.
 

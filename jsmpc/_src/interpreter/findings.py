@@ -16,6 +16,7 @@ from jsmpc._src.errors import EncodingWarning
 from jsmpc._src.functions import comparison
 from jsmpc._src.interpreter.misfits import Misfits
 from jsmpc._src.jaxprs import tracing
+from jsmpc._src.network.messages import opened
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.ring.groups import BOOLEAN
@@ -107,7 +108,10 @@ class Findings:
         at_first = any_until ^ shifted(any_until, 1) if len(bits) > 1 else any_until
         numbers = np.arange(1, len(bits) + 1, dtype=np.uint32)
         first_number = (at_first.spread(32) & numbers).map(lambda w: jax.lax.reduce_xor(w, (0,)))
-        number = smpc.open(ctx, words_of(first_number), BOOLEAN)
+        number = opened(
+            smpc.open(ctx, words_of(first_number), BOOLEAN),
+            what="where a number left the range first",
+        )
         return OrderedDict((place, number == i) for i, place in enumerate(bits, 1))
 
     def verdict(self, smpc: Protocol, ctx: Context) -> Verdict:

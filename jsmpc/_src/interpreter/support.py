@@ -15,6 +15,7 @@ from typing import Any
 from jax.extend.core import Primitive
 
 from jsmpc._src.interpreter import rules  # noqa: F401 (registers the rules)
+from jsmpc._src.interpreter.marked import rewritten
 from jsmpc._src.interpreter.registry import COSTS, REFUSED, RULES
 
 BEGIN = "<!-- supported: written by `jsmpc supported --write README.md` -->"
@@ -107,9 +108,4 @@ def written(readme: str) -> str:
     Raises:
       ValueError: if it does not hold the markers.
     """
-    try:
-        before, rest = readme.split(BEGIN)
-        _, after = rest.split(END)
-    except ValueError:
-        raise ValueError(f"the text must hold the markers {BEGIN} and {END} once each") from None
-    return f"{before}{BEGIN}\n\n{supported().markdown()}\n\n{END}{after}"
+    return rewritten(readme, BEGIN, END, supported().markdown())

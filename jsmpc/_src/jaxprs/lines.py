@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import re
 import traceback
 from collections.abc import Iterator
@@ -70,6 +71,37 @@ def caller() -> Any:
 def user_line(eqn: Any) -> str:
     """The user's source line of an equation, as `file:line (function)`; empty if it has none."""
     return line_of(eqn.source_info.traceback)
+
+
+def _folders(*layers: str) -> tuple[str, ...]:
+    return tuple(f"{_OURS}/{layer}/" for layer in layers)
+
+
+_BENEATH = (
+    *_folders("jaxprs", "kernels", "network", "ring", "runtime"),
+    str(Path(jax.__file__).parent),
+    functools.__file__,
+    contextlib.__file__,
+)
+_ABOVE = _folders("api", "interpreter")
+
+
+def of_protocol() -> str:
+    """The lines of a protocol that are being traced, the innermost first: two at most.
+
+    Equations do not tell: they carry the user's line.
+    """
+    found: list[str] = []
+    frame = inspect.currentframe()
+    while frame is not None and len(found) < 2:
+        code = frame.f_code
+        if code.co_filename.startswith(_ABOVE):
+            break
+        if not code.co_filename.startswith(_BENEATH):
+            name = without_folder(code.co_filename)
+            found.append(f"{name}:{frame.f_lineno} ({code.co_name})")
+        frame = frame.f_back
+    return ", in ".join(found)
 
 
 def short(traceback: Any) -> str:

@@ -1,13 +1,16 @@
-"""Messages as equations of a program: with a source, a target and a phase."""
+"""Messages as equations of a program: with a source, a target and a phase. And what is opened."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jsmpc._src import kernels
 
-# The value of a message is its operand, known to the target one round later.
+# The value of a message is its operand, known to the target one round later. `at` tells the
+# protocol's line.
 message_p = Primitive("message")
 message_p.def_abstract_eval(lambda x, **_: x)
 message_p.def_impl(lambda x, **_: x)
@@ -22,5 +25,20 @@ held_p.def_impl(lambda x, y: x)
 mlir.register_lowering(held_p, lambda ctx, x, y: [x])
 batching.defvectorized(held_p)
 
+# A value that is opened on purpose: to a party by its rank, to all where `to` is None. The
+# identity, a mark for those who read the program; `what` says in words what is opened.
+opened_p = Primitive("opened")
+opened_p.def_abstract_eval(lambda x, **_: x)
+opened_p.def_impl(lambda x, **_: x)
+mlir.register_lowering(opened_p, lambda ctx, x, **_: [x])
+batching.defvectorized(opened_p)
+
+
+def opened(x: Any, to: int | None = None, what: str = "a revealed value") -> Any:
+    """A value, marked as one that is opened on purpose."""
+    return opened_p.bind(x, to=to, what=what)
+
+
 kernels.transparent(message_p)
 kernels.transparent(held_p)
+kernels.transparent(opened_p)

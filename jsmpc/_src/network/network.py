@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from jsmpc._src.jaxprs import lines
 from jsmpc._src.network.messages import held_p, message_p
 from jsmpc._src.network.values import Local, PerParty, Replica
 
@@ -74,7 +75,7 @@ class Network:
 
     def _message(self, x: Any, source: int | str, target: int | str) -> Any:
         ends = {"source": self._address(source), "target": self._address(target)}
-        return message_p.bind(x, **ends, phase=self.phase)
+        return message_p.bind(x, **ends, phase=self.phase, at=lines.of_protocol())
 
     def _address(self, rank: int | str) -> int | str:
         return rank if isinstance(rank, str) else (rank + (self.turn or 0)) % self.parties

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic
 
@@ -29,6 +30,7 @@ from jsmpc._src.ring.groups import ARITHMETIC, Group
 from jsmpc._src.ring.ring import Ring
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.references import BRENT_KUNG, KOGGE_STONE, cites
 from jsmpc._src.runtime.routines import traced_once
 
 Array = jax.Array
@@ -104,6 +106,14 @@ class Protocol(Generic[V]):
     @property
     def dealer(self) -> str | None:
         return None
+
+    @property
+    def corrupt_sets(self) -> tuple[tuple[int, ...], ...]:
+        """The sets of endpoints, by number, that may be corrupt together: parties, or the dealer
+        alone."""
+        sizes, ranks = range(1, self.corruptions + 1), range(self.size)
+        parties = [c for n in sizes for c in itertools.combinations(ranks, n)]
+        return (*parties, (self.size,)) if self.dealer is not None else tuple(parties)
 
     def rank(self, party: str | int) -> int:
         """The rank of a party given by name or rank."""
@@ -278,6 +288,7 @@ class Protocol(Generic[V]):
     # Comparison and conversion. A protocol may compute any of these in a way of its own; here they
     # are circuits over `and_bb`, whose first words a protocol makes from its shares.
 
+    @cites(BRENT_KUNG)
     @traced_once
     def msbs(self, ctx: Context, x: V, offsets: Sequence[int]) -> list[Bits[V]]:
         """[sign bit of x + c], for each public offset c.
@@ -317,6 +328,7 @@ class Protocol(Generic[V]):
         """[x mod 2]. Local where shares are summands: their sum is odd if the xor of them is."""
         return Bits(x.astype(np.uint8)).low(1)
 
+    @cites(KOGGE_STONE)
     @traced_once
     def a2b(self, ctx: Context, x: V) -> Bits[V]:
         """[x]^B from [x]^A, x = u + v, by a parallel-prefix adder.

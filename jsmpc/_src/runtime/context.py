@@ -7,7 +7,7 @@ iteration of a loop has seeds of its own, and so no draw is ever made twice.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -44,6 +44,7 @@ class Context:
       seeds: the parties' keys, uint32[8] each: for a dealer protocol those shared with the
         dealer (Local), for replicated sharing those shared with a neighbour (Replica).
       state: what the parties keep beyond a run; see `Protocol.establish`.
+      cited: the papers that the program's parts are from.
 
     The bodies of loops are transformed by `optimize`, e.g. `kernels.optimize`.
     """
@@ -62,6 +63,7 @@ class Context:
         self.optimize = optimize
         self.state = state
         self._numbers = _Numbers()
+        self.cited: dict[str, None] = {}
 
     @property
     def deals_in_place(self) -> bool:
@@ -71,6 +73,10 @@ class Context:
     def reserve(self, count: int = 1) -> int:
         """The first of `count` numbers that no draw has used."""
         return self._numbers.reserve(count)
+
+    def cite(self, papers: Iterable[str]) -> None:
+        """Notes the papers that something in the program is from."""
+        self.cited.update(dict.fromkeys(papers))
 
     def turned(self, turn: int) -> Context:
         """The same run with the parties' roles further by `turn`."""
@@ -92,7 +98,9 @@ class Context:
 
     def _enter(self, number: int, index: Any, dealer: Dealer) -> Context:
         seeds = self.seeds.map(lambda seed: prf.iterate(seed, number, index))
-        return Context(self.network, seeds, dealer, self.optimize, self.state)
+        inner = Context(self.network, seeds, dealer, self.optimize, self.state)
+        inner.cited = self.cited
+        return inner
 
     def scan(
         self,

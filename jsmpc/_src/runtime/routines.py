@@ -19,7 +19,7 @@ from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.dealing import Dealer
 
 F = TypeVar("F", bound=Callable[..., Any])
-_Traced = tuple[Any, tuple[Any, ...], Any, int]
+_Traced = tuple[Any, tuple[Any, ...], Any, int, tuple[str, ...]]
 
 
 def traced_once(f: F) -> F:
@@ -41,7 +41,8 @@ def traced_once(f: F) -> F:
         found = _trace(f, smpc, ctx.network, tree, kinds)
         if found is None:
             return f(smpc, ctx, *args, **kwargs)
-        jaxpr, constants, form, count = found
+        jaxpr, constants, form, count, papers = found
+        ctx.cite(papers)
         out = routine.call(jaxpr, ctx.reserve(count), [*constants, *arrays])
         return jax.tree.unflatten(form, out)
 
@@ -71,9 +72,9 @@ def _is_array(x: Any) -> bool:
 def _trace(
     f: Callable[..., Any], smpc: Any, network: Network, tree: Any, kinds: tuple[Any, ...]
 ) -> _Traced | None:
-    """A routine: its jaxpr, the constants that it takes first, the form of its results, and how
-    many numbers it takes; None where it cannot be one."""
-    drawn: list[int] = []
+    """A routine: its jaxpr, the constants that it takes first, the form of its results, how many
+    numbers it takes, and the papers that it cites; None where it cannot be one."""
+    drawn: list[tuple[int, tuple[str, ...]]] = []
 
     def program(*arrays: Any) -> Any:
         given = iter(arrays)
@@ -81,7 +82,7 @@ def _trace(
         seeds, state, args, kwargs = jax.tree.unflatten(tree, leaves)
         ctx = Context(network.turned(0), seeds, Dealer(), state=state)
         out = f(smpc, ctx, *args, **kwargs)
-        drawn.append(ctx.reserve(0))
+        drawn.append((ctx.reserve(0), tuple(ctx.cited)))
         return out
 
     types = [jax.ShapeDtypeStruct(*kind) for kind in kinds if isinstance(kind, _Kind)]
@@ -91,4 +92,4 @@ def _trace(
     if any(isinstance(structure.structure(eqn), forms) for eqn in jaxpr.eqns):
         return None
     opened = jaxpr.replace(constvars=[], invars=[*jaxpr.constvars, *jaxpr.invars])
-    return opened, tuple(constants), jax.tree.structure(shape), drawn[-1]
+    return opened, tuple(constants), jax.tree.structure(shape), *drawn[-1]

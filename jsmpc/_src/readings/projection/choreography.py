@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jsmpc._src.jaxprs import compat, lines, structure, walk
-from jsmpc._src.network.messages import held_p, message_p
+from jsmpc._src.network.messages import held_p, message_p, opened_p
 
 
 @dataclasses.dataclass(eq=False)
@@ -163,6 +163,8 @@ def _evaluate(
             source, target = (ranks[eqn.params[name]] for name in ("source", "target"))
             message = Message(operands, operands, *place, source, target, eqn.params["phase"])
             block.steps.append(message)
+            return operands
+        if eqn.primitive is opened_p:
             return operands
         form = structure.structure(eqn)
         if isinstance(form, structure.Call):
