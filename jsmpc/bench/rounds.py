@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
@@ -118,7 +119,8 @@ def simulate(task: Task, data: Any, model: Any, params: Any, aggregate: Any) -> 
         aggregate,
         chunk=math.gcd(task.per_round, _CHUNK),
     )
-    clients = federated.Clients(data, np.full(task.clients, data["y"].shape[1], np.int32))
+    counts = jnp.full(task.clients, data["y"].shape[1], jnp.int32)
+    clients = federated.Clients(jax.tree.map(jnp.asarray, data), counts)
     state, seconds, losses = learning.init(params), [], []
     for key in jax.random.split(jax.random.key(1), task.rounds):
         start = time.perf_counter()

@@ -45,3 +45,28 @@ def test_four_of_twenty(name: str) -> None:
     far = float(np.abs(state.params - TRUTH).max())
     assert far < 0.1 if name == "trimmed" else far > 0.5
     assert metrics.took_part.tolist() == [20] * 8  # nobody is told from the others
+
+
+@pytest.mark.parametrize("protocol", [jsmpc.Replicated3(), jsmpc.Additive()], ids=repr)
+@pytest.mark.parametrize(
+    "aggregate",
+    [
+        federated.mean,
+        federated.median,
+        federated.trimmed_mean(4),
+        federated.clipped_mean(1.0),
+        federated.krum(4),
+    ],
+    ids=["mean", "median", "trimmed", "clipped", "krum"],
+)
+def test_no_update_is_seen(protocol: jsmpc.Protocol, aggregate: Any) -> None:
+    """Proved for each set of aggregators that may be corrupt, and the one opening is the result."""
+
+    def revealed(updates: Any, weights: Any) -> Any:
+        return jsmpc.reveal(aggregate(updates, weights))
+
+    updates = jsmpc.share(jax.random.key(0), np.ones((20, 3), np.float32), protocol)
+    proof = jsmpc.verify(jsmpc.secure(revealed))(updates, np.ones(20, np.float32))
+    assert proof.verdict == "proved"
+    (opening,) = proof.openings
+    assert "a revealed value, 3 numbers" in opening
