@@ -136,7 +136,7 @@ def _protocol_name(table: Table, dealer: str | None) -> str:
     name = table.need("protocol", str, f'protocol = "{known[0]}"')
     if name not in PROTOCOLS:
         raise table.refusal("protocol", f"none is called {name!r}. {tables.nearest(name, known)}")
-    has_dealer = "dealer" in PROTOCOLS[name].__dataclass_fields__
+    has_dealer = PROTOCOLS[name].dealt_by is not None
     if has_dealer and dealer is None:
         raise table.refusal(
             "dealer", f"missing: the {name} protocol has one. Name who of [parties] deals"

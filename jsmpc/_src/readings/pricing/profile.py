@@ -240,7 +240,7 @@ def price(
 ) -> Profile:
     """The profile of a program of all endpoints."""
     counter = Counter()
-    cost = cost_of(counter, counter.rounds(projection.block), projection, protocol.parties)
+    cost = cost_of(counter, counter.rounds(projection.block), projection, protocol.computing)
     endpoints = range(len(projection.names))
     programs = [timeline.own_program(projection, e) for e in endpoints]
     timelines = [timeline.timeline(projection, e, programs[e]) for e in endpoints]
