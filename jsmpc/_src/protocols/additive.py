@@ -53,7 +53,7 @@ class Dealt(Protocol[Local]):
     def unpack(self, network: Network, packed: tuple[Any, ...]) -> Local:
         return network.unpack_local(packed)
 
-    def setup(self, network: Network, keys: Sequence[Array]) -> Local:
+    def setup(self, network: Network, keys: Sequence[Array]) -> Any:
         """The dealer draws a seed for each party, and sends it. 32 bytes a party."""
         root = prf.derive(keys[-1], "dealer")
         seeds = network.hosted([prf.iterate(root, 0, i) for i in range(self.size)])

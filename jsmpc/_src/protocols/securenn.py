@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src import kernels
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local, Pairwise
 from jsmpc._src.protocols.additive import Dealt
@@ -136,8 +138,9 @@ class SecureNN(Dealt):
         """β ⊕ [x >= r], to the helper, by summands of the bits of x (the paper's Algorithm 3).
 
         1. Both parties set v = r for β = 1, to find out whether x < v, and v = r - 1 for β = 0,
-           to find out whether x > v. Where r - 1 < 0 they take x = 0 < v = 1, which is true as well.
-        2. [c_i] = 1 + (1 - 2β)(v_i - [x_i]) + Σ_{k>i} ([x_k] ⊕ v_k), see `ring.positions`.
+           to find out whether x > v. Where r = 0 and β = 0, x >= r is true, and so is the x = 0 <
+           v = 1 that they take for it.
+        2. [c_i] = 1 + (1 - 2β)(v_i - [x_i]) + Σ_{k>i} ([x_k] ⊕ v_k), see `kernels.positions`.
         3. Both move position i to i ⊕ π, π uniform, and scale it by a uniform s_i ≠ 0.
         4. Party 0 sends s_i·[c_i] + u_i to the helper, party 1 -s_i·[c_i] + u_i, u_i uniform.
         5. The bit is 1 if both are equal in one position.
@@ -157,16 +160,16 @@ class SecureNN(Dealt):
         one = np.ones((), r.dtype)
         none = (r == 0) & (beta == 0)
         v = jnp.where(none, one, r - one + beta.astype(r.dtype))
-        down = beta | none.astype(np.uint8)
-        x = x.map(lambda w: jnp.where(none, np.zeros((), w.dtype), w))
-        c = Local(
-            positions.differences(w, v, down, first=rank == 0) for rank, w in enumerate(x.values)
-        )
+        how = beta | none.astype(np.uint8) * np.uint8(3)
         place = self._common(ctx, shape, np.uint8, BOOLEAN) & np.uint8(k - 1)
-        s = self._common(ctx, x.shape, np.uint8, positions.FACTORS) + np.uint8(1)
+        s = self._common(ctx, x.shape, np.uint8, positions.FACTORS)
         u = self._common(ctx, x.shape, np.uint8, positions.FIELD)
-        c = net.by_rank(c, c.map(positions.negative))
-        d = c.map(positions.moved, place).map(positions.scaled, s, u)
+        d = net.by_rank(
+            *(
+                x.map(functools.partial(kernels.differences, first=first), v, how, place, s, u)
+                for first in (True, False)
+            )
+        )
         d_0, d_1 = net.ask(d)
         return (d_0 == d_1).any(0).astype(np.uint8)
 
@@ -198,7 +201,7 @@ class SecureNN(Dealt):
         x = masked_0 + masked_1
         delta = self._from_helper(ctx, (x < masked_0).astype(dtype), odd)
         lowest = self._from_helper(ctx, x & np.ones((), dtype), odd)
-        bits = self._from_helper(ctx, positions.bits(x), positions.FIELD)
+        bits = self._from_helper(ctx, kernels.bits(x), positions.FIELD)
 
         eta_p = self.private_compare(ctx, bits, r, eta_pp)
         eta = self._flipped(ctx, self._from_helper(ctx, eta_p.astype(dtype), odd), eta_pp)

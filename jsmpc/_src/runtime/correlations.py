@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src import kernels
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local
 from jsmpc._src.ring import blocks, positions
@@ -225,7 +226,7 @@ class OddMask(Correlation):
 
     def derive(self, *uniform: Array) -> tuple[Array, ...]:
         (x,) = uniform
-        return positions.bits(x), (x & np.ones((), x.dtype)).astype(np.uint8)
+        return kernels.bits(x), (x & np.ones((), x.dtype)).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
