@@ -234,7 +234,7 @@ class SecureNN(Dealt):
         """
         odd = self.odd
         x, bits, lowest = ctx.deal(OddMask(y.shape, y.dtype))
-        r = self.open(ctx, y.map(odd.add, y).map(odd.add, x), odd)
+        r = self._open(ctx, y.map(odd.add, y).map(odd.add, x), odd).values[1]  # the last to know
         beta = self._common_bit(ctx, y.shape)
         above = r + np.ones((), r.dtype)  # r <= L - 2
         beta_p = self.private_compare(ctx, bits, above, beta)
