@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -147,6 +148,24 @@ def test_signs_of_all_words(bits: int) -> None:
     a = first + second
     out = run.opened(run.stacked(3, [np.stack([first, second])]))
     np.testing.assert_array_equal(out["relu"], np.where(a >> a.dtype.type(bits - 1), 0, a))
+
+
+# --- Material ------------------------------------------------------------------------------------
+
+
+def test_a_helper_has_material_too_and_not_what_the_parties_share(tmp_path: Path) -> None:
+    smpc = jsmpc.SecureNN(("bob", "alice"), helper="james")
+    x = jsmpc.share(key(1), np.asarray([-2.0, 0.5], np.float32), smpc)
+    relu = jsmpc.secure(jax.nn.relu)
+    material = relu.offline(key(2), x)
+    seeds = {e: {np.asarray(w).tobytes() for w in part[:2]} for e, part in material.parts.items()}
+    assert all(len(seeds[a] & seeds[b]) == 1 for a, b in itertools.combinations(range(3), 2))
+    assert not seeds[0] & seeds[1] & seeds[2] and len(material.parts[2]) == 2
+    files = material.save(tmp_path / "relu")
+    assert [file.name for file in files] == [f"relu.{n}.material" for n in smpc.endpoints]
+    loaded = jsmpc.Material.load(tmp_path / "relu", smpc)
+    together, apart = relu(key(2), x), relu.online(loaded, x)
+    np.testing.assert_array_equal(together.components[0], apart.components[0])
 
 
 # --- What the helper sees ------------------------------------------------------------------------

@@ -138,17 +138,18 @@ class SecureNN(Dealt):
         """β ⊕ [x >= r], to the helper, by summands of the bits of x (the paper's Algorithm 3).
 
         1. Both parties set v = r for β = 1, to find out whether x < v, and v = r - 1 for β = 0,
-           to find out whether x > v. Where r = 0 and β = 0, x >= r is true, and so is the x = 0 <
-           v = 1 that they take for it.
+           to find out whether x > v. Where r = 0 and β = 0, x >= r is true; so they find out
+           whether 0 < v instead, with v = r - 1 = L - 1.
         2. [c_i] = 1 + (1 - 2β)(v_i - [x_i]) + Σ_{k>i} ([x_k] ⊕ v_k), see `kernels.positions`.
         3. Both move position i to i ⊕ π, π uniform, and scale it by a uniform s_i ≠ 0.
         4. Party 0 sends s_i·[c_i] + u_i to the helper, party 1 -s_i·[c_i] + u_i, u_i uniform.
         5. The bit is 1 if both are equal in one position.
 
-        The paper compares with x > r - 1, in the words of `r` here; its own case for an r - 1 that
-        wraps is the second of step 1. It sends s_i·[c_i] as it is; but the helper made the shares
-        of x itself, and could tell v from the ratio of the two: hence the u_i. As no more than one
-        c_i is zero, a shift of all positions by a uniform π hides as much as a permutation does.
+        The paper has x > r, with a case for r + 1 = L, and share conversion asks for x > r - 1,
+        where r - 1 wraps: the second half of step 1 is for both. It sends s_i·[c_i] as it is; but
+        the helper made the shares of x itself, and could tell v from the ratio of the two: hence
+        the u_i. As no more than one c_i is zero, moving all positions by a uniform π hides as much
+        as a permutation does.
 
         Args:
           x: summands of the bits in Z_67, uint8[k, …], the highest first.
@@ -157,10 +158,9 @@ class SecureNN(Dealt):
         Cost: 1 round, k bytes a party.
         """
         net, k, shape = ctx.network, x.shape[0], r.shape
-        one = np.ones((), r.dtype)
-        none = (r == 0) & (beta == 0)
-        v = jnp.where(none, one, r - one + beta.astype(r.dtype))
-        how = beta | none.astype(np.uint8) * np.uint8(3)
+        v = r - np.ones((), r.dtype) + beta.astype(r.dtype)
+        always = ((r == 0) & (beta == 0)).astype(np.uint8)
+        how = beta | always * np.uint8(3)
         place = self._common(ctx, shape, np.uint8, BOOLEAN) & np.uint8(k - 1)
         s = self._common(ctx, x.shape, np.uint8, positions.FACTORS)
         u = self._common(ctx, x.shape, np.uint8, positions.FIELD)
