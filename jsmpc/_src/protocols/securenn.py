@@ -208,8 +208,7 @@ class SecureNN(Dealt):
         theta = eta.map(odd.add, delta).map(odd.add, beta)
         theta = net.at(0, theta.map(odd.subtract, carried + np.ones((), dtype)), theta)
         lowest = self._flipped(ctx, lowest, r & np.ones((), dtype))
-        canonical = a.map(odd.add, np.zeros((), dtype))
-        return canonical.map(odd.subtract, theta).map(odd.subtract, lowest)
+        return a.map(odd.subtract, theta).map(odd.subtract, lowest)
 
     def _flipped(self, ctx: Context, bit: Local, by: Array) -> Local:
         """[b ⊕ c] = [b] + c·(1 - 2[b]) over Z_{L-1}, for a bit c that both parties know."""
