@@ -50,6 +50,8 @@ class Protocol(Generic[V]):
       arrays: of how many arrays a party's share is: 2 for a value and its MAC.
       dealt_by: the name of the argument that names the dealer, where there is one.
       helped: whether the dealer takes part in computing, and is a helper.
+      match: what a comparison and a selection take, about: rounds, and bytes a party. Which of
+        many to compare at once follows from it.
       row: of the README's table: a call, parties, adversary, who is trusted, cost of a product.
 
     Example:
@@ -69,6 +71,7 @@ class Protocol(Generic[V]):
     arrays: ClassVar[int] = 1
     dealt_by: ClassVar[str | None] = None
     helped: ClassVar[bool] = False
+    match: ClassVar[tuple[int, int]] = (7, 18)
     row: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:

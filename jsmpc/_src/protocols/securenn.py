@@ -70,6 +70,7 @@ class SecureNN(Dealt):
     most: ClassVar[int | None] = 2
     dealt_by: ClassVar[str | None] = "helper"
     helped: ClassVar[bool] = True
+    match: ClassVar[tuple[int, int]] = (8, 153)
     row: ClassVar[tuple[str, ...]] = (
         "`SecureNN(helper=…)`",
         "2 and a helper",
