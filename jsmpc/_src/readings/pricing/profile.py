@@ -226,7 +226,7 @@ class Profile:
 
 def protocol_name(protocol: Protocol) -> str:
     """A protocol for tables, with its ring and how many run it."""
-    dealer = " and a dealer" if protocol.dealer is not None else ""
+    dealer = f" and a {protocol.dealt_by}" if protocol.dealer is not None else ""
     return f"{type(protocol).__name__}({protocol.size} parties{dealer}, {protocol.bits} bits)"
 
 
