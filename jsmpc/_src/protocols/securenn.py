@@ -139,8 +139,8 @@ class SecureNN(Dealt):
         """β ⊕ [x >= r], to the helper, by summands of the bits of x (the paper's Algorithm 3).
 
         1. Both parties set v = r for β = 1, to find out whether x < v, and v = r - 1 for β = 0,
-           to find out whether x > v. Where r = 0 and β = 0, x >= r is true; so they find out
-           whether 0 < v instead, with v = r - 1 = L - 1.
+           to find out whether x > v. Where r = 0 they find out whether 0 < v instead, which is
+           true for β = 0, as v = L - 1 then, and false for β = 1.
         2. [c_i] = 1 + (1 - 2β)(v_i - [x_i]) + Σ_{k>i} ([x_k] ⊕ v_k), see `kernels.positions`.
         3. Both move position i to i ⊕ π, π uniform, and scale it by a uniform s_i ≠ 0.
         4. Party 0 sends s_i·[c_i] + u_i to the helper, party 1 -s_i·[c_i] + u_i, u_i uniform.
@@ -160,8 +160,7 @@ class SecureNN(Dealt):
         """
         net, k, shape = ctx.network, x.shape[0], r.shape
         v = r - np.ones((), r.dtype) + beta.astype(r.dtype)
-        always = ((r == 0) & (beta == 0)).astype(np.uint8)
-        how = beta | always * np.uint8(3)
+        how = beta | (r == 0).astype(np.uint8) * np.uint8(3)
         place = self._common(ctx, shape, np.uint8, BOOLEAN) & np.uint8(k - 1)
         s = self._common(ctx, x.shape, np.uint8, positions.FACTORS)
         u = self._common(ctx, x.shape, np.uint8, positions.FIELD)

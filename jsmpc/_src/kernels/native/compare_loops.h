@@ -17,7 +17,7 @@ inline uint8_t chosen(uint8_t bit, uint8_t x, uint8_t y) {
 template <class T>
 inline void compare_strip(const Compare& c, int64_t at, int count) {
   constexpr int kBits = 8 * sizeof(T);
-  alignas(64) uint8_t rows[kBits][kStrip], row[kStrip];
+  alignas(64) uint8_t rows[kBits][kStrip], row[kStrip], octet[kStrip];
   alignas(64) uint8_t how[kStrip] = {}, place[kStrip] = {}, above[kStrip] = {};
   alignas(64) T v[kStrip] = {};
   std::memcpy(how, c.how + at, count);
@@ -28,9 +28,11 @@ inline void compare_strip(const Compare& c, int64_t at, int count) {
   for (int i = 0; i < kBits; ++i) {
     std::memset(row, 0, kStrip);
     std::memcpy(row, c.x + i * c.elements + at, count);
-    const int shift = kBits - 1 - i;
+    if (i % 8 == 0)
+      for (int e = 0; e < kStrip; ++e) octet[e] = uint8_t(v[e] >> (kBits - 8 - i));
+    const uint8_t place_of_bit = uint8_t(128 >> i % 8);
     for (int e = 0; e < kStrip; ++e) {
-      const uint8_t bit = uint8_t(v[e] >> shift) & 1, down = how[e] & 1;
+      const uint8_t bit = octet[e] & place_of_bit ? 1 : 0, down = how[e] & 1;
       const uint8_t x = row[e] & uint8_t((how[e] >> 1) - 1);
       const uint8_t flipped = uint8_t(kModulus - x);
       const uint8_t upwards = one & bit, differs = chosen(bit, reduced(one + flipped), x);
