@@ -31,7 +31,13 @@ class SecureNN(Dealt):
 
     The parties' shares are additive, over Z_L with L = 2^bits. The helper, P2 of the paper, has no
     share of anything. It deals what products, truncation and conversions need, as the dealer of
-    `Additive` does; comparisons it takes part in.
+    `Additive` does; comparisons it takes part in. Division and the largest of many are the
+    library's own over these: the paper's division takes a comparison for each bit of the quotient.
+    Nor is truncation the paper's, each party's of its own share, which now and then is wrong by
+    2^(bits - f) (P. Mohassel, Y. Zhang, SecureML, S&P 2017, theorem 1).
+
+    Cost: a comparison 7 rounds and a ReLU 8, where the paper has 8 and 10; in the 64-bit ring 144
+    and 153 bytes of each party, and 89 of the helper.
 
     Guarantee: against one semi-honest party, or the helper, nothing leaks but the program and all
     shapes. Two of the three together learn everything. What the helper receives is uniform but for
