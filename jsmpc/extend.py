@@ -1,16 +1,18 @@
 """What a protocol, or a rule for a primitive, is written with outside of this package.
 
 A protocol is a frozen dataclass that derives from `Protocol[Local]` or `Protocol[Replica]`, defines
-the operations that have no fallback, and is made known by `register_protocol`. Bits, and words of
-them, are shared by xor as `Bits`, whose machine words are `words_of(bits)`. A rule is a function
-f(evaluator, *operands, **parameters) of `Secret` and public operands, made known by `rule`.
+the operations that have no fallback, and is made known by `register_protocol`. One with a dealer
+names in `dealt_by` the argument that names it; one whose dealer computes too is `helped`, and its
+seeds are `Pairwise`. Bits, and words of them, are shared by xor as `Bits`, whose machine words are
+`words_of(bits)`. A rule is a function f(evaluator, *operands, **parameters) of `Secret` and public
+operands, made known by `rule`.
 """
 
 from jsmpc._src.interpreter.evaluator import Evaluator
 from jsmpc._src.interpreter.registry import refuse, rule, rule_from, unary
 from jsmpc._src.interpreter.secret import Secret
 from jsmpc._src.network.network import Network
-from jsmpc._src.network.values import Local, PerParty, Replica
+from jsmpc._src.network.values import Local, Pairwise, PerParty, Replica
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.protocols.bits import Bits, words_of
 from jsmpc._src.protocols.registry import (
@@ -40,6 +42,7 @@ __all__ = [
     "Group",
     "Local",
     "Network",
+    "Pairwise",
     "PerParty",
     "Protocol",
     "Replica",

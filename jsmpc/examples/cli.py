@@ -399,7 +399,7 @@ def describe(protocol: jsmpc.Protocol) -> str:
     digits = "bits" if encoding.base == 2 else "decimal digits"
     parties = ", ".join(protocol.parties)
     if protocol.dealer is not None:
-        parties += f"; dealer: {protocol.dealer}"
+        parties += f"; {protocol.dealt_by}: {protocol.dealer}"
     return (
         f"{type(protocol).__name__} ({parties}), {protocol.bits}-bit ring, "
         f"{encoding.precision_fractional} {digits} behind the point"

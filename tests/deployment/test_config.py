@@ -44,6 +44,7 @@ def write(identities: dict[str, Identity]) -> Write:
 
 REPLICATED = 'protocol = "replicated"'
 ADDITIVE = 'protocol = "additive"\ndealer = "james"'
+SECURENN = 'protocol = "securenn"\ndealer = "carol"'
 
 
 def test_defaults(write: Write, identities: dict[str, Identity]) -> None:
@@ -160,6 +161,8 @@ ALICE = r"parties\.toml: \[parties\.alice\]: "
             r"dealt_before: bob is in \[parties\]",
         ),
         (f"{REPLICATED}\nstock = 2", "stock: no dealer takes part"),
+        (f"{SECURENN}\nstock = 2", "stock: no dealer takes part"),
+        (f"{SECURENN}\ndealt_before = true", "dealt_before: carol computes with the parties"),
         (f"{ADDITIVE}\ndealt_before = true\nstock = 2", "stock: no dealer takes part"),
         (f"{ADDITIVE.replace('james', 'bob')}\nstock = -1", "stock: must be 0 sets or more"),
         (f"{ADDITIVE.replace('james', 'bob')}\nstock_memory = 9", "stock_memory: there is no s"),

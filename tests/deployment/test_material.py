@@ -130,7 +130,9 @@ def test_words_are_read_as_they_are_used(x: jsmpc.Share, tmp_path: Path) -> None
         assert any(a <= array.unsafe_buffer_pointer() < b for a, b in spans)
 
 
-def run(folder: Path, place: str, *arguments: str, dealer: bool = False) -> list[Ended]:
+def run(
+    folder: Path, place: str, *arguments: str, dealer: bool = False, protocol: str = "additive"
+) -> list[Ended]:
     names = ("party0", "party1", *(("james",) if dealer else ()))
     home = folder / place  # with the identities and the logs of all runs there
     home.mkdir(exist_ok=True)
@@ -141,7 +143,7 @@ def run(folder: Path, place: str, *arguments: str, dealer: bool = False) -> list
         folder,
         *arguments,
         names=names,
-        protocol="additive",
+        protocol=protocol,
         dealer="james",
         silence=3.0,
     ) as deployment:
@@ -180,3 +182,17 @@ def test_parties_use_what_a_dealer_wrote_and_nobody_uses_it_again(tmp_path: Path
     assert [e.code for e in ended] == [1, 1]
     assert all("has been used" in e.err or "ended the run" in e.err for e in ended)
     assert not any("computed" in e.out for e in ended)
+
+
+def test_a_helper_deals_and_computes_with_its_own_part(tmp_path: Path) -> None:
+    smpc = jsmpc.SecureNN(helper="james")
+    values = tuple(np.full(s, 0.5, np.float32) for s in ((3, 4), (4, 2)))
+    jsmpc.save(jsmpc.share(jax.random.key(0), values, smpc), tmp_path / "in")
+    for task, said in (("deal", "dealt ['m."), ("use", "computed")):
+        ended = run(tmp_path, "all", task, "m", dealer=True, protocol="securenn")
+        assert [e.code for e in ended] == [0, 0, 0], ended
+        assert all(said in e.out for e in ended)
+    assert (tmp_path / "m.james.material").exists()
+    found = jsmpc.reveal(jsmpc.load(tmp_path / "out", smpc))
+    for mine, plain in zip(found, network(*values), strict=True):
+        np.testing.assert_allclose(mine, plain, atol=1e-4)

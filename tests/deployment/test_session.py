@@ -58,8 +58,9 @@ def said(output: str, name: str) -> str:
     [
         (jsmpc.Replicated3(), ()),
         (jsmpc.Additive(dealer="james"), ("--protocol", "additive", "--dealer", "james")),
+        (jsmpc.SecureNN(helper="james"), ("--protocol", "securenn", "--dealer", "james")),
     ],
-    ids=["replicated3", "additive2"],
+    ids=["replicated3", "additive2", "securenn2"],
 )
 def test_processes_compute_what_the_simulation_does(
     smpc: jsmpc.Protocol, options: tuple[str, ...], tmp_path: Path
@@ -292,7 +293,15 @@ def test_a_program_is_priced_before_it_runs(
         (["launch", "--silence", "0", "mnist"], "jsmpc: --silence: must be a positive, finite"),
         (["launch", "--silence", "nan", "mnist"], "jsmpc: --silence: must be a positive, finite"),
         (["launch", "--stock", "-1", "mnist"], "jsmpc: --stock: must be 0 sets or more"),
+        (
+            ["launch", "--without-dealer", "--protocol", "securenn", "mnist"],
+            "helper computes with the parties",
+        ),
         (["launch", "--stock", "2", "mnist"], "jsmpc: --stock: no dealer takes part"),
+        (
+            ["launch", "--stock", "2", "--protocol", "securenn", "mnist"],
+            "jsmpc: --stock: no dealer takes part",
+        ),
         (["explain", "--stock", "2", "mnist"], "jsmpc: --stock: no dealer takes part"),
         (["party", "--name", "a", "--config", "none.toml", "mnist"], "there is no such file"),
     ],

@@ -75,6 +75,17 @@ def test_the_clear_network_learns(expected: np.ndarray) -> None:
     assert expected[-1] < 0.01
 
 
+def test_the_losses_of_two_protocols_differ_by_truncation(expected: np.ndarray) -> None:
+    """SecureNN's comparisons are exact: what differs is the last places of products."""
+    found = []
+    for smpc in (jsmpc.SecureNN(("bob", "alice"), helper="james"), jsmpc.Replicated3()):
+        sharing, running = jax.random.split(jax.random.key(0))
+        shares = jsmpc.share(sharing, (START, DATA, TARGETS), smpc)
+        found.append(jsmpc.secure(train)(running, *shares))
+    np.testing.assert_allclose(found[0], found[1], atol=5e-5)
+    np.testing.assert_allclose(found[0], expected, atol=5e-5)
+
+
 def test_each_decimal_digit_makes_the_losses_more_exact(expected: np.ndarray) -> None:
     two, three, four = (
         worst_difference(jsmpc.FixedPoint(base=10, precision_fractional=p), expected)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -73,12 +73,12 @@ class Observed:
 
     def __init__(self, smpc: Protocol, f: Callable[..., Sequence[Any]]):
         self.smpc, self.f = smpc, f
-        self.routes: list[tuple[Any, int, int]] = []
+        self.routes: list[tuple[int, int, int]] = []  # a dealer comes after the parties
         self._compiled = jax.jit(kernels.optimize(self._program))
 
     def _direct(self, seeds: Any, *stacked: Any) -> Any:
         net = Network(self.smpc.size)
-        ctx = Context(net, self.smpc.unpack(net, (seeds,)))
+        ctx = Context(net, self.smpc.unpack_seeds(net, (seeds,)))
         with known_seeds_draw_zero():
             out = self.f(ctx, *(self.smpc.unpack(net, (s,)) for s in stacked))
         return [jnp.stack(net.pack(machine_words(x))[0]) for x in out]
@@ -87,7 +87,11 @@ class Observed:
         closed = jax.make_jaxpr(self._direct)(seeds, *stacked)
         recorder = Recorder()
         out = recorder.run(closed, (seeds, *stacked))
-        self.routes = [(m.source, m.target, m.origin) for m in recorder.messages]
+        ends = {"dealer": self.smpc.size}
+        self.routes = [
+            (ends.get(m.source, m.source), ends.get(m.target, m.target), m.origin)
+            for m in recorder.messages
+        ]
         return [m.value for m in recorder.messages], out
 
     def __call__(self, seeds: np.ndarray, *stacked: np.ndarray) -> tuple[list[Any], list[Any]]:
@@ -98,10 +102,16 @@ class Observed:
 
 
 def seeds_of(smpc: Protocol, seed: int, known: Sequence[int] = ()) -> np.ndarray:
-    """Fresh seeds; zeros for those that the known components' holders expand."""
-    seeds = np.stack([key(seed * 16 + i) for i in range(smpc.size)])
+    """Fresh seeds; zeros for those that are known."""
+    count = len(seeds_at(smpc, range(len(smpc.endpoints))))
+    seeds = np.stack([key(seed * 16 + i) for i in range(count)])
     seeds[list(known)] = 0
     return seeds
+
+
+def seeds_at(smpc: Protocol, endpoints: Iterable[int]) -> list[int]:
+    """The rows of seeds that endpoints compute with."""
+    return sorted({row for e in endpoints for row in smpc.keys_of(e)})
 
 
 # --- Statistics ----------------------------------------------------------------------------------
@@ -121,6 +131,9 @@ def uniformity(arrays: Sequence[np.ndarray], what: str) -> list[str]:
     """Complaints about single bits and bytes. A byte may be a bit with zeros above it."""
     found = []
     for number, value in enumerate(arrays):
+        if is_residues(value):
+            found += _uniform_residues(value, f"{what}: array {number}")
+            continue
         flat = value.reshape(-1)
         n = flat.size
         assert n >= WORDS, "too few words for statistics"
@@ -139,6 +152,33 @@ def uniformity(arrays: Sequence[np.ndarray], what: str) -> list[str]:
             if abs(z) > THRESHOLD:
                 found.append(f"{what}: byte {byte} of array {number}: chi-square z {z:.1f}")
     return found
+
+
+RESIDUES = 67  # of shares of bits, one position of a word a row
+
+
+def is_residues(value: np.ndarray) -> bool:
+    return value.dtype == np.uint8 and value.ndim > 1 and len(value) in (32, 64)
+
+
+def _uniform_residues(rows: np.ndarray, what: str) -> list[str]:
+    """Complaints about the residues in each row, and in all together."""
+    found = []
+    for place, row in [*enumerate(rows), ("all", rows)]:
+        counts = np.bincount(row.reshape(-1), minlength=RESIDUES)
+        mean = row.size / RESIDUES
+        z = (((counts - mean) ** 2).sum() / mean - RESIDUES + 1) / np.sqrt(2 * RESIDUES)
+        if counts.size > RESIDUES or abs(z) > THRESHOLD:
+            found.append(f"{what}, position {place}: chi-square z {z:.1f}")
+    return found
+
+
+def _coins(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Of some positions, bits that are nearly uniform where residues are."""
+    for row in (0, 1, len(rows) // 2, -1):
+        doubled = [rows[row] * np.uint16(m) % RESIDUES for m in (1, 2)]
+        coins = [(x < RESIDUES // 2 + 1).astype(np.uint8) << i for i, x in enumerate(doubled)]
+        yield np.bitwise_or.reduce(coins)
 
 
 def dependence(
@@ -215,7 +255,7 @@ def _varying(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """The bits that are not constant, a row each, packed; for those that are, see `uniformity`."""
     words = -(-PAIRED // 64)
     found = [np.zeros((0, words), np.uint64)]
-    for x in arrays:
+    for x in itertools.chain.from_iterable(_coins(x) if is_residues(x) else [x] for x in arrays):
         rows = bit_rows(x.reshape(-1)[:PAIRED])
         ones = rows.sum(1, np.int64)
         octets = np.packbits(rows[np.abs(PAIRED - 2 * ones) < 0.9 * PAIRED], axis=1)
@@ -253,7 +293,7 @@ def leaks(
       observed: the step.
       kinds: of its operands, `A` or `B`.
       bits: the ring's width.
-      coalition: the corrupt parties; by default every largest set of them that is allowed.
+      coalition: the corrupt endpoints; by default every largest set of them that is allowed.
     """
     smpc = observed.smpc
     found: list[str] = []
@@ -264,7 +304,7 @@ def leaks(
         shares = split(smpc, 50 + number, operands)
         messages, results = observed(seeds_of(smpc, 60 + number), *shares)
         for parties in coalitions:
-            held = sorted({c for party in parties for c in smpc.holds(party)})
+            held = sorted({c for p in parties if p < smpc.size for c in smpc.holds(p)})
             what = f"parties {parties}, secret {pattern}"
             own = [s[c] for s in shares for c in held]
             seen = [*own, *_received(observed, messages, parties)]
@@ -276,7 +316,8 @@ def leaks(
             found += disclosure(output, f"{what}, results", hidden)
             if pattern in ("ones", "random"):  # only the others' randomness may hide anything
                 fixed = [_moved(s, held, x) for s, x in zip(shares, operands, strict=True)]
-                told, _ = observed(seeds_of(smpc, 70 + number, held), *fixed)
+                known = seeds_at(smpc, parties)
+                told, _ = observed(seeds_of(smpc, 70 + number, known), *fixed)
                 seen = _received(observed, told, parties)
                 what += ", their randomness known"
                 found += uniformity(seen, what) + dependence(seen, what, hidden)
@@ -286,7 +327,7 @@ def leaks(
 def _received(
     observed: Observed, messages: Sequence[np.ndarray], colluding: Sequence[int]
 ) -> list[np.ndarray]:
-    """Messages to the colluding parties from others, the dealer among them, each value once."""
+    """Messages to the colluding endpoints from others, the dealer among them, each value once."""
     received = {
         origin: message
         for message, (source, target, origin) in zip(messages, observed.routes, strict=True)
@@ -308,5 +349,5 @@ def _moved(stacked: np.ndarray, held: Sequence[int], operand: A | B) -> np.ndarr
 
 
 def largest_coalitions(smpc: Protocol) -> list[tuple[int, ...]]:
-    """The allowed sets of corrupt parties that are part of no other."""
-    return list(itertools.combinations(range(smpc.size), smpc.corruptions))
+    """The allowed sets of corrupt parties, or of a helper too, that are part of no other."""
+    return list(itertools.combinations(range(len(smpc.computing)), smpc.corruptions))

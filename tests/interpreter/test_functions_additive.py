@@ -1,17 +1,18 @@
-"""Functions of JAX on secrets of the additive protocol; see `jax_functions`.
+"""Functions of JAX on secrets of the additive protocols; see `jax_functions`.
 
 Those whose rules treat positions and words in a way of their own; the rules that all others are
-made of are measured with this protocol in `test_rules`.
+made of are measured with `Additive` in `test_rules`. SecureNN differs by its comparison.
 """
 
 import pytest
 
 from jax_functions import CASES, check, ignored_underflow
 
-HERE = [(group, name) for group, name in CASES if group in ("arithmetic", "shapes", "control")]
+GROUPS = {"additive": ("arithmetic", "shapes", "control"), "securenn": ("logic", "nn")}
+HERE = [(p, *case) for p, groups in GROUPS.items() for case in CASES if case[0] in groups]
 
 
 @ignored_underflow
-@pytest.mark.parametrize(("group", "name"), HERE, ids=lambda x: x)
-def test_a_function_of_secrets_is_that_of_jax(group, name):
-    check(group, name, "additive")
+@pytest.mark.parametrize(("protocol", "group", "name"), HERE, ids=lambda x: x)
+def test_a_function_of_secrets_is_that_of_jax(protocol, group, name):
+    check(group, name, protocol)

@@ -69,13 +69,14 @@ FUNCTIONS = {
 }
 
 
-def counted(recorder: Recorder, parties: int) -> tuple[int, tuple[int, ...], int]:
-    """Online rounds, online bytes that each party sends, and bytes that the dealer sends."""
+def counted(recorder: Recorder, smpc: jsmpc.Protocol) -> tuple[int, tuple[int, ...], int]:
+    """Online rounds, online bytes of all who send any, and bytes that the dealer sends before."""
     sent: collections.Counter[Any] = collections.Counter()
     for message in recorder.messages:
         sent[message.source, message.phase] += message.value.nbytes
     rounds = max((m.round for m in recorder.messages), default=0)
-    return rounds, tuple(sent[i, "online"] for i in range(parties)), sent["dealer", "offline"]
+    senders = [*range(smpc.size), "dealer"][: len(smpc.computing)]
+    return rounds, tuple(sent[i, "online"] for i in senders), sent["dealer", "offline"]
 
 
 def sent_by(secure: Any, endpoint: int, *shares: Any) -> int:
@@ -123,19 +124,21 @@ def test_the_cost_is_what_the_messages_add_up_to(name: str, function: str) -> No
     shares = jsmpc.share(key(1), values, smpc)
     secure = jsmpc.secure(FUNCTIONS[function])
     cost = secure.cost(*shares)
-    rounds, most, dealt = counted(record_secure(secure, jnp.asarray(key(2)), *shares), smpc.size)
+    rounds, most, dealt = counted(record_secure(secure, jnp.asarray(key(2)), *shares), smpc)
     online = tuple(sent_by(secure, rank, *shares) for rank in range(smpc.size))
-    assert tuple(map(sum, zip(cost.bytes_sent, cost.setup_bytes, strict=False))) == online
+    counted_too = zip(cost.bytes_sent[: smpc.size], cost.setup_bytes, strict=False)
+    assert tuple(map(sum, counted_too)) == online
     assert all(a <= b for a, b in zip(cost.bytes_sent, most, strict=True))
     assert abs(cost.rounds - rounds) <= 1  # what is opened is not known to all at once
     assert cost.dealer_bytes <= dealt
     if smpc.dealer is not None:
-        assert cost.dealer_bytes + cost.setup_bytes[-1] == sent_by(secure, smpc.size, *shares)
+        beside = sum(cost.bytes_sent[smpc.size :]) + cost.setup_bytes[-1]
+        assert cost.dealer_bytes + beside == sent_by(secure, smpc.size, *shares)
     assert max(cost.setup_bytes) <= 32 * smpc.size
     online = cost.bytes_sent
     assert sum(cost.by_line.values()) == sum(online)
-    assert cost.bytes_per_party == sum(online) / smpc.size
-    assert cost.parties == smpc.parties
+    assert cost.bytes_per_party == sum(online) / len(smpc.computing)
+    assert cost.parties == smpc.computing
     assert not cost.lower_bound
     assert (sum(online) > 0) == (function != "sum")
 
@@ -195,7 +198,8 @@ def test_the_setup_and_the_key_cost_nothing_online() -> None:
 
 
 def measured(name: str, bits: int, f: Any, *kinds: Any) -> tuple[int, list[float], float]:
-    """Rounds, words that each party sends and that the dealer sends, an element."""
+    """Rounds, words that each party sends, or a helper too, and that the dealer sends before, an
+    element."""
     smpc = protocol(name, bits)
     net, count = Network(smpc.size), 32
     recorder = Recorder()
@@ -212,7 +216,7 @@ def measured(name: str, bits: int, f: Any, *kinds: Any) -> tuple[int, list[float
     with jax.enable_x64(True):
         shapes = [jax.ShapeDtypeStruct((smpc.size, count), kind) for kind in kinds]
         jax.eval_shape(program, jax.ShapeDtypeStruct((8,), np.uint32), *shapes)
-    rounds, online, dealer = counted(_sized(recorder), smpc.size)
+    rounds, online, dealer = counted(_sized(recorder), smpc)
     word = bits // 8 * count
     return rounds, [b / word for b in online], dealer / word
 
@@ -269,7 +273,29 @@ ADDITIVE: dict[str, Any] = {
 }
 
 
-TABLES = {"replicated3": REPLICATED, "additive2": ADDITIVE, "additive3": ADDITIVE}
+# operation: (function, operands, rounds, bytes of each party, of the helper, and of it before); of
+# k bits of a word. Products and conversions are those of ADDITIVE, of two parties.
+SECURENN: dict[str, Any] = {
+    "msb": (lambda s, c, x: s.msb(c, x), 7, lambda k: (k / 4 + 2 * k, k / 8 * 3 + 1 + k, k + 1)),
+    "relu": (
+        lambda s, c, x: s.relu(c, x),
+        8,
+        lambda k: (k / 4 + 2 * k + k / 8 + 1, k / 8 * 3 + 1 + k, k + 1 + k / 4),
+    ),
+    "share_convert": (
+        lambda s, c, x: s.share_convert(c, x),
+        4,
+        lambda k: (k / 8 + k, k / 8 * 3 + k, 0),
+    ),
+    "odd_msb": (lambda s, c, x: s.odd_msb(c, x), 3, lambda k: (k / 8 + k, 1, k + 1)),
+}
+
+TABLES = {
+    "replicated3": REPLICATED,
+    "additive2": ADDITIVE,
+    "additive3": ADDITIVE,
+    "securenn2": ADDITIVE | SECURENN,
+}
 
 
 def test_every_protocol_has_a_table() -> None:
@@ -297,14 +323,23 @@ def test_replicated_sharing_costs_what_it_documents(operation: str, bits: int) -
 
 
 @pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("name", ["additive2", "additive3"])
+@pytest.mark.parametrize("name", ["additive2", "additive3", "securenn2"])
 @pytest.mark.parametrize("operation", ADDITIVE)
 def test_additive_sharing_costs_what_it_documents(operation: str, name: str, bits: int) -> None:
     f, operands, rounds, words, dealt = ADDITIVE[operation]
     found = measured(name, bits, f, *kinds_of(operands, bits))
-    others = protocol(name, bits).size - 1
-    each = [others * in_words(words, bits)] * (others + 1)
+    smpc = protocol(name, bits)
+    others = smpc.size - 1
+    each = [others * in_words(words, bits)] * smpc.size + [0.0] * smpc.helped
     assert found == (rounds, each, in_words(dealt, bits))
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("operation", SECURENN)
+def test_securenn_costs_what_it_documents(operation: str, bits: int) -> None:
+    f, rounds, sizes = SECURENN[operation]
+    party, helper, before = (size * 8 / bits for size in sizes(bits))
+    assert measured("securenn2", bits, f, f"uint{bits}") == (rounds, [party, party, helper], before)
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -322,8 +357,10 @@ ROUNDS = {  # by the rounds that the leaves and a multiplication by a bit take, 
 
 
 @pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("name", SECRET)
-@pytest.mark.parametrize("function", ROUNDS)
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [(name, f) for name in SECRET for f in ROUNDS if name != "securenn2" or f not in SECURENN],
+)
 def test_rounds_are_logarithmic(function: str, name: str, bits: int) -> None:
     """Every party's: none can go on before it has received what it lacks."""
     f, rounds = ROUNDS[function]

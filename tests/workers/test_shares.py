@@ -23,6 +23,7 @@ NAMES = ("bob", "alice", "james", "server")
 PROTOCOLS = {
     "replicated": jsmpc.Replicated3(parties=("bob", "alice", "james")),
     "additive": jsmpc.Additive(parties=("bob", "alice"), dealer="james"),
+    "securenn": jsmpc.SecureNN(parties=("bob", "alice"), helper="james"),
 }
 X = np.array([1.5, -2.0, 0.25, 3.0], np.float32)
 needs_native = pytest.mark.skipif(not native.available(), reason="without native links")

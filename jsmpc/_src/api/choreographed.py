@@ -22,7 +22,7 @@ from jsmpc._src.jaxprs.disclosed import Disclosure
 from jsmpc._src.jaxprs.reveal import reveal_p
 from jsmpc._src.jaxprs.undisturbed import undisturbed
 from jsmpc._src.protocols.base import Protocol
-from jsmpc._src.readings.projection import schedule
+from jsmpc._src.readings.projection import holders, schedule
 from jsmpc._src.readings.projection.choreography import Block, Control, Message
 from jsmpc._src.readings.projection.comparison import Comparison
 from jsmpc._src.readings.projection.projection import Port, Projection, project
@@ -155,8 +155,10 @@ def run_at_endpoint(
 def told(protocol: Protocol, block: Block) -> Iterator[Reveal]:
     """What a dealer is told to deal for what runs, each a disclosure to it.
 
-    That is all that it receives as parties run, but for digests of what it has too.
+    That is all that it receives as parties run, but for digests of what it has too, and what a
+    helper is sent to compute with, which one party alone knows.
     """
+    parties = set(range(protocol.size))
     compared = {v for s in block.steps if isinstance(s, Comparison) for v in s.operands}
     for step in block.steps:
         if isinstance(step, Control):
@@ -164,7 +166,8 @@ def told(protocol: Protocol, block: Block) -> Iterator[Reveal]:
                 yield from told(protocol, inner)
         if not isinstance(step, Message) or not step.live or step.phase != schedule.ONLINE:
             continue
-        if step.target >= protocol.size and step.value not in compared:
+        known = parties <= holders.held(step.value, parties)
+        if step.target >= protocol.size and known and step.value not in compared:
             size, line = math.prod(step.value.aval.shape), lines.without_folder(step.line)
             yield Reveal(protocol.endpoints[step.target], "", size, line)
 

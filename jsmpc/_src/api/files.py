@@ -23,7 +23,7 @@ def of_party(path: str | os.PathLike[str], party: str, kind: str) -> Path:
 
 def identity(protocol: Protocol, rank: int) -> dict[str, Any]:
     """What a reader compares: the protocol, whose file it is, the ring and the encoding."""
-    return {**of_protocol(protocol), "party": protocol.parties[rank]}
+    return {**of_protocol(protocol), "party": protocol.endpoints[rank]}
 
 
 def of_protocol(protocol: Protocol) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class SecureFunction(Generic[P, R]):
         """
         call, leaves, _ = self._flatten(args, kwargs)
         projection, _ = self._projection(call, leaves, lines.caller())
-        return measure(projection, call.protocol.parties)
+        return measure(projection, call.protocol.computing)
 
     @brief
     def verify(self, *args: P.args, **kwargs: P.kwargs) -> Verification:
@@ -340,8 +340,8 @@ class SecureFunction(Generic[P, R]):
 
     def _from_stock(self, call: Call, leaves: Any) -> _Part | None:
         """The program whose dealer takes what it deals from its stock; None where it cannot."""
-        if kept.holders(call.protocol):  # the dealer deals by what others keep
-            return None
+        if kept.holders(call.protocol) or call.protocol.helped:
+            return None  # it deals by what others keep, or must not know all seeds
         try:
             both, _ = self._in_phases(call, leaves)
         except MaterialError:  # a loop that runs until a value says so: dealt for as it runs

@@ -155,16 +155,15 @@ class Material:
         if (session := current()) is not None:
             refuse_files(session, "material", MaterialError)
         written = []
-        for rank, arrays in self.parts.items():
-            if rank < self.protocol.size:
-                file = of_party(path, self.protocol.parties[rank], "material")
-                header = {
-                    **identity(self.protocol, rank),
-                    "choreography": self.choreography,
-                    "number": self._tag.number,
-                }
-                material_file.write(file, header, arrays)
-                written.append(file)
+        for endpoint in sorted(kept_by(self.protocol) & self.parts.keys()):
+            file = of_party(path, self.protocol.endpoints[endpoint], "material")
+            header = {
+                **identity(self.protocol, endpoint),
+                "choreography": self.choreography,
+                "number": self._tag.number,
+            }
+            material_file.write(file, header, self.parts[endpoint])
+            written.append(file)
         self._tag.files = (*self._tag.files, *(file.absolute() for file in written))
         return written
 
@@ -197,9 +196,9 @@ class Material:
             raise MaterialError(f"the session runs {smpc}, not {protocol}")
         if session is not None:
             refuse_files(session, "material", MaterialError)
-        ranks = range(smpc.size) if session is None else [session.endpoint]
-        parties = [rank for rank in ranks if rank < smpc.size]
-        paths = [of_party(path, smpc.parties[rank], "material").absolute() for rank in parties]
+        ranks = kept_by(smpc) if session is None else kept_by(smpc) & {session.endpoint}
+        parties = sorted(ranks)
+        paths = [of_party(path, smpc.endpoints[rank], "material").absolute() for rank in parties]
         if not paths:  # a dealer, who keeps nothing
             assert session is not None
             return cls({session.endpoint: []}, smpc, None)
@@ -233,14 +232,14 @@ class Material:
                 "the words of the material are not those that were dealt: they were computed on, "
                 "or cut by JAX's 32-bit mode. Copy and store material whole (pickle, copy, save)"
             )
-        wanted = range(len(protocol.endpoints)) if session is None else [session.endpoint]
-        if not self.parts.keys() >= {e for e in wanted if e < protocol.size}:
+        wanted = kept_by(protocol) if session is None else kept_by(protocol) & {session.endpoint}
+        if not self.parts.keys() >= wanted:
             raise MaterialError(
                 "the material is one party's part alone: use it in a session, at that party"
             )
         refuse_transformation("online")
         if session is not None:
-            session.spend(self._tag.number if session.is_party else None)
+            session.spend(self._tag.number if wanted else None)
         self._claim()
 
     def _claim(self) -> None:
@@ -254,6 +253,11 @@ class Material:
 def is_spent(material: Material) -> bool:
     """Whether material was used in this process."""
     return material.number in _SPENT
+
+
+def kept_by(protocol: Protocol) -> set[int]:
+    """The endpoints that have a part of material: all but a dealer, who keeps nothing."""
+    return {e for e in range(len(protocol.endpoints)) if protocol.keys_of(e)}
 
 
 def refuse_transformation(phase: str) -> None:

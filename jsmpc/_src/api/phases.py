@@ -189,7 +189,7 @@ def resumed(
     """The results, from what was dealt."""
     network, (seeds, corrections) = Network(call.protocol.size), given
     supplied = dealing.Supplied(plan, corrections)
-    unpacked = call.protocol.unpack(network, seeds)
+    unpacked = call.protocol.unpack_seeds(network, seeds)
     ctx = Context(network, unpacked, supplied, optimize, state)
     return evaluate(call, ctx, leaves)
 
@@ -197,7 +197,8 @@ def resumed(
 def _holders(protocol: Protocol, types: Any) -> list[Port]:
     """Who holds each of the leaves of what is dealt: seeds by row, the rest by party."""
     seeds, corrections = types
-    found = [Port(ports.holders(protocol, i), True) for rows in seeds for i in range(len(rows))]
+    numbers = [i for rows in seeds for i in range(len(rows))]
+    found = [Port(ports.seeded(protocol, i), early=True) for i in numbers]
     for value in jax.tree.leaves(corrections, is_leaf=lambda x: isinstance(x, PerParty)):
         own = [i for i, x in enumerate(value.values) if x is not None]
         found += [Port(frozenset({i}), True) for i in own]

@@ -57,6 +57,12 @@ def holders(protocol: Protocol, row: int) -> frozenset[int]:
     return frozenset(i for i in range(protocol.size) if row in protocol.holds(i))
 
 
+def seeded(protocol: Protocol, row: int) -> frozenset[int]:
+    """The endpoints that compute with a row of seeds."""
+    endpoints = range(len(protocol.endpoints))
+    return frozenset(i for i in endpoints if row in protocol.keys_of(i))
+
+
 def apart(x: Any) -> Any:
     """A leaf of a call with a share's rows as arrays of their own, by shape."""
     if not is_words(x):

@@ -105,7 +105,7 @@ def check(options: argparse.Namespace) -> int:
         (
             str(rank),
             peer.name,
-            "dealer" if peer.name == protocol.dealer else "party",
+            str(protocol.dealt_by) if peer.name == protocol.dealer else "party",
             probe.address(peer),
             peer.fingerprint,
         )

@@ -81,12 +81,13 @@ class Config:
         parties = table.need("parties", dict, "a table [parties.alice] for each party")
         peers, dealer = endpoints.read_all(table, parties), table.get("dealer", str)
         name = _protocol_name(table, dealer)
-        _check_dealer(table, dealer, tuple(parties))
+        helped = PROTOCOLS[name].helped
+        _check_dealer(table, dealer, tuple(parties), helped)
         protocol = _protocol(table, name, [p for p in parties if p != dealer], dealer)
         last = tuple(sorted(peers, key=lambda peer: peer.name == dealer))
         defaults = {"patience": PATIENCE, "silence": SILENCE, "stall": STALL}
         patience, silence, stall = (table.seconds(*default) for default in defaults.items())
-        stock, memory = _stock(table, dealer, tuple(parties))
+        stock, memory = _stock(table, None if helped else dealer, tuple(parties))
         return cls(file, name, protocol, last, patience, silence, stall, stock, memory)
 
     def rank(self, name: str) -> int:
@@ -136,7 +137,7 @@ def _protocol_name(table: Table, dealer: str | None) -> str:
     name = table.need("protocol", str, f'protocol = "{known[0]}"')
     if name not in PROTOCOLS:
         raise table.refusal("protocol", f"none is called {name!r}. {tables.nearest(name, known)}")
-    has_dealer = "dealer" in PROTOCOLS[name].__dataclass_fields__
+    has_dealer = PROTOCOLS[name].dealt_by is not None
     if has_dealer and dealer is None:
         raise table.refusal(
             "dealer", f"missing: the {name} protocol has one. Name who of [parties] deals"
@@ -146,9 +147,11 @@ def _protocol_name(table: Table, dealer: str | None) -> str:
     return name
 
 
-def _check_dealer(table: Table, dealer: str | None, parties: tuple[str, ...]) -> None:
+def _check_dealer(table: Table, dealer: str | None, parties: tuple[str, ...], helped: bool) -> None:
     """Refuse a dealer who is neither here nor said to have dealt before, or both."""
     before = table.get("dealt_before", bool) or False
+    if before and helped:
+        raise table.refusal("dealt_before", f"{dealer} computes with the parties. Leave it out")
     if dealer is not None and dealer in parties and before:
         raise table.refusal("dealt_before", f"{dealer} is in [parties]. Leave one of both out")
     if dealer is not None and dealer not in parties and not before:

@@ -72,12 +72,14 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
 
 def _observer(options: argparse.Namespace) -> explain.Observer:
     protocol = protocol_of(options)
-    check_stock(options, protocol.dealer is not None)
+    check_stock(options, protocol)
     return explain.Observer(protocol, options.stock > 0)
 
 
-def check_stock(options: argparse.Namespace, dealing: bool) -> None:
+def check_stock(options: argparse.Namespace, protocol: Protocol) -> None:
     """Refuse a stock that nobody could keep."""
+    dealing = protocol.dealer is not None and not protocol.helped
+    dealing = dealing and not getattr(options, "without_dealer", False)
     if options.stock < 0:
         raise ConfigError(f"--stock: must be 0 sets or more, not {options.stock}")
     if options.stock and not dealing:
@@ -118,11 +120,15 @@ def run_launch(options: argparse.Namespace) -> int:
     protocol = protocol_of(options)
     if options.without_dealer and protocol.dealer is None:
         raise ConfigError(f"--without-dealer: {options.protocol} has none. Leave it out")
+    if options.without_dealer and protocol.helped:
+        raise ConfigError(
+            f"--without-dealer: {protocol.dealer} computes with the parties. Leave it out"
+        )
     if not (options.silence > 0 and math.isfinite(options.silence)):
         raise ConfigError(
             f"--silence: must be a positive, finite number of seconds, not {options.silence:g}"
         )
-    check_stock(options, protocol.dealer is not None and not options.without_dealer)
+    check_stock(options, protocol)
     return launch.run(
         launch.Launch(
             protocol,

@@ -28,20 +28,21 @@ from jsmpc._src.runtime.routines import traced_once
 
 Array = jax.Array
 
-_ROUNDS, _BYTES = 7, 18  # of a comparison and a selection: rounds, and bytes a party
 _MOST = 32  # in a group
 
 
 @functools.lru_cache(maxsize=1024)
-def group_sizes(n: int, columns: int, indexed: bool = False) -> tuple[int, ...]:
+def group_sizes(
+    n: int, columns: int, indexed: bool = False, match: tuple[int, int] = Protocol.match
+) -> tuple[int, ...]:
     """How many meet at once, level by level, until one of n is left in each of many columns; and
-    its index, if `indexed`."""
-    return _cheapest(n, columns, indexed)[1]
+    its index, if `indexed`. A match takes rounds and bytes, see `Protocol`."""
+    return _cheapest(n, columns, indexed, match)[1]
 
 
 @functools.lru_cache(maxsize=1024)
 def _cheapest(
-    n: int, columns: int, indexed: bool, carried: bool = False
+    n: int, columns: int, indexed: bool, match: tuple[int, int], carried: bool = False
 ) -> tuple[int, tuple[int, ...]]:
     """The price of the best sizes, in bytes and bytes' worth of rounds, and these.
 
@@ -54,9 +55,9 @@ def _cheapest(
     for size in range(2, min(n, _MOST) + 1):
         pairs = sum(math.comb(len(g), 2) for g in _groups(n, size))
         factors = size - 1 + (carried and size == n)
-        rounds = _ROUNDS + (factors - 1).bit_length() - carried
-        rest, sizes = _cheapest(-(-n // size), columns, indexed, indexed)
-        found.append((rounds * ROUND + pairs * columns * _BYTES + rest, (size, *sizes)))
+        rounds = match[0] + (factors - 1).bit_length() - carried
+        rest, sizes = _cheapest(-(-n // size), columns, indexed, match, indexed)
+        found.append((rounds * ROUND + pairs * columns * match[1] + rest, (size, *sizes)))
     return min(found)
 
 
@@ -74,7 +75,7 @@ def largest(smpc: Protocol[V], ctx: Context, x: V) -> V:
     Cost: for each level of groups of g those of g(g-1)/2 comparisons an element of a winner and of
     g-1 products with bits, in the rounds of one comparison and ceil(log2(g-1)) + 2 more.
     """
-    for size in group_sizes(x.shape[0], math.prod(x.shape[1:])):
+    for size in group_sizes(x.shape[0], math.prod(x.shape[1:]), match=smpc.match):
         groups = _groups(x.shape[0], size)
         x = _values(smpc, ctx, winners(smpc, ctx, x, groups), x, groups)
     return x.map(lambda a: a[0])
@@ -91,7 +92,7 @@ def argument_of_largest(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
     width = max((n - 1).bit_length(), 1)
     numbers = np.arange(n, dtype=blocks.word_type(width)).reshape(n, *[1] * len(rest))
     index: Bits[V] | None = None
-    for size in group_sizes(n, math.prod(rest), indexed=True):
+    for size in group_sizes(n, math.prod(rest), indexed=True, match=smpc.match):
         groups = _groups(x.shape[0], size)
         outcomes, factors = _meetings(smpc, ctx, x, groups)
         won = _products(smpc, ctx, outcomes, factors)

@@ -6,11 +6,14 @@ elsewhere, with bit-identical results.
 
 from jsmpc._src.kernels.fusion.equations import transparent
 from jsmpc._src.kernels.fusion.optimize import evaluate, optimize
+from jsmpc._src.kernels.positions import bits, differences
 from jsmpc._src.kernels.products import convolution, dot_general
 from jsmpc._src.kernels.stream import draw, keystream
 
 __all__ = [
+    "bits",
     "convolution",
+    "differences",
     "dot_general",
     "draw",
     "evaluate",

@@ -17,6 +17,7 @@ from jsmpc._src.kernels.layout import Layout
 Array = jax.Array
 
 TARGETS = (
+    "jsmpc_compare",
     "jsmpc_keystream",
     "jsmpc_matmul",
     "jsmpc_program",

@@ -58,6 +58,10 @@ class Network:
             None if v is None else self._message(v, "dealer", i) for i, v in enumerate(x.values)
         )
 
+    def ask(self, x: Local) -> tuple[Any, ...]:
+        """Each party's value, sent to a helper, who is in the dealer's place."""
+        return tuple(self._message(v, i, "dealer") for i, v in enumerate(x.values))
+
     def tell(self, x: Any) -> Any:
         """What all parties know, told to the dealer; sent where the dealer needs and lacks it."""
         return self._message(x, 0, "dealer")

@@ -49,6 +49,11 @@ class PerParty:
         return type(self)(self.values[at:] + self.values[:at])
 
     @property
+    def dealt(self: V) -> Any:
+        """Of seeds, those that a dealer has too, one a party."""
+        return self
+
+    @property
     def example(self) -> Any:
         """One of the arrays, for its shape and dtype."""
         return next(v for v in self.values if v is not None)
@@ -110,4 +115,27 @@ class Replica(PerParty):
 
     @classmethod
     def tree_unflatten(cls, _: None, values: Any) -> Replica:
+        return cls(values)
+
+
+@jax.tree_util.register_pytree_node_class
+class Pairwise(PerParty):
+    """Seeds, or draws from them, of pairs: of each party and a helper, by rank, and last the one
+    that the parties have in common and the helper has not.
+    """
+
+    @property
+    def dealt(self) -> Local:
+        return Local(self.values[:-1])
+
+    @property
+    def common(self) -> Any:
+        """What all parties have, and the helper has not."""
+        return self.values[-1]
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], None]:
+        return self.values, None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, values: Any) -> Pairwise:
         return cls(values)

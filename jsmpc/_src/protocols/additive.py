@@ -37,74 +37,23 @@ from jsmpc._src.runtime.correlations import (
 
 
 @dataclasses.dataclass(frozen=True)
-class Additive(Protocol[Local]):
-    """Additive sharing among n >= 2 parties with a dealer of correlated randomness.
+class Dealt(Protocol[Local]):
+    """Base of the protocols of additive shares and a dealer of correlated randomness."""
 
-    Guarantee: against semi-honest parties, up to n-1 of them together, nothing leaks but the
-    program and all shapes, as long as the dealer colludes with none of them. Of the parties'
-    messages the dealer receives digests of public arguments that it deals by. Where a loop or a
-    branch depends on what was revealed to all, and is dealt for as it runs, party 0 also tells it
-    whether the loop goes on and which branch is taken (1 or 4 bytes).
-
-    Args:
-      parties: how many, or their names.
-      dealer: the dealer's name, the tutorials' crypto provider.
-      bits, encoding: the ring and the encoding of numbers.
-
-    Raises:
-      ProtocolError: for fewer than two parties, names that repeat, or a dealer among the parties.
-
-    Example:
-      >>> import jsmpc
-      >>> smpc = jsmpc.Additive(parties=("bob", "alice"), dealer="james")
-      >>> x = jsmpc.share(jsmpc.random_key(), 21, smpc)
-      >>> double = jsmpc.secure(lambda x: x + x)
-      >>> jsmpc.reveal(double(jsmpc.random_key(), x), to="bob")
-      Array(42, dtype=int32)
-    """
-
-    parties: tuple[str, ...] = ("party0", "party1")
-    dealer: str = "dealer"
-
-    references: ClassVar[tuple[str, ...]] = (
-        "D. Beaver, Efficient multiparty protocols using circuit randomization, CRYPTO 1991",
-        "I. Damgård et al., Multiparty computation from somewhat homomorphic encryption, "
-        "CRYPTO 2012",
-        "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020 (thresholds of "
-        "blocks in comparison)",
-    )
     fewest: ClassVar[int] = 2
-    row: ClassVar[tuple[str, ...]] = (
-        "`Additive(parties=n, dealer=…)`",
-        "n ≥ 2",
-        "semi-honest, up to n−1 corrupt",
-        "a dealer who colludes with none",
-        "2(n−1) words a party, 1 round",
-    )
-
-    if TYPE_CHECKING:  # what the generated one takes, and makes names of
-
-        def __init__(
-            self,
-            parties: int | Sequence[str] = ...,
-            bits: int = ...,
-            encoding: FixedPoint = ...,
-            dealer: str = ...,
-        ) -> None: ...
+    dealt_by: ClassVar[str | None] = "dealer"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dealer in self.parties:
-            raise ProtocolError(f"the dealer {self.dealer!r} must not be one of the parties")
-
-    @property
-    def corruptions(self) -> int:
-        return self.size - 1
+            raise ProtocolError(
+                f"the {self.dealt_by} {self.dealer!r} must not be one of the parties"
+            )
 
     def unpack(self, network: Network, packed: tuple[Any, ...]) -> Local:
         return network.unpack_local(packed)
 
-    def setup(self, network: Network, keys: Sequence[Array]) -> Local:
+    def setup(self, network: Network, keys: Sequence[Array]) -> Any:
         """The dealer draws a seed for each party, and sends it. 32 bytes a party."""
         root = prf.derive(keys[-1], "dealer")
         seeds = network.hosted([prf.iterate(root, 0, i) for i in range(self.size)])
@@ -119,7 +68,8 @@ class Additive(Protocol[Local]):
         return self._open(ctx, x, group).example
 
     def _open(self, ctx: Context, x: Local, group: Group = ARITHMETIC) -> Local:
-        return group.sum(ctx.network.gather(x))
+        first, *others = ctx.network.gather(x)
+        return first.map(lambda *w: group.sum(w), *others)
 
     def open_to(self, ctx: Context, x: Local, rank: int, group: Group = ARITHMETIC) -> Local:
         """x = Σ x_i at one party, the others sending theirs. 1 round, a word a party."""
@@ -248,3 +198,63 @@ class Additive(Protocol[Local]):
         d = self._open(ctx, x - a)
         masked = d * rho_a + product
         return c * x + masked - (c + c) * masked
+
+
+@dataclasses.dataclass(frozen=True)
+class Additive(Dealt):
+    """Additive sharing among n >= 2 parties with a dealer of correlated randomness.
+
+    Guarantee: against semi-honest parties, up to n-1 of them together, nothing leaks but the
+    program and all shapes, as long as the dealer colludes with none of them. Of the parties'
+    messages the dealer receives digests of public arguments that it deals by. Where a loop or a
+    branch depends on what was revealed to all, and is dealt for as it runs, party 0 also tells it
+    whether the loop goes on and which branch is taken (1 or 4 bytes).
+
+    Args:
+      parties: how many, or their names.
+      dealer: the dealer's name, the tutorials' crypto provider.
+      bits, encoding: the ring and the encoding of numbers.
+
+    Raises:
+      ProtocolError: for fewer than two parties, names that repeat, or a dealer among the parties.
+
+    Example:
+      >>> import jsmpc
+      >>> smpc = jsmpc.Additive(parties=("bob", "alice"), dealer="james")
+      >>> x = jsmpc.share(jsmpc.random_key(), 21, smpc)
+      >>> double = jsmpc.secure(lambda x: x + x)
+      >>> jsmpc.reveal(double(jsmpc.random_key(), x), to="bob")
+      Array(42, dtype=int32)
+    """
+
+    parties: tuple[str, ...] = ("party0", "party1")
+    dealer: str = "dealer"
+
+    references: ClassVar[tuple[str, ...]] = (
+        "D. Beaver, Efficient multiparty protocols using circuit randomization, CRYPTO 1991",
+        "I. Damgård et al., Multiparty computation from somewhat homomorphic encryption, "
+        "CRYPTO 2012",
+        "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020 (thresholds of "
+        "blocks in comparison)",
+    )
+    row: ClassVar[tuple[str, ...]] = (
+        "`Additive(parties=n, dealer=…)`",
+        "n ≥ 2",
+        "semi-honest, up to n−1 corrupt",
+        "a dealer who colludes with none",
+        "2(n−1) words a party, 1 round",
+    )
+
+    if TYPE_CHECKING:  # what the generated one takes, and makes names of
+
+        def __init__(
+            self,
+            parties: int | Sequence[str] = ...,
+            bits: int = ...,
+            encoding: FixedPoint = ...,
+            dealer: str = ...,
+        ) -> None: ...
+
+    @property
+    def corruptions(self) -> int:
+        return self.size - 1

@@ -50,6 +50,10 @@ class Protocol(Generic[V]):
       references: where the protocol was published.
       fewest, most: how many parties it takes; most is None for any number.
       arrays: of how many arrays a party's share is: 2 for a value and its MAC.
+      dealt_by: the name of the argument that names the dealer, where there is one.
+      helped: whether the dealer takes part in computing, and is a helper.
+      match: what a comparison and a selection take, about: rounds, and bytes a party. Which of
+        many to compare at once follows from it.
       row: of the README's table: a call, parties, adversary, who is trusted, cost of a product.
 
     Example:
@@ -67,6 +71,9 @@ class Protocol(Generic[V]):
     fewest: ClassVar[int] = 1
     most: ClassVar[int | None] = None
     arrays: ClassVar[int] = 1
+    dealt_by: ClassVar[str | None] = None
+    helped: ClassVar[bool] = False
+    match: ClassVar[tuple[int, int]] = (7, 18)
     row: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -193,6 +200,11 @@ class Protocol(Generic[V]):
         """The names of all who take part in a run: the parties and, last, the dealer."""
         return self.parties if self.dealer is None else (*self.parties, self.dealer)
 
+    @property
+    def computing(self) -> tuple[str, ...]:
+        """The names of all who send anything while it is computed."""
+        return self.endpoints if self.helped else self.parties
+
     def setup(self, network: Network, keys: Sequence[Array]) -> Any:
         """The seeds of a run, each from the key of the endpoint that draws it.
 
@@ -208,12 +220,21 @@ class Protocol(Generic[V]):
         return network.pack(x)
 
     def unpack(self, network: Network, packed: tuple[Any, ...]) -> V:
-        """The inverse of `pack`, for shares and for seeds, of rows apart or in one array."""
+        """The inverse of `pack`, of rows apart or in one array."""
         raise NotImplementedError
 
+    def unpack_seeds(self, network: Network, packed: tuple[Any, ...]) -> Any:
+        """The inverse of `network.pack` for seeds."""
+        return self.unpack(network, packed)
+
     def holds(self, rank: int) -> tuple[int, ...]:
-        """The rows, of shares and of seeds, that a party holds."""
+        """The rows of shares that a party holds."""
         return (rank,)
+
+    def keys_of(self, endpoint: int) -> tuple[int, ...]:
+        """The rows of seeds that an endpoint computes with; a dealer, who deals beforehand, with
+        none."""
+        return self.holds(endpoint) if endpoint < self.size else ()
 
     # Linear operations need no message: shares add, and scale by public words, by `+` and `*`.
 

@@ -40,8 +40,10 @@ def make_protocol(
     if name not in PROTOCOLS:
         raise ProtocolError(f"no protocol is called {name!r}; there are: {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[name]
-    given: dict[str, Any] = {"parties": parties, "encoding": encoding, "dealer": dealer}
-    if dealer is not None and "dealer" not in protocol.__dataclass_fields__:
+    given: dict[str, Any] = {"parties": parties, "encoding": encoding}
+    if protocol.dealt_by is not None:
+        given[protocol.dealt_by] = dealer
+    elif dealer is not None:
         raise ProtocolError(f"the {name} protocol has no dealer")
     return protocol(bits=bits, **{k: v for k, v in given.items() if v is not None})
 

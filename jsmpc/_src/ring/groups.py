@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -55,9 +56,38 @@ class Residues(Group):
     modulus: int = 0
 
     def draw(self, key: Array, number: int, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Elements of a statistical distance below 2^-40 from uniform ones."""
-        drawn = kernels.draw(key, number, shape, np.uint64)
-        return (drawn % np.uint64(self.modulus)).astype(dtype)
+        """Elements of a statistical distance below 2^-40 from uniform ones.
+
+        Of small moduli several are made of 64 random bits: the digits, in base `modulus`, of a
+        fraction.
+        """
+        each, size = _digits(self.modulus), math.prod(shape)
+        drawn = kernels.draw(key, number, (-(-size // each),), np.uint64)
+        if each == 1:
+            return (drawn % np.uint64(self.modulus)).astype(dtype).reshape(shape)
+        found = []
+        for _ in range(each):
+            digit, drawn = _times(drawn, self.modulus)
+            found.append(words.cast(digit, dtype))
+        return jnp.concatenate(found)[:size].reshape(shape)
+
+
+def _digits(modulus: int) -> int:
+    """How many digits in this base 64 random bits may be made into."""
+    return max((n for n in range(1, 9) if _uniform(modulus**n)), default=0)
+
+
+def _uniform(count: int) -> bool:
+    """Whether 64 random bits are nearer than 2^-40 to uniform ones among so many numbers."""
+    rest = (1 << 64) % count if 1 < count < 1 << 64 else None
+    return rest is not None and rest * (count - rest) <= count << 24
+
+
+def _times(x: Array, m: int) -> tuple[Array, Array]:
+    """The product of words and a number below 2^32: what is above 64 bits, and what is not."""
+    factor, low = np.uint64(m), words.conjunction(x, np.uint64(0xFFFFFFFF))
+    middle = words.right(x, 32) * factor + words.right(low * factor, 32)
+    return words.right(middle, 32), x * factor
 
 
 def modulo(modulus: int) -> Residues:
@@ -66,8 +96,7 @@ def modulo(modulus: int) -> Residues:
     Raises:
       ValueError: if 64 random bits modulo it are farther than 2^-40 from uniform.
     """
-    rest = (1 << 64) % modulus if 1 < modulus < 1 << 64 else None
-    if rest is None or rest * (modulus - rest) > modulus << 24:
+    if not _digits(modulus):
         raise ValueError(f"64 random bits are not uniform modulo {modulus}")
 
     def add(x: Array, y: Array) -> Array:

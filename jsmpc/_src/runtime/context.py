@@ -42,7 +42,8 @@ class Context:
     Attributes:
       network: the parties' network.
       seeds: the parties' keys, uint32[8] each: for a dealer protocol those shared with the
-        dealer (Local), for replicated sharing those shared with a neighbour (Replica).
+        dealer (Local), for replicated sharing those shared with a neighbour (Replica), with a
+        helper those of all pairs (Pairwise).
       state: what the parties keep beyond a run; see `Protocol.establish`.
       cited: the papers that the program's parts are from.
 
@@ -92,7 +93,7 @@ class Context:
     def deal(self, correlation: Correlation) -> tuple[Local, ...]:
         """What each party gets of a correlation, dealt once."""
         number = self.reserve(correlation.draws)
-        expanded = correlation.expand(self.network, self.seeds, number)
+        expanded = correlation.expand(self.network, self.seeds.dealt, number)
         sent = self._dealer.deal(self.network, number, correlation, expanded, self.state)
         return correlation.assemble(self.network, expanded, sent)
 

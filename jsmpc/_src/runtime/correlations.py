@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsmpc._src import kernels
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local
-from jsmpc._src.ring import blocks
+from jsmpc._src.ring import blocks, positions
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.division import Divisor, quotients
-from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
+from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group, modulo
 
 Array = jax.Array
 
@@ -204,6 +205,28 @@ class ThresholdMask(Correlation):
         (u,) = uniform
         top = (u >> np.asarray(self.dtype.itemsize * 8 - 1, u.dtype)).astype(jnp.uint8)
         return (*blocks.thresholds(u << np.asarray(self.shift, u.dtype)), top)
+
+
+@dataclasses.dataclass(frozen=True)
+class OddMask(Correlation):
+    """[x] in Z_{L-1} for words of Z_L, its bits in Z_67, and the lowest of them shared by xor."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def uniform(self) -> tuple[Words, ...]:
+        return (Words(self.shape, self.dtype, modulo((1 << 8 * self.dtype.itemsize) - 1)),)
+
+    @property
+    def derived(self) -> tuple[Words, ...]:
+        byte, k = np.dtype(np.uint8), 8 * self.dtype.itemsize
+        bits = Words((k, *self.shape), byte, positions.FIELD)
+        return bits, Words(self.shape, byte, BOOLEAN)
+
+    def derive(self, *uniform: Array) -> tuple[Array, ...]:
+        (x,) = uniform
+        return kernels.bits(x), (x & np.ones((), x.dtype)).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -167,7 +167,7 @@ class Supplied(Dealer):
         return Planner().unbounded()
 
 
-def offline(network: Network, seeds: Local, plan: Plan, state: Any = None) -> Any:
+def offline(network: Network, seeds: Any, plan: Plan, state: Any = None) -> Any:
     """The dealer's whole work for a plan: what it sends for each entry.
 
     What it sends for a loop is stacked along a leading axis, an iteration a row.
@@ -175,7 +175,7 @@ def offline(network: Network, seeds: Local, plan: Plan, state: Any = None) -> An
     result: list[Any] = []
     for entry in plan:
         if isinstance(entry, Dealt):
-            expanded = entry.correlation.expand(network, seeds, entry.number)
+            expanded = entry.correlation.expand(network, seeds.dealt, entry.number)
             result.append(entry.correlation.deal(network, expanded, state))
         elif isinstance(entry, Looped):
 

@@ -128,7 +128,7 @@ def _launch(options: argparse.Namespace) -> int:
     if options.weights is None:
         model.load(options.model).require_params()
     protocol = running.protocol_of(options)
-    running.check_stock(options, protocol.dealer is not None)
+    running.check_stock(options, protocol)
     numbers = {"largest": options.largest, "waiting": options.waiting}
     numbers |= {"per-minute": options.per_minute, "patience": options.patience}
     arguments = [f"--{name}={value}" for name, value in numbers.items()]

@@ -73,6 +73,7 @@ inline Words rotate<8>(Words x) {
 }
 
 #include "chacha20_loops.h"
+#include "compare_loops.h"
 #include "gemm_loops.h"
 #include "peak_loops.h"
 
@@ -81,7 +82,8 @@ inline Words rotate<8>(Words x) {
 extern const Kernels avx2_kernels;
 const Kernels avx2_kernels = {avx2::gemm<uint32_t>, avx2::gemm<uint64_t>,
                               avx2::keystream,      avx2::draw,
-                              avx2::peak_gemm,      avx2::peak_keystream};
+                              avx2::peak_gemm,      avx2::peak_keystream,
+    avx2::compare};
 
 }  // namespace jsmpc
 

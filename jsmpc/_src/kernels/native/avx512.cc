@@ -32,6 +32,7 @@ inline Words rotate(Words x) {
 }
 
 #include "chacha20_loops.h"
+#include "compare_loops.h"
 #include "gemm_loops.h"
 #include "peak_loops.h"
 
@@ -40,7 +41,8 @@ inline Words rotate(Words x) {
 extern const Kernels avx512_kernels;
 const Kernels avx512_kernels = {avx512::gemm<uint32_t>, avx512::gemm<uint64_t>,
                                 avx512::keystream,      avx512::draw,
-                                avx512::peak_gemm,      avx512::peak_keystream};
+                                avx512::peak_gemm,      avx512::peak_keystream,
+    avx512::compare};
 
 }  // namespace jsmpc
 

@@ -2,6 +2,7 @@
 // not divide the tiles. Buffers are as large as their arrays and each case runs
 // on threads of its own, whose scratch memory is new, so that sanitizers see
 // accesses beyond them.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "chacha20.h"
+#include "compare.h"
 #include "gemm.h"
 #include "kernels.h"
 #include "parallel.h"
@@ -371,6 +373,49 @@ void check_programs() {
   }
 }
 
+std::vector<uint8_t> random_below(int64_t size, int most) {
+  std::vector<uint8_t> found = random_words<uint8_t>(size);
+  for (uint8_t& x : found) x = uint8_t(x % most);
+  return found;
+}
+
+// The c_i of one element in integers, moved, scaled and masked.
+template <class T>
+void check_comparison(int64_t n, bool first) {
+  constexpr int kBits = 8 * sizeof(T);
+  const auto x = random_below(kBits * n, 67), factor = random_below(kBits * n, 66),
+             mask = random_below(kBits * n, 67), how = random_below(n, 4),
+             place = random_below(n, kBits);
+  const auto v = random_words<T>(n);
+  std::vector<uint8_t> out(kBits * n);
+  const Compare c = {x.data(),    v.data(),   how.data(), place.data(), factor.data(),
+                     mask.data(), out.data(), kBits,      n,            first};
+  for (int64_t at = 0; at < n; at += kStrip)
+    kernels().compare(c, at, int(std::min<int64_t>(kStrip, n - at)));
+  for (int64_t e = 0; e < n; ++e) {
+    int above = 0, sums[kBits];
+    for (int i = 0; i < kBits; ++i) {
+      const int share = how[e] & 2 ? 0 : x[i * n + e], bit = int(v[e] >> (kBits - 1 - i) & 1);
+      const int sign = how[e] & 1 ? -1 : 1;
+      const int sum = first * (1 + sign * bit) - sign * share + above;
+      sums[i] = first ? sum : -sum;
+      above += bit ? first - share : share;
+    }
+    for (int i = 0; i < kBits; ++i) {
+      const int scaled = sums[i ^ place[e]] * (factor[i * n + e] + 1) + mask[i * n + e];
+      require(out[i * n + e] == (scaled % 67 + 67) % 67, "comparison", kBits, e, i);
+    }
+  }
+}
+
+void check_comparisons() {
+  for (int64_t n : {0, 1, 63, 64, 65, 300})
+    for (bool first : {false, true}) {
+      check_comparison<uint32_t>(n, first);
+      check_comparison<uint64_t>(n, first);
+    }
+}
+
 void check_peaks() {
   require(jsmpc_peak_gops(3, 1e-4) > 0, "rate", 0, 0, 0);
   require(jsmpc_peak_keystream(1, 1e-4) > 0, "rate", 1, 0, 0);
@@ -393,6 +438,7 @@ int main() {
     jsmpc::check_gemms();
     jsmpc::check_keystreams();
     jsmpc::check_programs();
+    jsmpc::check_comparisons();
     jsmpc::check_peaks();
     std::printf("%s: passed\n", name);
   }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "chacha20.h"
+#include "compare.h"
 #include "gemm.h"
 
 namespace jsmpc {
@@ -24,6 +25,7 @@ struct Kernels {
                int64_t first_tile, int64_t tiles);
   Work (*peak_gemm)(int64_t rounds);
   Work (*peak_keystream)(int64_t rounds);
+  void (*compare)(const Compare&, int64_t at, int count);
 
   void gemm(const Block<uint32_t>& block) const { gemm_u32(block); }
   void gemm(const Block<uint64_t>& block) const { gemm_u64(block); }

@@ -26,6 +26,7 @@ inline Words rotate(Words x) {
 }
 
 #include "chacha20_loops.h"
+#include "compare_loops.h"
 #include "gemm_loops.h"
 #include "peak_loops.h"
 
@@ -34,6 +35,7 @@ inline Words rotate(Words x) {
 extern const Kernels portable_kernels;
 const Kernels portable_kernels = {
     portable::gemm<uint32_t>, portable::gemm<uint64_t>, portable::keystream,
-    portable::draw,           portable::peak_gemm,      portable::peak_keystream};
+    portable::draw,           portable::peak_gemm,      portable::peak_keystream,
+    portable::compare};
 
 }  // namespace jsmpc

@@ -226,7 +226,7 @@ class Profile:
 
 def protocol_name(protocol: Protocol) -> str:
     """A protocol for tables, with its ring and how many run it."""
-    dealer = " and a dealer" if protocol.dealer is not None else ""
+    dealer = f" and a {protocol.dealt_by}" if protocol.dealer is not None else ""
     return f"{type(protocol).__name__}({protocol.size} parties{dealer}, {protocol.bits} bits)"
 
 
@@ -240,7 +240,7 @@ def price(
 ) -> Profile:
     """The profile of a program of all endpoints."""
     counter = Counter()
-    cost = cost_of(counter, counter.rounds(projection.block), projection, protocol.parties)
+    cost = cost_of(counter, counter.rounds(projection.block), projection, protocol.computing)
     endpoints = range(len(projection.names))
     programs = [timeline.own_program(projection, e) for e in endpoints]
     timelines = [timeline.timeline(projection, e, programs[e]) for e in endpoints]
