@@ -33,7 +33,7 @@ OPERATIONS: dict[str, tuple[Callable[..., Any], Any]] = {
 def table() -> str:
     """A row for each protocol, of the fewest parties that it takes, and 64 bits: how many may be
     corrupt, and of one element of each operation the rounds, the bytes that a party sends, and
-    those that a dealer sends beforehand."""
+    those that a helper sends meanwhile, or a dealer beforehand."""
     heads = ("protocol", "parties", "corrupt", *OPERATIONS)
     rows = [_row(cls()) for cls in PROTOCOLS.values()]
     lines = [heads, ["---"] * len(heads), *(row for row in rows if row)]
@@ -55,7 +55,8 @@ def _row(smpc: Protocol[Any]) -> list[str]:
         return []
     costs = [_cost(smpc, *operation) for operation in OPERATIONS.values()]
     name = f"`{type(smpc).__name__}()`"
-    return [name, str(smpc.size), str(smpc.corruptions), *map(_cell, costs)]
+    cells = [_cell(cost, smpc.size) for cost in costs]
+    return [name, str(smpc.size), str(smpc.corruptions), *cells]
 
 
 def _cost(smpc: Protocol[Any], f: Callable[..., Any], dtype: Any) -> Cost:
@@ -64,7 +65,9 @@ def _cost(smpc: Protocol[Any], f: Callable[..., Any], dtype: Any) -> Cost:
     return secure.cost(x, x)
 
 
-def _cell(cost: Cost) -> str:
+def _cell(cost: Cost, parties: int) -> str:
     rounds = f"{cost.rounds} round{'s' if cost.rounds != 1 else ''}"
+    own, others = cost.bytes_sent[:parties], sum(cost.bytes_sent[parties:])
+    helped = f", {others} B of the helper" if others else ""
     dealt = f", {cost.dealer_bytes} B dealt" if cost.dealer_bytes else ""
-    return f"{rounds}, {round(cost.bytes_per_party, 1):g} B{dealt}"
+    return f"{rounds}, {round(sum(own) / parties, 1):g} B{helped}{dealt}"
