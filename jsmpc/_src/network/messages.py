@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jsmpc._src import kernels
+from jsmpc._src.jaxprs import routine
+
+
+def _turned(params: dict[str, Any], turned: routine.Turned) -> dict[str, Any]:
+    """The ends of a message; the dealer is no party with a role."""
+    ends = {end: params[end] for end in ("source", "target")}
+    further = {k: turned(rank) if isinstance(rank, int) else rank for k, rank in ends.items()}
+    return {**params, **further}
+
 
 # The value of a message is its operand, known to the target one round later.
 message_p = Primitive("message")
@@ -13,6 +24,7 @@ message_p.def_abstract_eval(lambda x, **_: x)
 message_p.def_impl(lambda x, **_: x)
 mlir.register_lowering(message_p, lambda ctx, x, **_: [x])
 batching.defvectorized(message_p)
+routine.with_roles(message_p, _turned)
 
 # A component that two parties hold, each having computed it in its own way: known to both once
 # the later of them knows it. Two operands of one value; the result is that value.
