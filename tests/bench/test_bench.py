@@ -99,7 +99,7 @@ def test_a_measurement_has_every_figure(protocol: str, phase: str) -> None:
 def test_public_inputs_are_not_shared() -> None:
     candidate = Local(PUBLIC, Settings())
     candidate.first()
-    assert candidate.finish()["rounds"] == 4  # of two truncations: a public factor is exact
+    assert candidate.finish()["rounds"] == 3  # of two truncations: a public factor is exact
     assert candidate.finish()["max_error"] < 1e-4
 
 

@@ -60,4 +60,11 @@ OPERATIONS: dict[str, tuple[tuple[type, ...], Callable[..., list[Any]]]] = {
     "a2b": ((A,), lambda smpc, ctx, x: [smpc.a2b(ctx, x)]),
     "b2a": ((B,), lambda smpc, ctx, p: [smpc.b2a(ctx, *_bits(p))]),
     "mul_ba": ((B, A), lambda smpc, ctx, p, x: [smpc.mul_ba(ctx, *_bits(p), x)]),
+    "sum_ba": (
+        (B, B, A),
+        lambda smpc, ctx, p, q, x: [
+            smpc.sum_ba(ctx, *zip(_bits(p, q), (x, smpc.ring.constant(7)), strict=True))
+        ],
+    ),
+    "power_of_two": ((A,), lambda smpc, ctx, x: [smpc.power_of_two(ctx, x)]),
 }

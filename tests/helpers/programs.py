@@ -85,6 +85,8 @@ def elementwise_program(smpc: jsmpc.Protocol, ctx: Context, x: Any, y: Any, p: A
         "msb": B(sign),
         "b2a": A(smpc.b2a(ctx, bit)),
         "mul_ba": A(smpc.mul_ba(ctx, bit, x)),
+        "sum_ba": A(smpc.sum_ba(ctx, (bit, x), (sign.map(lambda w: w[1]), y), (bit, three))),
+        "power_of_two": A(smpc.power_of_two(ctx, x)),
         "open": smpc.open(ctx, x),
         "open_boolean": smpc.open(ctx, q, BOOLEAN),
         **{f"open_to_{i}": At(i, smpc.open_to(ctx, x, i)) for i in range(smpc.size)},

@@ -19,7 +19,7 @@ from jax.extend.core import primitives as P  # noqa: N812
 import jsmpc
 from jsmpc._src.interpreter.exhaustive import exhaustive_p
 from jsmpc._src.interpreter.guards import guarded_sqrt_p
-from jsmpc._src.interpreter.parts import part_p
+from jsmpc._src.interpreter.parts import exp_below_p, part_p
 
 SCALE = 2**18
 UNIT = 1 / SCALE
@@ -284,6 +284,7 @@ CASES: dict[str, list[Case]] = {
             held(1 + (count - 1) * np.float64([[0], [0.37], [1]])),
         )
     ],
+    "exp_below": one(exp_below_p.bind, between(-14, 0, 0, -UNIT, -1e4)),
     "exp": one(lax.exp, between(-14, 30.4, 0, UNIT, -UNIT, -1e4)),
     "exp2": one(lax.exp2, between(-20, 43.9, 0, UNIT, -UNIT, -1e4)),
     "expm1": one(lax.expm1, between(-14, 30.4, 0, UNIT, -UNIT, -1e4)),

@@ -50,6 +50,8 @@ def test_elementwise_operations_are_those_of_the_integers(name: str, bits: int) 
         "msb": (np.stack([x, y]) >> top).astype(np.uint8),
         "b2a": bit.astype(dtype),
         "mul_ba": bit.astype(dtype) * x,
+        "sum_ba": bit.astype(dtype) * (x - dtype(3)) + (y >> top) * y,
+        "power_of_two": dtype(1) << (x & dtype(bits // 2 - 1)),
         "open": x,
         "open_boolean": q,
         **{f"open_to_{i}": x for i in range(protocol(name, bits).size)},

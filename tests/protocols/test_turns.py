@@ -13,6 +13,9 @@ import pytest
 
 import jsmpc
 from harness import A, B, Runner, protocol, split
+from jsmpc._src.jaxprs import compat, routine
+from jsmpc._src.network.messages import message_p
+from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Replica
 from jsmpc._src.protocols import turns
 from jsmpc._src.runtime.context import Context
@@ -119,3 +122,47 @@ def test_sizes_that_no_three_divide(monkeypatch: pytest.MonkeyPatch) -> None:
         share = jsmpc.share(jax.random.key(n), x, smpc)
         found = jsmpc.reveal(jsmpc.secure(jax.nn.relu)(jax.random.key(n + 1), share))
         np.testing.assert_array_equal(found, np.maximum(x, 0))
+
+
+@pytest.mark.parametrize(
+    "f", [jnp.exp, jax.nn.gelu, jax.nn.sigmoid, lambda x: jax.nn.softmax(x), lambda x: 1 / x]
+)
+def test_roles_within_functions_change_so_that_parties_send_nearly_the_same(f: Any) -> None:
+    x = jax.ShapeDtypeStruct((1000, 10), jnp.float32)
+    found = jsmpc.profile(f, x, protocols=jsmpc.Replicated3(), networks=())
+    assert 3 * max(found.bytes_sent) <= 1.15 * sum(found.bytes_sent)
+
+
+def test_the_columns_of_argmax_take_turns_without_a_round_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def profiled() -> Any:
+        x = jax.ShapeDtypeStruct((1000, 10), jnp.float32)
+        f = functools.partial(jnp.argmax, axis=-1)
+        return jsmpc.profile(f, x, protocols=jsmpc.Replicated3(), networks=())
+
+    in_turns = profiled()
+    assert 3 * max(in_turns.bytes_sent) <= 1.01 * sum(in_turns.bytes_sent)
+    monkeypatch.setattr(turns, "LEAST_IN_COLUMNS", 1 << 30)
+    assert in_turns.rounds <= profiled().rounds
+
+
+def test_a_turned_call_of_a_routine_has_its_messages_turned() -> None:
+    smpc = protocol("replicated3", 64)
+    net = Network(3)
+
+    def ends(turn: int) -> list[tuple[Any, Any]]:
+        def program(key: Any, *rows: Any) -> Any:
+            ctx = Context(net, smpc.setup(net, [key] * 3)).turned(turn)
+            return smpc.power_of_two(ctx, Replica(rows).turned(turn)).turned(-turn).values
+
+        with jax.enable_x64(True):
+            rows = [jnp.zeros(3, jnp.uint64)] * 3
+            closed = jax.make_jaxpr(program)(jnp.zeros(8, jnp.uint32), *rows)
+        inlined = routine.inlined(compat.open_jaxpr(closed)[0])
+        found = [e.params for e in inlined.eqns if e.primitive is message_p]
+        return [(p["source"], p["target"]) for p in found if p["phase"] == "online"]
+
+    assert ends(1) == [((a + 1) % 3, (b + 1) % 3) for a, b in ends(0)]
+    assert ends(2) == [((a + 2) % 3, (b + 2) % 3) for a, b in ends(0)]
+    assert ends(0)

@@ -150,7 +150,7 @@ def test_a_loop_of_unknown_length_is_a_lower_bound() -> None:
     share = jsmpc.share(key(1), np.ones(3, np.float32), jsmpc.Replicated3())
     cost = jsmpc.secure(halve).cost(share)
     assert cost.lower_bound
-    assert cost.bytes_sent == (2 * 3 * 8,) * 3
+    assert cost.bytes_sent == (3 * 12,) * 3
     assert "at least" in str(cost)
 
 
@@ -168,7 +168,7 @@ def test_bytes_are_attributed_to_the_users_lines() -> None:
         next(count for where, count in by_line.items() if f"test_cost.py:{line + i} " in where)
         for i in (2, 3)
     )
-    assert square == 5 * 8 * 10  # of 6 words, one is needed by nobody
+    assert square == 28 * 10  # of 36 bytes, a word is needed by nobody
     assert compare > square
 
 
@@ -236,13 +236,27 @@ REPLICATED: dict[str, Any] = {
     "mul_aa": (lambda s, c, x, y: s.mul_aa(c, x, y), "ww", 1, (1, 1, 1)),
     "mul_aa with divisor": (lambda s, c, x, y: s.mul_aa(c, x, y, 1000), "ww", 2, (2, 2, 2)),
     "square": (lambda s, c, x: s.square(c, x), "w", 1, (1, 1, 1)),
-    "truncate": (lambda s, c, x: s.truncate(c, x, 4), "w", 2, (2, 2, 2)),
+    "mul_aa with power of two": (
+        lambda s, c, x, y: s.mul_aa(c, x, y, 1 << 8),
+        "ww",
+        2,
+        ("1 + b",) * 3,
+    ),
+    "truncate": (lambda s, c, x: s.truncate(c, x, 4), "w", 2, ("1 + b", "b", "b")),
+    "truncate decimal": (lambda s, c, x: s.truncate(c, x, 10), "w", 2, (2, 1, 1)),
     "and_bb": (lambda s, c, x, y: s.and_bb(c, Bits(x), Bits(y)), "ww", 1, (1, 1, 1)),
     "open": (lambda s, c, x: s.open(c, x), "w", 1, (1, 1, 1)),
     "open_to 1": (lambda s, c, x: s.open_to(c, x, 1), "w", 1, (1, 0, 0)),
     "open_to 0": (lambda s, c, x: s.open_to(c, x, 0), "w", 1, (0, 0, 1)),
     "b2a": (lambda s, c, p: s.b2a(c, Bits(p, 1)), "b", 2, (1, 1, 1)),
     "mul_ba": (lambda s, c, p, x: s.mul_ba(c, Bits(p, 1), x), "bw", 2, (3, 1, 1)),
+    "sum_ba": (
+        lambda s, c, p, x: s.sum_ba(c, (Bits(p, 1), x), (Bits(p, 1), x + x)),
+        "bw",
+        2,
+        (5, 1, 1),
+    ),
+    "power_of_two": (lambda s, c, x: s.power_of_two(c, x), "w", 3, ("1/2 + 1 + 1", 2, 2)),
     "generate_propagate": (lambda s, c, x: s.generate_propagate(c, x), "w", 2, (2, 1, 1)),
     "generate_propagate_blocks": (
         lambda s, c, x: s.generate_propagate_blocks(c, x, (0,)),
@@ -439,7 +453,7 @@ NONLINEAR = {
     roots.square_root: lambda s, c, x: roots.square_root(s, c, x, SCALE),
     roots.inverse_square_root: lambda s, c, x: roots.inverse_square_root(s, c, x, SCALE**1.5),
     exponential.exponential: lambda s, c, x: exponential.exponential(s, c, x, RATE, SCALE),
-    exponential.decay: lambda s, c, x: exponential.decay(s, c, x, RATE)[0],
+    exponential.decay: lambda s, c, x: exponential.decay(s, c, x, RATE, 1 << 26)[0],
     exponential.logarithm: lambda s, c, x: exponential.logarithm(s, c, x, SCALE, SCALE / 1.4427),
     exponential.public_power: lambda s, c, x: exponential.public_power(s, c, x, 0.3, SCALE, SCALE),
     exponential.power_of: lambda s, c, x: exponential.power_of(s, c, x, x, int(SCALE)),

@@ -46,7 +46,7 @@ def test_an_encoder_is_proved() -> None:
     smpc = protocol("replicated3", 64)
     proof = jsmpc.verify(jsmpc.secure(chosen.function))(*arguments(chosen, smpc))
     assert proof, str(proof)
-    assert proof.draws > 8000
+    assert proof.draws > 7000
 
 
 @ignored_underflow

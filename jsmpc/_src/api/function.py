@@ -62,7 +62,7 @@ class SecureFunction(Generic[P, R]):
       >>> square = jsmpc.secure(lambda x: x * x)
       >>> x = jsmpc.share(jax.random.key(0), jnp.ones(10), jsmpc.Replicated3())
       >>> square.cost(x).rounds, square.cost(x).bytes_sent
-      (2, (160, 160, 160))
+      (2, (120, 120, 120))
     """
 
     def __init__(

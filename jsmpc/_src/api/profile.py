@@ -91,11 +91,11 @@ def profile(
       ...     return jnp.argmax(jax.nn.softmax(x @ w))
       >>> found = jsmpc.profile(predict, jax.ShapeDtypeStruct((10, 3), jnp.float32), secret)
       >>> found.rounds, found.busiest, found.advice[-1].operation
-      (58, 'party0', 'argmax')
+      (58, 'party1', 'argmax')
       >>> far = jsmpc.Network(bandwidth=20e6, round_trip=0.1)
       >>> found = jsmpc.profile(jnp.dot, secret, jnp.ones(10), networks=far)
-      >>> round(found.seconds["20 Mbit/s, 100 ms"], 1)  # 4 rounds and the set-up
-      0.3
+      >>> round(found.seconds["20 Mbit/s, 100 ms"], 1)  # 3 rounds and the set-up
+      0.2
     """
     chosen = _protocols(protocols, (args, kwargs))
     joined = (networks,) if isinstance(networks, Network) else tuple(networks)

@@ -28,7 +28,7 @@ def reciprocal_of_mantissa(smpc: Protocol[V], ctx: Context, m: V) -> V:
 
     Relative error below 2^-25.6 and a few units 2^-F.
 
-    Cost: 8 rounds, 80 bytes a party and element.
+    Cost: 8 rounds, 68 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
     one, constant = 1 << f, smpc.ring.constant
@@ -57,7 +57,7 @@ def reciprocal(smpc: Protocol[V], ctx: Context, x: V, factor: float) -> V:
     Relative error below 2^-23, or one unit in the last place. 1/0 is what the smallest positive
     number gives.
 
-    Cost: 29 rounds, 508 bytes a party and element.
+    Cost: 29 rounds, 421 bytes a party and element.
     """
     number = normalize(smpc, ctx, x)
     phi, g = binary(factor, 1.0)
@@ -76,7 +76,7 @@ def divide(smpc: Protocol[V], ctx: Context, x: V, y: V, factor: float) -> V:
     Relative error below 2^-22, or one unit in the last place. A quotient out of range is the
     largest number with its sign. A divisor 0 counts as the smallest positive number; 0/0 is 0.
 
-    Cost: 31 rounds, 805 bytes a party and element.
+    Cost: 31 rounds, 714 bytes a party and element.
     """
     above, below = (normalize(smpc, ctx, v) for v in (x, y))
     shape = np.broadcast_shapes(x.shape, y.shape)
@@ -109,7 +109,7 @@ def part(
 
     Relative error below 2^-23, or one unit in the last place.
 
-    Cost: 19 rounds, 24 bytes a party for each x.
+    Cost: 19 rounds, 20 bytes a party for each x.
     """
     one, m = 1 << fraction_bits(smpc.ring), doublings(count)
     scaled = whole

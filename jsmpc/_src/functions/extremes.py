@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc._src.functions.comparison import rows
 from jsmpc._src.network.rounds import ROUND
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import blocks
+from jsmpc._src.ring.words import add, xor
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.routines import traced_once
 
@@ -81,9 +81,17 @@ def largest(smpc: Protocol[V], ctx: Context, x: V) -> V:
     return x.map(lambda a: a[0])
 
 
-@traced_once
 def argument_of_largest(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
-    """[max] and the index [argmax], the first of equals, along the leading axis.
+    """[max] and the index [argmax], the first of equals, along the leading axis; see
+    `_argument_of_largest`."""
+    step = functools.partial(_argument_of_largest, columns=math.prod(x.shape[1:]))
+    result: tuple[V, V] = smpc.by_columns(ctx, step, x)
+    return result
+
+
+@traced_once
+def _argument_of_largest(smpc: Protocol[V], ctx: Context, x: V, columns: int) -> tuple[V, V]:
+    """The largest of some of so many columns, and its index.
 
     As `largest`; the indices are Boolean shares of as many bits as they need, which become
     arithmetic ones at the end. The last level tells the index at the same time as the winner.
@@ -92,7 +100,7 @@ def argument_of_largest(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
     width = max((n - 1).bit_length(), 1)
     numbers = np.arange(n, dtype=blocks.word_type(width)).reshape(n, *[1] * len(rest))
     index: Bits[V] | None = None
-    for size in group_sizes(n, math.prod(rest), indexed=True, match=smpc.match):
+    for size in group_sizes(n, columns, indexed=True, match=smpc.match):
         groups = _groups(x.shape[0], size)
         outcomes, factors = _meetings(smpc, ctx, x, groups)
         won = _products(smpc, ctx, outcomes, factors)
@@ -129,7 +137,7 @@ def _meetings(
     """[b_ij] and [1 - b_ij] of `winners`; and the rows of these whose product each [w_i] is."""
     pairs = [pair for g in groups for pair in itertools.combinations(g, 2)]
     number = {pair: i for i, pair in enumerate(pairs)}
-    less = smpc.less(ctx, *(rows(x, [pair[k] for pair in pairs]) for k in (0, 1)))
+    less = smpc.less(ctx, *_rows(x, *zip(*pairs, strict=True)))
     both = less.map(lambda a, b: jnp.concatenate([a, b]), smpc.not_b(ctx, less))
     factors = [
         [number[j, i] if j < i else len(pairs) + number[i, j] for j in g if j != i]
@@ -146,16 +154,18 @@ def _products(
     while max(map(len, factors)) > 1:
         pairs = [pair for f in factors for pair in zip(f[::2], f[1::2], strict=False)]
         alone = [f[-1] for f in factors if len(f) % 2]
-        product = smpc.and_bb(ctx, *(rows(bits, [pair[k] for pair in pairs]) for k in (0, 1)))
+        first, second, rest = _rows(bits, *zip(*pairs, strict=True), alone)
+        product = smpc.and_bb(ctx, first, second)
         if alone:
-            product = product.map(lambda a, b: jnp.concatenate([a, b]), rows(bits, alone))
+            product = product.map(lambda a, b: jnp.concatenate([a, b]), rest)
         made, kept = iter(range(len(pairs))), iter(range(len(pairs), len(pairs) + len(alone)))
         factors = [
             [*itertools.islice(made, len(f) // 2), *itertools.islice(kept, len(f) % 2)]
             for f in factors
         ]
         bits = product
-    return rows(bits, [f[0] for f in factors])
+    (result,) = _rows(bits, [f[0] for f in factors])
+    return result
 
 
 # What the winners of all groups have: that of the last, and what it differs by where another won.
@@ -164,7 +174,7 @@ def _products(
 def _values(smpc: Protocol[V], ctx: Context, won: Bits[V], x: V, groups: Sequence[range]) -> V:
     last, others, rest = _parts(x, groups)
     change = smpc.mul_ba(ctx, won, rest - others)
-    return last + change.map(lambda a: _sums(a, groups, lambda b: b.sum(0, dtype=b.dtype)))
+    return last + change.map(lambda a: _sums(a, groups, add))
 
 
 def _indices(
@@ -172,7 +182,7 @@ def _indices(
 ) -> Bits[V]:
     last, others, rest = _parts(index, groups)
     change = smpc.and_bb(ctx, won.spread(index.width), rest ^ others)
-    return last ^ change.map(lambda a: _sums(a, groups, _parity))
+    return last ^ change.map(lambda a: _sums(a, groups, xor))
 
 
 def _last_index(
@@ -188,7 +198,7 @@ def _last_index(
     words = outcomes.spread(index.width).map(lambda a, b: jnp.concatenate([a, b]), rest ^ others)
     own = [[*f, outcomes.shape[0] + i] for i, f in enumerate(factors)]
     change = _products(smpc, ctx, words, own)
-    return last ^ change.map(lambda a: _sums(a, [group], _parity))
+    return last ^ change.map(lambda a: _sums(a, [group], xor))
 
 
 def _public_indices(
@@ -202,7 +212,7 @@ def _public_indices(
     """As `_indices` for public ones: local."""
     last = np.concatenate([numbers[g[-1:]] for g in groups])
     rest = np.concatenate([numbers[g[:-1]] ^ numbers[g[-1]] for g in groups])
-    change = (won.spread(width) & rest).map(lambda a: _sums(a, groups, _parity))
+    change = (won.spread(width) & rest).map(lambda a: _sums(a, groups, xor))
     return smpc.xor_bp(ctx, change, jnp.broadcast_to(last, change.shape))
 
 
@@ -210,14 +220,35 @@ def _parts(x: Any, groups: Sequence[range]) -> tuple[Any, Any, Any]:
     """The last of each group; for all but the last the last of their group; and these."""
     lasts = [g[-1] for g in groups]
     others = [g[-1] for g in groups for _ in g[:-1]]
-    return rows(x, lasts), rows(x, others), rows(x, [i for g in groups for i in g[:-1]])
+    first, second, third = _rows(x, lasts, others, [i for g in groups for i in g[:-1]])
+    return first, second, third
 
 
-def _sums(x: Array, groups: Sequence[range], total: Callable[[Array], Array]) -> Array:
-    """Of each group the total of the rows of all but its last."""
+def _rows(x: Any, *numbers: Sequence[int]) -> list[Any]:
+    """Rows of shares, arithmetic or Boolean, by their numbers, for each list of numbers.
+
+    They are gathered once, as each gathering takes its time to compile.
+    """
+    index = np.asarray([*itertools.chain(*numbers)], np.int32)[:, None]
+
+    def gathered(a: Array) -> Array:
+        form = lax.GatherDimensionNumbers(
+            offset_dims=tuple(range(1, a.ndim)), collapsed_slice_dims=(0,), start_index_map=(0,)
+        )
+        return lax.gather(a, index, form, (1, *a.shape[1:]), mode="promise_in_bounds")
+
+    ends = itertools.accumulate(map(len, numbers), initial=0)
+    every = x.map(gathered) if index.tolist() != [[i] for i in range(x.shape[0])] else x
+    return [
+        every.map(functools.partial(lax.slice_in_dim, start_index=start, limit_index=end))
+        for start, end in itertools.pairwise(ends)
+    ]
+
+
+def _sums(x: Array, groups: Sequence[range], plus: Callable[[Array, Array], Array]) -> Array:
+    """Of each group the sum of the rows of all but its last."""
+    row = [lax.slice_in_dim(x, i, i + 1) for i in range(x.shape[0])]
     ends = itertools.accumulate((len(g) - 1 for g in groups), initial=0)
-    return jnp.stack([total(x[a:b]) for a, b in itertools.pairwise(ends)])
-
-
-def _parity(x: Array) -> Array:
-    return lax.reduce_xor(x, (0,))
+    none = lax.full_like(x, 0, shape=(1, *x.shape[1:]))
+    sums = [functools.reduce(plus, row[a:b] or [none]) for a, b in itertools.pairwise(ends)]
+    return lax.concatenate(sums, 0)

@@ -63,28 +63,6 @@ def places(
         place *= digit.largest + 1
 
 
-def power_of_two(smpc: Protocol[V], ctx: Context, bits: Sequence[V]) -> V:
-    """[2^e] from the arithmetic bits of e: the product of 1 + e_j·(2^(2^j) - 1), as a tree."""
-    return product_of(smpc, ctx, _powers(smpc, ctx, bits))
-
-
-def _powers(smpc: Protocol[V], ctx: Context, bits: Sequence[V]) -> list[V]:
-    one = public(smpc, ctx, 1, bits[0])
-    return [b * smpc.ring.constant((1 << (1 << j)) - 1) + one for j, b in enumerate(bits)]
-
-
-def product_of(
-    smpc: Protocol[V], ctx: Context, factors: Sequence[V], divisor: int | None = None
-) -> V:
-    """[Π x_i / divisor] of integers, in ceil(log2 n) rounds and one for a divisor."""
-    while len(factors) > 2:
-        pairs = zip(factors[::2], factors[1::2], strict=False)
-        rest = factors[len(factors) & ~1 :]
-        factors = [*(smpc.mul_aa(ctx, x, y) for x, y in pairs), *rest]
-    x, *others = factors
-    return smpc.mul_aa(ctx, x, others[0], divisor) if others else x
-
-
 def _parity(x: Bits[V]) -> Bits[V]:
     """The parity of each word's bits; local."""
     while x.width > 1:
@@ -198,7 +176,7 @@ def _normalized(
         digit.lookup(smpc, ctx, [1 << d * place for d in reversed(range(digit.largest + 1))])
         for place, digit in places(digits)
     ]
-    mantissa = product_of(smpc, ctx, [magnitude, *scale], 1 << (ring.bits - 3 - f))
+    mantissa = smpc.product_of(ctx, [magnitude, *scale], 1 << (ring.bits - 3 - f))
     return Floating(mantissa, mantissa + (none << f), digits, sign, zero)
 
 
@@ -227,12 +205,13 @@ def assemble(
     Off by less than one unit in the last place, or by q's error. Results from 2^(k-2), where the
     range ends, up to 2^(k-1), where the ring does, come out as they are.
 
-    Cost: 12 rounds, 134 bytes a party and element.
+    Cost: 8 rounds, 62 bytes a party and element.
     """
     ring, f = smpc.ring, fraction_bits(smpc.ring)
     half = ring.bits // 2
     low = half.bit_length() - 1
-    e = smpc.a2b(ctx, (exponent + public(smpc, ctx, 1, exponent)).astype(np.uint8))
+    exponent = exponent + public(smpc, ctx, 1, exponent)
+    e = smpc.a2b(ctx, exponent.astype(np.uint8))
     bit = [e.bit(j) for j in range(8)]
 
     high = bit[low + 1]
@@ -249,11 +228,9 @@ def assemble(
 
     q = q << (half - 2 - f)
     largest = ring.constant(ring.bound - 1)
-    power = _powers(smpc, ctx, [smpc.b2a(ctx, b) for b in bit[:low]])
-    scale = product_of(smpc, ctx, power if sign is None else [sign, *power])
+    scale = smpc.power_of_two(ctx, exponent, e)
+    scale = scale if sign is None else smpc.mul_aa(ctx, sign, scale)
     w = smpc.mul_aa(ctx, q, scale)
     part = smpc.mul_aa(ctx, q, scale, 1 << (half - 1))
-    result = smpc.mul_ba(ctx, inside, part) + smpc.mul_ba(ctx, whole, (w << 1) - part)
-    if sign is None:
-        return result + smpc.b2a(ctx, beyond) * largest
-    return result + smpc.mul_ba(ctx, beyond, sign * largest)
+    end = largest if sign is None else sign * largest
+    return smpc.sum_ba(ctx, (inside, part), (whole, (w << 1) - part), (beyond, end))

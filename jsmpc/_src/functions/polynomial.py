@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from jsmpc._src.network.rounds import ROUND
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.ring.ring import Ring
 from jsmpc._src.runtime.context import Context
@@ -73,7 +75,7 @@ def rescale(
     """[x·factor + addend] for a public factor and addend, and |x| <= largest.
 
     1. [x·c + d] for the integers nearest to factor·2^j and addend·2^j, with the largest j that
-       leaves room.
+       leaves room; of small x with j <= k/2, as a division by less takes fewer bytes.
     2. Truncate by 2^j. Off by less than one unit and |x|·2^-j / 2.
 
     Cost: that of `truncate`; none for an integer factor.
@@ -81,8 +83,9 @@ def rescale(
     if factor == round(factor):
         product = x * smpc.ring.constant(round(factor))
         return product + public(smpc, ctx, addend, x) if addend else product
-    divisor = 2
-    while (largest * abs(factor) + abs(addend)) * 2 * divisor <= smpc.ring.bound:
+    divisor, half = 2, 1 << smpc.ring.bits // 2
+    most = half if 8 * largest < half else smpc.ring.bound
+    while divisor < most and (largest * abs(factor) + abs(addend)) * 2 * divisor <= smpc.ring.bound:
         divisor *= 2
     while (whole := factor * divisor) == round(whole) and round(whole) % 2 == 0:
         divisor //= 2
@@ -90,6 +93,11 @@ def rescale(
     if addend:
         product = product + public(smpc, ctx, addend * divisor, x)
     return smpc.truncate(ctx, product, divisor)
+
+
+def _are_many(shape: Sequence[int]) -> bool:
+    """Whether what one product takes is worth more than two rounds."""
+    return math.prod(shape) * 12 > 2 * ROUND
 
 
 @cites(PATERSON_STOCKMEYER, CHEN)
@@ -107,7 +115,8 @@ def evaluate(
 
     1. T_2, T_3 and, from degree 7, T_4, T_8, … by T_{2n} = 2·T_n² - 1 and
        T_3 = 2·T_2·T_1 - T_1.
-    2. p = q·T_m + r with the largest such m, and so on down to degree 3; a sum of products is
+    2. p = q·T_m + r with the largest such m, and so on down to degree 3, of many numbers with
+       m = 4 always, which takes more rounds and fewer products; a sum of products is
        truncated once (M. Paterson, L. Stockmeyer, SIAM J. Comput. 1973, in this basis: H. Chen,
        I. Chillotti, Y. Song, EUROCRYPT 2019, section 4).
 
@@ -127,7 +136,7 @@ def evaluate(
     if len(coefficients) > 3:
         powers[3] = smpc.mul_aa(ctx, powers[2], w, one // 2) - w
     m = _BABY_STEPS if len(coefficients) >= 2 * _BABY_STEPS else len(coefficients)
-    while m < len(coefficients):
+    while m < len(coefficients) and (m == _BABY_STEPS or not _are_many(w.shape)):
         powers[m] = double(powers[m // 2])
         m *= 2
 

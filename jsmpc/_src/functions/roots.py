@@ -16,7 +16,6 @@ from jsmpc._src.functions.floating import (
     assemble,
     normalize_positive,
     places,
-    product_of,
 )
 from jsmpc._src.functions.polynomial import fraction_bits, public
 from jsmpc._src.protocols.base import Protocol, V
@@ -34,7 +33,7 @@ def rsqrt_of_mantissa(smpc: Protocol[V], ctx: Context, m: V, factor: V) -> V:
 
     Relative error below 2^-22.4 and a few units 2^-F.
 
-    Cost: 10 rounds, 96 bytes a party and element.
+    Cost: 10 rounds, 84 bytes a party and element.
     """
     f = fraction_bits(smpc.ring)
     one, constant = 1 << f, smpc.ring.constant
@@ -70,7 +69,7 @@ class _Root(Generic[V]):
     def power(self, smpc: Protocol[V], ctx: Context) -> V:
         """[2^floor(e/2)]."""
         tables = [[1 << h for h in halves] for halves in self.halves]
-        return product_of(smpc, ctx, self._looked_up(smpc, ctx, tables))
+        return smpc.product_of(ctx, self._looked_up(smpc, ctx, tables))
 
     def exponent(self, smpc: Protocol[V], ctx: Context) -> V:
         """[floor(e/2)]."""
@@ -104,7 +103,7 @@ def square_root(smpc: Protocol[V], ctx: Context, x: V, factor: float, positive: 
     √(m·2^n) = m · 1/√m · √2^(n mod 2) · 2^floor(n/2).
     Relative error below 2^-21, or one unit in the last place.
 
-    Cost: 32 rounds, 421 bytes a party and element.
+    Cost: 32 rounds, 401 bytes a party and element.
     """
     number = normalize_positive(smpc, ctx, x)
     phi, g = binary(math.sqrt(factor), 0.5)
@@ -123,7 +122,7 @@ def inverse_square_root(smpc: Protocol[V], ctx: Context, x: V, factor: float) ->
     Relative error below 2^-21, or one unit in the last place. Every x <= 0 counts as the
     smallest positive number; a result out of range is the largest number.
 
-    Cost: 32 rounds, 405 bytes a party and element.
+    Cost: 32 rounds, 389 bytes a party and element.
     """
     number = normalize_positive(smpc, ctx, x)
     phi, g = binary(factor * 2 ** -((smpc.bits - 3) / 2), 0.5)

@@ -20,6 +20,7 @@ from jax.extend.core import primitives as P  # noqa: N812
 from jsmpc._src.errors import EncodingError
 from jsmpc._src.interpreter import folding
 from jsmpc._src.interpreter.guards import guarded_sqrt_p
+from jsmpc._src.interpreter.parts import exp_below_p
 from jsmpc._src.interpreter.secret import is_secret
 from jsmpc._src.jaxprs import compat, tracing
 
@@ -34,6 +35,7 @@ _ELEMENTWISE = frozenset(
         *(lax.add_p, P.add_jaxvals_p, lax.sub_p, lax.mul_p, lax.div_p, lax.max_p, lax.min_p),
         *(lax.neg_p, lax.abs_p, lax.sign_p, lax.square_p, lax.integer_pow_p, lax.pow_p),
         *(lax.sqrt_p, guarded_sqrt_p, lax.rsqrt_p, lax.cbrt_p, lax.exp_p, lax.exp2_p, lax.log_p),
+        exp_below_p,
         *(lax.logistic_p, lax.tanh_p, lax.convert_element_type_p, lax.select_n_p, P.copy_p),
         *(lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.eq_p, lax.ne_p, lax.clamp_p),
     )

@@ -1,12 +1,13 @@
-"""Parts of a whole, e / Σe of exponentials e <= 1, found by the equations JAX writes for softmax.
+"""Exponentials e = exp(x - max x), and parts of a whole, e / Σe, found by the equations of softmax.
 
-Each part is at most 1, and the whole between 1 and the number of parts: it takes little to find the
-power of two next to it.
+An exponential is at most 1: it takes no comparison with the largest number. So is each part, and
+the whole is between 1 and the number of parts: it takes little to find the power of two next to it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,41 +22,56 @@ def _quotient(x: Any, whole: Any, *, count: int) -> Any:
     return lax.div(x, whole)
 
 
-part_p = Primitive("part_of_whole")  # of as many parts as `count`
-part_p.def_impl(_quotient)
-part_p.def_abstract_eval(lambda x, *_, **__: jax.core.ShapedArray(x.shape, x.dtype))
-mlir.register_lowering(part_p, mlir.lower_fun(_quotient, multiple_results=False))
-batching.defbroadcasting(part_p)
+def _primitive(name: str, f: Callable[..., Any]) -> Primitive:
+    primitive = Primitive(name)
+    primitive.def_impl(f)
+    primitive.def_abstract_eval(lambda x, *_, **__: jax.core.ShapedArray(x.shape, x.dtype))
+    mlir.register_lowering(primitive, mlir.lower_fun(f, multiple_results=False))
+    batching.defbroadcasting(primitive)
+    return primitive
+
+
+part_p = _primitive("part_of_whole", _quotient)  # of as many parts as `count`
+exp_below_p = _primitive("exp_below", lambda x: lax.exp(x))  # of x <= 0
 
 # What keeps numbers and their order.
 _SAME = (lax.broadcast_in_dim_p, lax.reshape_p, lax.squeeze_p, P.stop_gradient_p, P.copy_p)
 
 
 def found(jaxpr: Any) -> Any:
-    """The jaxpr with each quotient of exponentials by their sum as an equation of its own."""
+    """The jaxpr with equations of their own for exponentials of what is not above its largest, and
+    for the quotients of these by their sum."""
     maker = {v: eqn for eqn in jaxpr.eqns for v in eqn.outvars}
-    eqns = [
-        eqn if (count := _parts(eqn, maker)) is None else _part(eqn, count) for eqn in jaxpr.eqns
-    ]
+    eqns = [_stated(eqn, maker) for eqn in jaxpr.eqns]
     return jaxpr if eqns == jaxpr.eqns else jaxpr.replace(eqns=eqns)
 
 
-def _part(eqn: Any, count: int) -> Any:
-    return eqn.replace(primitive=part_p, params={"count": count})
+def _stated(eqn: Any, maker: Any) -> Any:
+    if eqn.primitive is lax.exp_p and _axes_of_largest(eqn, maker) is not None:
+        return eqn.replace(primitive=exp_below_p, params={})
+    if eqn.primitive is lax.div_p and (count := _parts(eqn, maker)) is not None:
+        return eqn.replace(primitive=part_p, params={"count": count})
+    return eqn
+
+
+def _axes_of_largest(power: Any, maker: Any) -> tuple[int, ...] | None:
+    """The axes of the maximum, where an equation is exp(x - max x)."""
+    difference = _made(power.invars[0], lax.sub_p, maker)
+    if not difference:
+        return None
+    x, largest = difference.invars
+    return _reduced(largest, lax.reduce_max_p, x, maker)
 
 
 def _parts(eqn: Any, maker: Any) -> int | None:
     """How many are summed where an equation is exp(x - max x) / Σ exp(x - max x), along the same
     axes."""
-    if eqn.primitive is not lax.div_p:
-        return None
     power = _made(eqn.invars[0], lax.exp_p, maker)
-    difference = power and _made(power.invars[0], lax.sub_p, maker)
-    if not difference:
+    extreme = power and _axes_of_largest(power, maker)
+    if not extreme:
         return None
     total = _reduced(eqn.invars[1], lax.reduce_sum_p, eqn.invars[0], maker)
-    extreme = _reduced(difference.invars[1], lax.reduce_max_p, difference.invars[0], maker)
-    if total is None or total != extreme:
+    if total != extreme:
         return None
     return math.prod(eqn.invars[0].aval.shape[a] for a in total)
 

@@ -227,7 +227,8 @@ def truncated(x: Range, divisor: int, ring: Ring) -> Range:
     """Of quotients that are off by less than one: anything, where words may be too large."""
     if divisor == 1:
         return x
-    return (x[0] // divisor, -(-x[1] // divisor)) if within(x, ring.bound + 1) else ANYTHING
+    fits = -ring.bound <= x[0] and x[1] < ring.bound
+    return (x[0] // divisor, -(-x[1] // divisor)) if fits else ANYTHING
 
 
 def shifted(x: Range, base: int, digits: int, ring: Ring) -> Range:

@@ -8,6 +8,15 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jsmpc._src import kernels
+from jsmpc._src.jaxprs import routine
+
+
+def _turned(params: dict[str, Any], turned: routine.Turned) -> dict[str, Any]:
+    """The ends of a message; the dealer is no party with a role."""
+    ends = {end: params[end] for end in ("source", "target")}
+    further = {k: turned(rank) if isinstance(rank, int) else rank for k, rank in ends.items()}
+    return {**params, **further}
+
 
 # The value of a message is its operand, known to the target one round later. `at` tells the
 # protocol's line.
@@ -16,6 +25,7 @@ message_p.def_abstract_eval(lambda x, **_: x)
 message_p.def_impl(lambda x, **_: x)
 mlir.register_lowering(message_p, lambda ctx, x, **_: [x])
 batching.defvectorized(message_p)
+routine.with_roles(message_p, _turned)
 
 # A component that two parties hold, each having computed it in its own way: known to both once
 # the later of them knows it. Two operands of one value; the result is that value.
@@ -32,6 +42,9 @@ opened_p.def_abstract_eval(lambda x, **_: x)
 opened_p.def_impl(lambda x, **_: x)
 mlir.register_lowering(opened_p, lambda ctx, x, **_: [x])
 batching.defvectorized(opened_p)
+routine.with_roles(
+    opened_p, lambda p, turned: p if p["to"] is None else {**p, "to": turned(p["to"])}
+)
 
 
 def opened(x: Any, to: int | None = None, what: str = "a revealed value") -> Any:

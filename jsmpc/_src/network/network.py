@@ -40,6 +40,10 @@ class Network:
         """The same network with its parties' roles further by `turn`."""
         return dataclasses.replace(self, turn=((self.turn or 0) + turn) % self.parties)
 
+    def unturned(self) -> Network:
+        """The same network before any turns."""
+        return dataclasses.replace(self, turn=None)
+
     def hosted(self, values: Sequence[Any]) -> Local:
         """From a sequence that has a value for every party, those of the hosted ones."""
         return Local(values)

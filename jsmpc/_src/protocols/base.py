@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic
 
 import jax
@@ -19,7 +20,7 @@ import numpy as np
 
 from jsmpc._src.errors import ProtocolError
 from jsmpc._src.network.network import Network
-from jsmpc._src.network.values import Local, PerParty, V
+from jsmpc._src.network.values import Local, PerParty, Public, V
 from jsmpc._src.protocols import circuits
 from jsmpc._src.protocols.bits import Bits, together, words_of
 from jsmpc._src.ring import blocks
@@ -291,6 +292,15 @@ class Protocol(Generic[V]):
         """[x²], elementwise; see `product`."""
         return self.product(ctx, MULTIPLY, x, x, divisor)
 
+    def product_of(self, ctx: Context, factors: Sequence[V], divisor: int | None = None) -> V:
+        """[Π x_i / divisor], in ceil(log2 n) rounds and one for a divisor."""
+        while len(factors) > 2:
+            pairs = zip(factors[::2], factors[1::2], strict=False)
+            rest = factors[len(factors) & ~1 :]
+            factors = [*(self.mul_aa(ctx, x, y) for x, y in pairs), *rest]
+        x, *others = factors
+        return self.mul_aa(ctx, x, others[0], divisor) if others else x
+
     def and_bb(self, ctx: Context, x: Bits[V], y: Bits[V]) -> Bits[V]:
         """[x & y]; see `product`."""
         return together(functools.partial(self.product, ctx, AND), x, y)
@@ -300,7 +310,7 @@ class Protocol(Generic[V]):
         return x ^ y ^ self.and_bb(ctx, x, y)
 
     def truncate(self, ctx: Context, x: V, divisor: Divisor) -> V:
-        """[x / divisor], signed, off by less than one for every |x| <= 2^(k-2), always.
+        """[x / divisor], signed, off by less than one for -2^(k-2) <= x < 2^(k-2), always.
 
         The divisor is public and known while the program is traced: one, or one an element.
         """
@@ -389,6 +399,35 @@ class Protocol(Generic[V]):
     def mul_ba(self, ctx: Context, b: Bits[V], x: V) -> V:
         """[b·x] of a bit and a ring element, of one shape."""
         return self.mul_aa(ctx, self.b2a(ctx, b), x)
+
+    def sum_ba(self, ctx: Context, *terms: tuple[Bits[V], V | Public]) -> V:
+        """[Σ b·x] of bits and ring elements, shared ones or public scalars, all of one shape."""
+        products = [
+            self.mul_ba(ctx, b, x) if isinstance(x, PerParty) else self.b2a(ctx, b) * x
+            for b, x in terms
+        ]
+        return functools.reduce(operator.add, products)
+
+    def by_columns(self, ctx: Context, step: Callable[..., Any], x: V) -> Any:
+        """step(protocol, ctx, x), in which elements beside each other on the leading axis, and no
+        others, have to do with each other; results lack this axis."""
+        return step(self, ctx, x)
+
+    @traced_once
+    def power_of_two(self, ctx: Context, e: V, bits: Bits[V] | None = None) -> V:
+        """[2^(e mod k/2)]: the product of 1 + e_j·(2^(2^j) - 1), as a tree.
+
+        The lowest bits of e are taken from `bits` where they are known already.
+
+        Cost: that of `a2b` of a byte, unless they are; for 64 bits of 5 `b2a` and 4 products.
+        """
+        bits = self.a2b(ctx, e.astype(np.uint8)) if bits is None else bits
+        one = self.constant(ctx, jnp.broadcast_to(self.ring.constant(1), e.shape))
+        factors = [
+            self.b2a(ctx, bits.bit(j)) * self.ring.constant((1 << (1 << j)) - 1) + one
+            for j in range((self.bits // 2).bit_length() - 1)
+        ]
+        return self.product_of(ctx, factors)
 
     # Disclosure.
 

@@ -7,23 +7,28 @@ x = x_0 + x_1 + x_2; party i holds x_i, its own component, and x_{i+1}, the next
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.network.network import Network
-from jsmpc._src.network.values import Local, Replica
+from jsmpc._src.network.values import Local, Public, Replica
 from jsmpc._src.protocols.base import Array, Protocol
 from jsmpc._src.protocols.bits import Bits, words_of
-from jsmpc._src.protocols.turns import in_turns
-from jsmpc._src.ring import blocks
+from jsmpc._src.protocols.turns import columns_in_turns, in_turn, in_turns
+from jsmpc._src.ring import blocks, words
 from jsmpc._src.ring.bilinear import Bilinear
-from jsmpc._src.ring.division import Divisor, public_quotient, quotients
+from jsmpc._src.ring.division import Divisor, signed_ceiling, signed_floor, wrap, wrap_type
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.routines import traced_once
+
+_THRESHOLDS = 15 / 4  # words: all of a word's blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +159,7 @@ class Replicated3(Protocol[Replica]):
         2. Party i adds its own component of the addend.
         3. The parties reshare z, or divide it while they do.
 
-        Cost: 1 round, a word a party; with a divisor as `truncate`.
+        Cost: 1 round, a word a party; with a divisor 2 rounds, a word and a half a party.
         """
         net, group = ctx.network, f.group
 
@@ -165,56 +170,78 @@ class Replicated3(Protocol[Replica]):
 
         z = net.own(x).map(summand, net.next(x), net.own(y), net.next(y))
         z = z if addend is None else z.map(group.add, net.own(addend))
-        return self._reshare(ctx, z, group) if divisor is None else self._divide(ctx, z, divisor)
+        if divisor is None:
+            return self._reshare(ctx, z, group)
+        return self._divide(ctx, *self._in_two(ctx, z), divisor)
 
+    @in_turn(lambda smpc, *_: 1)
     def truncate(self, ctx: Context, x: Replica, divisor: Divisor) -> Replica:
-        """[x / divisor], off by less than one unit for every |x| <= 2^(k-2), with certainty.
+        """[x / divisor], off by less than one unit for -2^(k-2) <= x < 2^(k-2), with certainty.
 
-        Cost: 2 rounds, 2 words a party.
+        Cost: 2 rounds, 5/6 of a word a party.
         """
-        return self._divide(ctx, ctx.network.own(x), divisor)
+        return self._divide(ctx, *self._addends(ctx, x), divisor)
 
-    def _divide(self, ctx: Context, z: Local, divisor: Divisor) -> Replica:
-        """[z / divisor] from one summand a party, by a masked opening to parties 0 and 1.
+    def _in_two(self, ctx: Context, z: Local) -> tuple[Local, Local]:
+        """u + v = z, u known to party 0, v to parties 1 and 2, from one summand a party.
 
-        1. Party 0 adds offset = 2^(k-2), so that z + offset lies in [0, 2^(k-1)].
-        2. Parties 0 and 1 exchange z_0 + offset + F(k_0) and z_1 + F(k_2), whose sum c is
-           z + offset + r with r = F(k_0) + F(k_2) - z_2, which party 2 knows.
-        3. Party 2 deals q0 and q1 of r (see `ring.division.quotients`): party 1's summands are
-           draws of k_2, party 0's are sent.
-        4. Parties 0 and 1 have summands of floor(c / divisor) + q0 + [top bit of c clear]·q1
-           - offset / divisor, the public terms rounded together (see
-           `ring.division.public_quotient`), and reshare them.
+        1. Parties 1 and 2 exchange z_1 - F(k_1) and z_2 - F(k_0), whose sum is v.
+        2. u is z_0 + F(k_1) + F(k_0).
 
-        c is masked by F(k_2) for party 0 and by F(k_0) for party 1; party 2 does not see it.
-        Cost: 2 rounds, 2 words a party.
+        Cost: 1 round, a word from 1 and from 2.
         """
-        net, shape, dtype = ctx.network, z.shape, z.dtype
-        offset = self.ring.bound
-        mask, s, t = (ctx.draw(shape, dtype) for _ in range(3))
-        mask0, mask2 = net.own(mask), net.next(mask)
+        net = ctx.network
+        mask = ctx.draw(z.shape, z.dtype)
+        own, next_ = net.own(mask), net.next(mask)
+        masked = net.by_rank(None, z - own, z - next_)
+        return (
+            net.by_rank(z + own + next_, None, None),
+            masked + net.send(masked, {1: 2, 2: 1}),
+        )
 
-        summand = net.by_rank(z + mask0 + self.ring.constant(offset), z + mask2, None)
-        c = summand + net.send(summand, {0: 1, 1: 0})
+    def _divide(self, ctx: Context, u: Local, v: Local, divisor: Divisor) -> Replica:
+        """[x / divisor] of x = u + v, u known to party 0, v to parties 1 and 2.
 
-        r = net.by_rank(None, None, mask0 + mask2 - z)
-        q0, q1 = r.maps(lambda w: quotients(w, divisor))
-        s, t = _held_by_1_and_2(net, s), _held_by_1_and_2(net, t)
-        q0 = net.by_rank(net.send(q0 - s, {2: 0}), s, None)
-        q1 = net.by_rank(net.send(q1 - t, {2: 0}), t, None)
+        1. Party 0 adds offset = 2^(k-2), so that x + offset lies in [0, 2^(k-1)).
+        2. All divide what they know, with its sign: party 0 upwards, taking the offset off again,
+           1 and 2 downwards. Party 0 shares its quotient, that of 1 and 2 is a share.
+        3. The sum with signs is x + offset, or less by 2^k where u and v are both negative. Party
+           0 hides the sign of u between 1 and 2, who multiply it by what the quotient then lacks,
+           0 where v is not negative, and reshare; for a power of two in no more than its bits.
 
-        clear = c.map(lambda w: (self.ring.top_bit(w) ^ np.uint8(1)).astype(w.dtype))
-        y = q0 + clear * q1
-        public = c.map(lambda w: public_quotient(w, divisor, offset))
-        return self._reshare_pair(ctx, net.by_rank(y + public, y, None), first=0)
+        The sign is right as u + v mod 2^k < 2^(k-1): of numbers of different signs the sum has no
+        wrap, of two positive ones it would be too large for one (the other case is D. Rathee et
+        al., SIRNN, IEEE S&P 2021, section III-A). Party 0 learns nothing, as nobody sends it
+        anything.
+        Cost: 2 rounds. For a divisor 2^f a word and f bits from party 0, f bits from 1 and from 2,
+        rounded up to types of words; for others 2 words from party 0, one from 1 and from 2.
+        """
+        ring, offset = self.ring, self.ring.bound
+        u = u + ring.constant(offset)
+        (quotient,) = self._share_sums(
+            ctx,
+            ARITHMETIC,
+            u.map(lambda w: signed_ceiling(w, divisor, offset)),
+            v.map(lambda w: signed_floor(w, divisor)),
+        )
+        dtype, shift = wrap_type(divisor, ring.bits)
+        sign = self._hide(ctx, u.map(ring.top_bit).astype(dtype), ARITHMETIC)
+        lacking = sign * v.map(lambda w: wrap(w, divisor))
+        wrapped = self._reshare_pair(ctx, lacking, first=1).astype(ring.dtype)
+        return quotient + (wrapped << shift)
 
     # Of these party 0 sends the most.
 
-    msbs = in_turns(Protocol.msbs)
-    is_zero = in_turns(Protocol.is_zero)
+    msbs = in_turns(in_turn(lambda smpc, x, ends: _THRESHOLDS - len(ends) / 2)(Protocol.msbs))
+    is_zero = in_turns(in_turn(lambda smpc, x: _THRESHOLDS - 1 / 2)(Protocol.is_zero))
+    a2b = in_turn(lambda smpc, x: x.dtype.itemsize / smpc.ring.dtype.itemsize)(Protocol.a2b)
     relu = in_turns(Protocol.relu)
     less = in_turns(Protocol.less)
     equal = in_turns(Protocol.equal)
+
+    def by_columns(self, ctx: Context, step: Callable[..., Any], x: Replica) -> Any:
+        """Of many, each third with roles one further; see `in_turns`."""
+        return columns_in_turns(step)(self, ctx, x)
 
     # Conversions: x = u + v with u = x_0 + x_1, known to party 0, and v = x_2, known to 1 and 2.
 
@@ -278,21 +305,22 @@ class Replicated3(Protocol[Replica]):
     def _share_bits(
         self, ctx: Context, u: Local, *values: Local, width: int | None = None
     ) -> list[Bits[Replica]]:
-        """[u ^ v] of party 0's u and of each v that parties 1 and 2 know.
+        """[u ^ v] of party 0's u and of each v that parties 1 and 2 know."""
+        return [Bits(x, width) for x in self._share_sums(ctx, BOOLEAN, u, *values)]
+
+    def _share_sums(self, ctx: Context, group: Group, u: Local, *values: Local) -> list[Replica]:
+        """[u + v] of party 0's u and of each v that parties 1 and 2 know.
 
         Component 2 is v, component 1 a mask, component 0 the masked u, sent to party 2.
         """
         net = ctx.network
         mask = ctx.draw(u.shape, u.dtype)
-        masked = u ^ net.next(mask)
+        masked = u.map(group.subtract, net.next(mask))
         received = net.send(masked, {0: 2})
         return [
-            Bits(
-                net.pair(
-                    net.by_rank(masked, net.own(mask), v),
-                    net.by_rank(net.next(mask), v, received),
-                ),
-                width,
+            net.pair(
+                net.by_rank(masked, net.own(mask), v),
+                net.by_rank(net.next(mask), v, received),
             )
             for v in values
         ]
@@ -321,31 +349,87 @@ class Replicated3(Protocol[Replica]):
         summand = w - (v + v) * w
         return self._reshare_pair(ctx, net.at(1, summand + v, summand), first=1)
 
-    @in_turns
     def mul_ba(self, ctx: Context, b: Bits[Replica], x: Replica) -> Replica:
-        """[b·x] with b = u ^ v and x = X + x_2: party 0 knows u and X, parties 1 and 2 v and x_2.
+        """[b·x]; see `sum_ba`. Cost: 2 rounds; 3 words from party 0, a word from 1 and from 2."""
+        return self.sum_ba(ctx, (b, x))
 
-        1. Party 0 hides u·X, (1 - 2u)·X and u as summands of parties 1 and 2.
+    @in_turns
+    @in_turn(lambda smpc, *terms: _hidden_words(terms) - 1)
+    def sum_ba(self, ctx: Context, *terms: tuple[Bits[Replica], Replica | Public]) -> Replica:
+        """[Σ b·x]; b = u ^ v, x = X + x_2: party 0 knows u and X, parties 1 and 2 v and x_2.
+
+        1. Party 0 hides the sum of all u·X, and (1 - 2u)·X and u of each term, as summands of
+           parties 1 and 2.
         2. b·x = u·X + v·(1 - 2u)·X + u·(1 - 2v)·x_2 + v·x_2: with summands of the hidden values
-           parties 1 and 2 compute summands of this, v·x_2 added by party 1 alone; both reshare.
+           parties 1 and 2 compute summands of this, v·x_2 added by party 1 alone; both reshare
+           the sum of all terms. A public x is x_2, X = 0 then.
 
-        Cost: 2 rounds; 3 words from party 0, a word from 1 and from 2.
+        Cost: 2 rounds; for each term 2 words from party 0 (1 for a public x), and 1 for all that
+        are not public; a word from 1 and from 2.
         """
         net = ctx.network
-        u, v = self._bit_addends(ctx, b)
-        x_0, x_2 = self._addends(ctx, x)
-        ux = u * x_0
-        hidden_ux = self._hide(ctx, ux, ARITHMETIC)
-        hidden_rest = self._hide(ctx, x_0 - ux - ux, ARITHMETIC)
-        hidden_u = self._hide(ctx, u, ARITHMETIC)
-        summand = hidden_ux + v * hidden_rest + hidden_u * (x_2 - (v + v) * x_2)
-        return self._reshare_pair(ctx, net.at(1, summand + v * x_2, summand), first=1)
+        summands, known, own = [], [], []
+        for b, x in terms:
+            u, v = self._bit_addends(ctx, b)
+            hidden = self._hide(ctx, u, ARITHMETIC)
+            x_2: Any = x
+            if isinstance(x, Replica):
+                x_0, x_2 = self._addends(ctx, x)
+                ux = u * x_0
+                own.append(ux)
+                summands.append(v * self._hide(ctx, x_0 - ux - ux, ARITHMETIC))
+            vx = v * x_2
+            known.append(vx)
+            summands.append(hidden * (-(vx + vx) + x_2))
+        if own:
+            summands.append(self._hide(ctx, _total(own), ARITHMETIC))
+        summand = _total(summands)
+        return self._reshare_pair(ctx, net.at(1, summand + _total(known), summand), first=1)
+
+    @in_turn(lambda smpc, *_: 1 / 2)
+    @traced_once
+    def power_of_two(self, ctx: Context, e: Replica, bits: Bits[Replica] | None = None) -> Replica:
+        """[2^(e mod k/2)], e = u + v with u known to party 0, v to parties 1 and 2.
+
+        1. Party 0 hides 2^u by xor between parties 1 and 2, who rotate their words by v. As they
+           differ in one bit now, w_1 - w_2 = ±2^e; and party 0 knows the sign, of before and after.
+        2. They reshare w_1 - w_2 = X + x_2, where X is of masks that party 0 knows.
+        3. Party 0 hides the sign and its product with X; parties 1 and 2 have summands of the
+           product with x_2 too, and reshare.
+
+        Cost: 3 rounds; 2 1/2 words from party 0, 2 words from 1 and from 2.
+        """
+        net, ring = ctx.network, self.ring
+        half = np.dtype(f"uint{ring.bits // 2}")
+        lowest = half.type(ring.bits // 2 - 1)
+        u, v = (x.astype(half) & lowest for x in self._addends(ctx, e))
+
+        mask = ctx.draw(e.shape, half)
+        power = u.map(lambda n: words.left(jnp.ones_like(n), n))
+        hidden = power ^ net.next(mask)
+        both = net.by_rank(None, net.own(mask), net.send(hidden, {0: 2}))
+        rotated = both.map(words.rotated, v).astype(ring.dtype)
+        difference = self._reshare_pair(ctx, net.at(1, rotated, -rotated), first=1)
+
+        negative = hidden.map(words.right, u) & half.type(1)
+        sign = negative.astype(ring.dtype).map(
+            lambda w: jnp.ones_like(w) - (w << ring.dtype.type(1))
+        )
+        x_0, x_2 = self._addends(ctx, difference)
+        hidden_product = self._hide(ctx, sign * x_0, ARITHMETIC)
+        summand = hidden_product + self._hide(ctx, sign, ARITHMETIC) * x_2
+        return self._reshare_pair(ctx, summand, first=1)
+
+
+def _hidden_words(terms: Sequence[tuple[Bits[Replica], Replica | Public]]) -> int:
+    """How many words party 0 sends for a sum of products with bits."""
+    shared = sum(isinstance(x, Replica) for _, x in terms)
+    return len(terms) + shared + (shared > 0)
+
+
+def _total(values: Sequence[Local]) -> Local:
+    return functools.reduce(operator.add, values)
 
 
 def _ranks(net: Network, values: dict[int, Local]) -> Local:
     return net.by_rank(*(values.get(i) for i in range(3)))
-
-
-def _held_by_1_and_2(net: Network, component: Replica) -> Local:
-    """Component 2, which party 1 holds as its next and party 2 as its own."""
-    return net.by_rank(None, net.next(component), net.own(component))

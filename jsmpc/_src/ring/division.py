@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsmpc._src.ring import words
+from jsmpc._src.ring import blocks, words
 
 Array = jax.Array
 
@@ -74,6 +75,40 @@ def public_quotient(c: Array, divisor: Divisor, offset: int) -> Array:
         quotient = quotient + ((shortfall >> top) ^ np.ones((), c.dtype))
         whole += 1
     return quotient - np.asarray(whole, c.dtype)
+
+
+def signed_floor(x: Array, divisor: Divisor) -> Array:
+    """floor(x / d) of a word with a sign."""
+    sign = words.subtract(jnp.zeros_like(x), words.right(x, 8 * x.dtype.itemsize - 1))
+    return words.xor(divide(words.xor(x, sign), divisor), sign)
+
+
+def signed_ceiling(x: Array, divisor: Divisor, offset: int) -> Array:
+    """ceil((x - offset) / d) of a word with a sign, though the difference might wrap."""
+    d = integers(divisor)
+    whole, rest = (np.asarray(n, x.dtype) for n in divmod(offset, d))
+    quotient = signed_floor(x, divisor)
+    above = rest - (x - quotient * np.asarray(d, x.dtype))
+    return quotient + words.right(above, 8 * x.dtype.itemsize - 1) - whole
+
+
+def wrap_type(divisor: Divisor, bits: int) -> tuple[np.dtype[Any], int]:
+    """The type in which `wrap` fits, and where its lowest bit belongs in a word of `bits`.
+
+    2^k / d is a multiple of 2^(k - f) for d = 2^f, so that f bits are all.
+    """
+    if isinstance(divisor, int) and divisor & (divisor - 1) == 0:
+        places = divisor.bit_length() - 1
+        return blocks.word_type(max(places, 1)), bits - places
+    return np.dtype(f"uint{bits}"), 0
+
+
+def wrap(x: Array, divisor: Divisor) -> Array:
+    """What the quotient lacks where x was taken with a sign, and was not to be; see `wrap_type`."""
+    dtype, shift = wrap_type(divisor, 8 * x.dtype.itemsize)
+    if shift:
+        return words.cast(words.right(x, 8 * x.dtype.itemsize - 1), dtype)
+    return words.subtract(divide(x, divisor), signed_floor(x, divisor))
 
 
 def divide(x: Array, divisor: Divisor) -> Array:

@@ -52,6 +52,12 @@ def right(x: Any, n: Any) -> Any:
     return _right(x, _amount(n, x.dtype))
 
 
+def rotated(x: Any, n: Any) -> Any:
+    """The word rotated left by n < its width bits, one an element, of its type."""
+    rest = conjunction(lax.neg(n), n.dtype.type(8 * n.dtype.itemsize - 1))
+    return disjunction(left(x, n), right(x, rest))
+
+
 def arithmetic_right(x: Any, n: Any) -> Any:
     """The word shifted right by n bits, copies of its highest bit from the left."""
     signed = np.dtype(f"int{8 * x.dtype.itemsize}")

@@ -7,7 +7,7 @@ iteration of a loop has seeds of its own, and so no draw is ever made twice.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -36,6 +36,41 @@ class _Numbers:
         return self._next - count
 
 
+# How much more the party who sends most may send than with the best choice, as a factor and in
+# bytes, before roles change: that takes rounds.
+NEARLY, LITTLE = 1.25, 2048
+
+
+class Burden:
+    """What each party of a run sends more than it would if all sent the same, as far as known.
+
+    Attributes:
+      excess: bytes, by rank.
+    """
+
+    def __init__(self, parties: int):
+        self.excess = [0] * parties
+        self._turn = 0
+
+    def place(self, excess: Sequence[int]) -> int:
+        """By how much the roles of those who send so much more are to be further, so that the
+        party who sends most sends little; and counts it.
+
+        The roles stay as they were last where that is nearly as good: who has the same one knows
+        more of what is to be sent early.
+        """
+        n = len(self.excess)
+
+        def placed(turn: int) -> list[int]:
+            return [own + excess[(i - turn) % n] for i, own in enumerate(self.excess)]
+
+        best = min(range(n), key=lambda turn: sorted(placed(turn), reverse=True))
+        if max(placed(self._turn)) > NEARLY * max(placed(best)) + LITTLE:
+            self._turn = best
+        self.excess = placed(self._turn)
+        return self._turn
+
+
 class Context:
     """What a run of a protocol draws on.
 
@@ -57,6 +92,7 @@ class Context:
         dealer: Dealer | None = None,
         optimize: Callable[[Any], Any] = lambda f: f,
         state: Any = None,
+        takes_turns: bool = True,
     ):
         self.network = network
         self.seeds = seeds
@@ -65,6 +101,22 @@ class Context:
         self.state = state
         self._numbers = _Numbers()
         self.cited: dict[str, None] = {}
+        self._burden = Burden(network.parties) if takes_turns else None
+
+    @property
+    def excess(self) -> tuple[int, ...]:
+        """What each party sends more than others, as far as `take_turn` was told."""
+        return tuple(self._burden.excess) if self._burden else (0,) * self.network.parties
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether roles may change from step to step."""
+        return self._burden is not None
+
+    def take_turn(self, excess: Sequence[int]) -> int:
+        """By how much the roles of a step are to be further, of which each sends so many bytes more
+        than others: so that all parties send the same in the end. 0 where roles are given."""
+        return self._burden.place(excess) if self._burden and any(excess) else 0
 
     @property
     def deals_in_place(self) -> bool:
@@ -80,8 +132,9 @@ class Context:
         self.cited.update(dict.fromkeys(papers))
 
     def turned(self, turn: int) -> Context:
-        """The same run with the parties' roles further by `turn`."""
+        """The same run with the parties' roles further by `turn`, and so in all that it does."""
         turned = copy.copy(self)
+        turned._burden = None
         turned.network, turned.seeds = self.network.turned(turn), self.seeds.turned(turn)
         return turned
 

@@ -15,11 +15,12 @@ import numpy as np
 
 from jsmpc._src.jaxprs import compat, routine, structure
 from jsmpc._src.network.network import Network
+from jsmpc._src.network.values import PerParty
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.dealing import Dealer
 
 F = TypeVar("F", bound=Callable[..., Any])
-_Traced = tuple[Any, tuple[Any, ...], Any, int, tuple[str, ...]]
+_Traced = tuple[Any, tuple[Any, ...], Any, int, tuple[int, ...], tuple[str, ...]]
 
 
 def traced_once(f: F) -> F:
@@ -35,18 +36,38 @@ def traced_once(f: F) -> F:
     def called(smpc: Any, ctx: Context, *args: Any, **kwargs: Any) -> Any:
         if not ctx.deals_in_place:
             return f(smpc, ctx, *args, **kwargs)
-        leaves, tree = jax.tree.flatten((ctx.seeds, ctx.state, args, kwargs))
-        arrays = [x for x in leaves if _is_array(x)]
-        kinds = tuple(_Kind.of(x) if _is_array(x) else x for x in leaves)
-        found = _trace(f, smpc, ctx.network, tree, kinds)
+        _, tree, kinds = _taken_apart(ctx, args, kwargs)
+        found = _trace(f, smpc, ctx.network.unturned(), ctx.takes_turns, tree, kinds)
         if found is None:
             return f(smpc, ctx, *args, **kwargs)
-        jaxpr, constants, form, count, papers = found
+        jaxpr, constants, form, count, excess, papers = found
         ctx.cite(papers)
-        out = routine.call(jaxpr, ctx.reserve(count), [*constants, *arrays])
-        return jax.tree.unflatten(form, out)
+        turn = ctx.take_turn(excess)
+        if turn:
+            ctx, args, kwargs = ctx.turned(turn), turned(args, turn), turned(kwargs, turn)
+        arrays, *_ = _taken_apart(ctx, args, kwargs)
+        of = ctx.network.turn or 0, ctx.network.parties
+        out = routine.call(jaxpr, ctx.reserve(count), [*constants, *arrays], of)
+        result = jax.tree.unflatten(form, out)
+        return turned(result, -turn) if turn else result
 
     return called  # type: ignore[return-value]
+
+
+def turned(tree: Any, turn: int) -> Any:
+    """Shares, and trees of them, with each place's value the one `turn` after it."""
+    return jax.tree.map(lambda x: x.turned(turn) if is_share(x) else x, tree, is_leaf=is_share)
+
+
+def is_share(x: Any) -> bool:
+    return isinstance(x, PerParty)
+
+
+def _taken_apart(ctx: Context, args: Any, kwargs: Any) -> tuple[list[Any], Any, tuple[Any, ...]]:
+    """The arrays of an operation's operands, their form, and what they are of."""
+    leaves, tree = jax.tree.flatten((ctx.seeds, ctx.state, args, kwargs))
+    arrays = [x for x in leaves if _is_array(x)]
+    return arrays, tree, tuple(_Kind.of(x) if _is_array(x) else x for x in leaves)
 
 
 def forget() -> None:
@@ -70,19 +91,25 @@ def _is_array(x: Any) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _trace(
-    f: Callable[..., Any], smpc: Any, network: Network, tree: Any, kinds: tuple[Any, ...]
+    f: Callable[..., Any],
+    smpc: Any,
+    network: Network,
+    takes_turns: bool,
+    tree: Any,
+    kinds: tuple[Any, ...],
 ) -> _Traced | None:
     """A routine: its jaxpr, the constants that it takes first, the form of its results, how many
-    numbers it takes, and the papers that it cites; None where it cannot be one."""
-    drawn: list[tuple[int, tuple[str, ...]]] = []
+    numbers it takes, what each role sends more than others, and the papers that it cites; None
+    where it cannot be one."""
+    drawn: list[tuple[int, tuple[int, ...], tuple[str, ...]]] = []
 
     def program(*arrays: Any) -> Any:
         given = iter(arrays)
         leaves = [next(given) if isinstance(kind, _Kind) else kind for kind in kinds]
         seeds, state, args, kwargs = jax.tree.unflatten(tree, leaves)
-        ctx = Context(network.turned(0), seeds, Dealer(), state=state)
+        ctx = Context(network.turned(0), seeds, Dealer(), state=state, takes_turns=takes_turns)
         out = f(smpc, ctx, *args, **kwargs)
-        drawn.append((ctx.reserve(0), tuple(ctx.cited)))
+        drawn.append((ctx.reserve(0), ctx.excess, tuple(ctx.cited)))
         return out
 
     types = [jax.ShapeDtypeStruct(*kind) for kind in kinds if isinstance(kind, _Kind)]

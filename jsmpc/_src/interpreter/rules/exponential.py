@@ -14,6 +14,7 @@ from jsmpc._src.functions.polynomial import fraction_bits, public
 from jsmpc._src.interpreter import ranges
 from jsmpc._src.interpreter.bounds import ONE_ULP, TWO_ULP
 from jsmpc._src.interpreter.evaluator import Evaluator
+from jsmpc._src.interpreter.parts import exp_below_p
 from jsmpc._src.interpreter.registry import rule, unary
 from jsmpc._src.interpreter.rules.arithmetic import constant, plus
 from jsmpc._src.interpreter.rules.comparison import to_unit
@@ -45,6 +46,16 @@ def _logarithm(ev: Evaluator, x: Shared) -> Shared:
 @unary(lax.exp_p, error=ONE_ULP, scaled=True)
 def _exp(ev: Evaluator, x: Secret) -> Secret:
     return _power_of_two(ev, x, LOG2_E)
+
+
+@unary(exp_below_p, error=ONE_ULP, scaled=True)
+def _exp_below(ev: Evaluator, x: Secret) -> Secret:
+    """e^x for x <= 0, and for x above by what is rounded where there is room for it."""
+    if 2 * ev.wanted.scale > 1 << fraction_bits(ev.smpc.ring):
+        return _exp(ev, x)
+    rate = LOG2_E / ev.scale_of(x)
+    value, _ = exponential.decay(ev.smpc, ev.ctx, -x.value, rate, ev.wanted.scale)
+    return ev.number(value, x.dtype, ev.wanted, ev.between(0, 1, ev.wanted))
 
 
 @unary(lax.exp2_p, error=ONE_ULP, scaled=True)

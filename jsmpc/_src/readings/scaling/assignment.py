@@ -19,7 +19,7 @@ from jax.extend.core import Literal
 
 from jsmpc._src.interpreter import recognition, scales
 from jsmpc._src.interpreter.guards import guarded_sqrt_p
-from jsmpc._src.interpreter.parts import part_p
+from jsmpc._src.interpreter.parts import exp_below_p, part_p
 from jsmpc._src.interpreter.registry import RULES
 from jsmpc._src.interpreter.scales import Kept, Path, Plan
 from jsmpc._src.jaxprs import compat, secrecy, structure
@@ -42,7 +42,8 @@ _FUNCTIONS = (
         lax.exp2_p,
         lax.log_p,
     ),
-    *(lax.logistic_p, lax.tanh_p, lax.sign_p, lax.integer_pow_p, lax.pow_p, part_p),
+    *(lax.logistic_p, lax.tanh_p, lax.sign_p, lax.integer_pow_p, lax.pow_p),
+    *(part_p, exp_below_p),
 )
 
 

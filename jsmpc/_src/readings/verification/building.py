@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jsmpc._src.jaxprs import compat, structure, walk
+from jsmpc._src.jaxprs import compat, routine, structure, walk
 from jsmpc._src.jaxprs.routine import routine_p
 from jsmpc._src.kernels.stream import draw_p, keystream_p
 from jsmpc._src.network.messages import held_p, message_p, opened_p
@@ -53,7 +53,6 @@ class _Builder:
         self.scope = self._top = Scope()
         self.streams = Streams()
         self._ranks = ranks
-        self._start = 0
         self._call: Any = None
         self._found: dict[Any, Node] = {}
         self._params: dict[int, Any] = {}
@@ -153,7 +152,7 @@ class _Builder:
         return Place(eqn, self._call or eqn)
 
     def _draw(self, eqn: Any, operands: list[Node]) -> Node:
-        number, (key,) = eqn.params["number"] + self._start, operands
+        number, (key,) = eqn.params["number"], operands
         aval = eqn.outvars[0].aval
         name = ("draw", key, number, aval.dtype, tuple(aval.shape))
         if (node := self._found.get(name)) is None:
@@ -165,12 +164,12 @@ class _Builder:
         return node
 
     def _routine(self, eqn: Any, operands: list[Node]) -> list[Node]:
-        before = self._start, self._call
-        self._start, self._call = self._start + eqn.params["start"], self._call or eqn
+        before = self._call
+        self._call = before or eqn
         try:
-            return self.evaluate(eqn.params["jaxpr"], operands)
+            return self.evaluate(routine.body(eqn), operands)
         finally:
-            self._start, self._call = before
+            self._call = before
 
     # Loops and conditions.
 
