@@ -32,12 +32,12 @@ def observe(smpc: jsmpc.Protocol, operation: str) -> Observed:
     return Observed(smpc, functools.partial(OPERATIONS[operation][1], smpc))
 
 
-SLOW = {"a2b", "largest", "relu", "exponential"}
+SLOW = {"additive3": {"a2b", "largest", "relu", "exponential"}, "fss22": {"exponential"}}
 CASES = [
     (name, operation)
     for name in SECRET
     for operation in OPERATIONS
-    if name != "additive3" or operation not in SLOW
+    if operation not in SLOW.get(name, ())
 ]
 
 
@@ -196,7 +196,7 @@ def test_no_keystream_is_drawn_twice(name: str) -> None:
         *map(jnp.asarray, values),
     )
     drawn = pairs(record_secure(jsmpc.secure(looping), run_key, *shares)) + pairs(sharing_run)
-    assert len(drawn) > 300
+    assert len(drawn) > 150
     assert len(set(drawn)) == len(drawn)
 
 

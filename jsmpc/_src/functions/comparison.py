@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
@@ -67,9 +66,3 @@ def fold(x: Any, match: Callable[[Any, Any], Any]) -> Any:
             winners = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), winners, last)
         x = winners
     return jax.tree.map(lambda a: a[0], x)
-
-
-def rows(x: Any, numbers: Any) -> Any:
-    """Rows of shares, arithmetic or Boolean, by their numbers on the leading axis."""
-    index = jnp.asarray(numbers, np.int32)
-    return x.map(lambda a: a.at[index].get(mode="promise_in_bounds"))

@@ -18,30 +18,28 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jsmpc._src.functions.comparison import rows
 from jsmpc._src.network.rounds import ROUND
-from jsmpc._src.protocols.base import Protocol, V
-from jsmpc._src.protocols.bits import Bits
+from jsmpc._src.protocols.base import Match, Protocol, V
+from jsmpc._src.protocols.bits import Bits, rows
 from jsmpc._src.ring import blocks
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.routines import traced_once
 
 Array = jax.Array
 
-_ROUNDS, _BYTES = 7, 18  # of a comparison and a selection: rounds, and bytes a party
 _MOST = 32  # in a group
 
 
 @functools.lru_cache(maxsize=1024)
-def group_sizes(n: int, columns: int, indexed: bool = False) -> tuple[int, ...]:
+def group_sizes(match: Match, n: int, columns: int, indexed: bool = False) -> tuple[int, ...]:
     """How many meet at once, level by level, until one of n is left in each of many columns; and
     its index, if `indexed`."""
-    return _cheapest(n, columns, indexed)[1]
+    return _cheapest(match, n, columns, indexed)[1]
 
 
 @functools.lru_cache(maxsize=1024)
 def _cheapest(
-    n: int, columns: int, indexed: bool, carried: bool = False
+    match: Match, n: int, columns: int, indexed: bool, carried: bool = False
 ) -> tuple[int, tuple[int, ...]]:
     """The price of the best sizes, in bytes and bytes' worth of rounds, and these.
 
@@ -54,9 +52,10 @@ def _cheapest(
     for size in range(2, min(n, _MOST) + 1):
         pairs = sum(math.comb(len(g), 2) for g in _groups(n, size))
         factors = size - 1 + (carried and size == n)
-        rounds = _ROUNDS + (factors - 1).bit_length() - carried
-        rest, sizes = _cheapest(-(-n // size), columns, indexed, indexed)
-        found.append((rounds * ROUND + pairs * columns * _BYTES + rest, (size, *sizes)))
+        rounds = match.rounds + match.product_rounds(factors) - carried
+        rest, sizes = _cheapest(match, -(-n // size), columns, indexed, indexed)
+        price = rounds * ROUND + pairs * columns * match.size
+        found.append((price + rest, (size, *sizes)))
     return min(found)
 
 
@@ -74,7 +73,7 @@ def largest(smpc: Protocol[V], ctx: Context, x: V) -> V:
     Cost: for each level of groups of g those of g(g-1)/2 comparisons an element of a winner and of
     g-1 products with bits, in the rounds of one comparison and ceil(log2(g-1)) + 2 more.
     """
-    for size in group_sizes(x.shape[0], math.prod(x.shape[1:])):
+    for size in group_sizes(smpc.match, x.shape[0], math.prod(x.shape[1:])):
         groups = _groups(x.shape[0], size)
         x = _values(smpc, ctx, winners(smpc, ctx, x, groups), x, groups)
     return x.map(lambda a: a[0])
@@ -91,10 +90,10 @@ def argument_of_largest(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
     width = max((n - 1).bit_length(), 1)
     numbers = np.arange(n, dtype=blocks.word_type(width)).reshape(n, *[1] * len(rest))
     index: Bits[V] | None = None
-    for size in group_sizes(n, math.prod(rest), indexed=True):
+    for size in group_sizes(smpc.match, n, math.prod(rest), indexed=True):
         groups = _groups(x.shape[0], size)
         outcomes, factors = _meetings(smpc, ctx, x, groups)
-        won = _products(smpc, ctx, outcomes, factors)
+        won = smpc.conjunctions(ctx, outcomes, factors)
         if index is None:
             index = _public_indices(smpc, ctx, won, numbers, width, groups)
         elif len(groups) > 1:
@@ -119,7 +118,7 @@ def winners(smpc: Protocol[V], ctx: Context, x: V, groups: Sequence[range]) -> B
     Cost: those of the comparisons, and of g(g-1) products of bits a group in ceil(log2(g-1))
     rounds.
     """
-    return _products(smpc, ctx, *_meetings(smpc, ctx, x, groups))
+    return smpc.conjunctions(ctx, *_meetings(smpc, ctx, x, groups))
 
 
 def _meetings(
@@ -136,25 +135,6 @@ def _meetings(
         for i in g[:-1]
     ]
     return both, factors
-
-
-def _products(
-    smpc: Protocol[V], ctx: Context, bits: Bits[V], factors: Sequence[Sequence[int]]
-) -> Bits[V]:
-    """[Π b_i] over several lists of rows, all of them in ceil(log2 of the longest) rounds."""
-    while max(map(len, factors)) > 1:
-        pairs = [pair for f in factors for pair in zip(f[::2], f[1::2], strict=False)]
-        alone = [f[-1] for f in factors if len(f) % 2]
-        product = smpc.and_bb(ctx, *(rows(bits, [pair[k] for pair in pairs]) for k in (0, 1)))
-        if alone:
-            product = product.map(lambda a, b: jnp.concatenate([a, b]), rows(bits, alone))
-        made, kept = iter(range(len(pairs))), iter(range(len(pairs), len(pairs) + len(alone)))
-        factors = [
-            [*itertools.islice(made, len(f) // 2), *itertools.islice(kept, len(f) % 2)]
-            for f in factors
-        ]
-        bits = product
-    return rows(bits, [f[0] for f in factors])
 
 
 # What the winners of all groups have: that of the last, and what it differs by where another won.
@@ -186,7 +166,7 @@ def _last_index(
     last, others, rest = _parts(index, [group])
     words = outcomes.spread(index.width).map(lambda a, b: jnp.concatenate([a, b]), rest ^ others)
     own = [[*f, outcomes.shape[0] + i] for i, f in enumerate(factors)]
-    change = _products(smpc, ctx, words, own)
+    change = smpc.conjunctions(ctx, words, own)
     return last ^ change.map(lambda a: _sums(a, [group], _parity))
 
 

@@ -36,6 +36,25 @@ Shared = PerParty  # of functions that do not care which
 
 
 @dataclasses.dataclass(frozen=True)
+class Match:
+    """What a comparison and a selection after it take, by which tournaments are planned.
+
+    Attributes:
+      rounds: of both.
+      size: bytes a party and element.
+      at_once: whether a product of many bits takes one round.
+    """
+
+    rounds: int
+    size: int
+    at_once: bool = False
+
+    def product_rounds(self, factors: int) -> int:
+        """The rounds of `Protocol.conjunctions` of so many bits each."""
+        return int(factors > 1) if self.at_once else (factors - 1).bit_length()
+
+
+@dataclasses.dataclass(frozen=True)
 class Protocol(Generic[V]):
     """Base of the protocols, over their own kind of per-party value, `Local` or `Replica`.
 
@@ -48,6 +67,7 @@ class Protocol(Generic[V]):
       references: where the protocol was published.
       fewest, most: how many parties it takes; most is None for any number.
       arrays: of how many arrays a party's share is: 2 for a value and its MAC.
+      match: what a comparison and a selection after it take.
       row: of the README's table: a call, parties, adversary, who is trusted, cost of a product.
 
     Example:
@@ -65,6 +85,7 @@ class Protocol(Generic[V]):
     fewest: ClassVar[int] = 1
     most: ClassVar[int | None] = None
     arrays: ClassVar[int] = 1
+    match: ClassVar[Match] = Match(rounds=7, size=18)
     row: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -302,12 +323,21 @@ class Protocol(Generic[V]):
     @traced_once
     def is_zero(self, ctx: Context, x: V) -> Bits[V]:
         """[x = 0]: every block of u + (v - 1) propagates, for x = u + v."""
-        propagate = self.propagate_blocks(ctx, x).low(blocks.count(self.bits))
-        return circuits.all_set(functools.partial(self.and_bb, ctx), propagate)
+        return self.all_set(ctx, self.propagate_blocks(ctx, x).low(blocks.count(self.bits)))
 
     def equal(self, ctx: Context, x: V, y: V) -> Bits[V]:
         """[x = y]."""
         return self.is_zero(ctx, x - y)
+
+    def all_set(self, ctx: Context, x: Bits[V]) -> Bits[V]:
+        """[1 if all bits of the word are set, else 0]."""
+        return circuits.all_set(functools.partial(self.and_bb, ctx), x)
+
+    def conjunctions(
+        self, ctx: Context, bits: Bits[V], factors: Sequence[Sequence[int]]
+    ) -> Bits[V]:
+        """[Π b_i] over several lists of rows of bits, along a new leading axis."""
+        return circuits.conjunctions(functools.partial(self.and_bb, ctx), bits, factors)
 
     def relu(self, ctx: Context, x: V) -> V:
         """[max(x, 0)]."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jsmpc._src.network.values import PerParty, Public, V
@@ -162,3 +163,9 @@ def together(f: Callable[[V, V], V], x: Bits[V], y: Bits[V]) -> Bits[V]:
     """Bit by bit an operation f on machine words, of words of one width."""
     a = words_of(x)
     return Bits(f(a, words_of(y, x.width)), x.width)
+
+
+def rows(x: Any, numbers: Any) -> Any:
+    """Rows of shares, arithmetic or Boolean, by their numbers on the leading axis."""
+    index = jnp.asarray(numbers, np.int32)
+    return x.map(lambda a: a.at[index].get(mode="promise_in_bounds"))

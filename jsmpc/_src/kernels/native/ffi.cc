@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "chacha20.h"
+#include "fss.h"
 #include "gemm.h"
 #include "kernels.h"
 #include "parallel.h"
@@ -122,6 +123,55 @@ ffi::Error matmul(ffi::ThreadPool pool, ffi::RemainingArgs operands,
   }
 }
 
+constexpr int64_t kTaskElements = 1024;
+
+using Words = ffi::Buffer<ffi::U64>;
+
+// Whether corrections of a size are those of n trees of a width.
+bool is_tree(int64_t width, int64_t n, int64_t size) {
+  return width >= 1 && width <= 64 &&
+         size == (levels_of(int(width)) + 1) * 2 * n;
+}
+
+// seeds [2, n] of either party, alpha [n] -> corrections [levels + 1, 2, n]
+ffi::Error function_keys(ffi::ThreadPool pool, Words first, Words second, Words alpha,
+                         ffi::Result<Words> corrections, int64_t width, bool comparison) {
+  const int64_t n = alpha.element_count();
+  if (!is_tree(width, n, corrections->element_count()) || int64_t(first.element_count()) != 2 * n ||
+      int64_t(second.element_count()) != 2 * n || (comparison && width == 64))
+    return ffi::Error::InvalidArgument("two seeds, a point and a tree for each element");
+  const FunctionKeys keys = {{first.typed_data(), second.typed_data()},
+                             alpha.typed_data(),
+                             corrections->typed_data(),
+                             n,
+                             int(width),
+                             comparison};
+  const int64_t tasks = (n + kTaskElements - 1) / kTaskElements;
+  parallel_for(pool, tasks, 1, [&](int64_t task) {
+    const int64_t begin = task * kTaskElements;
+    fss_kernels().generate(keys, begin, std::min(begin + kTaskElements, n));
+  });
+  return ffi::Error::Success();
+}
+
+// seed [2, n], corrections [levels + 1, 2, n], x [points, n] -> bits [points, n]
+ffi::Error function_values(ffi::ThreadPool pool, Words seed, Words corrections, Words x,
+                           ffi::Result<ffi::Buffer<ffi::U8>> out, int64_t width, int64_t party) {
+  const int64_t n = seed.element_count() / 2, size = x.element_count();
+  if (!is_tree(width, n, corrections.element_count()) || size != int64_t(out->element_count()) ||
+      (n ? size % n : size))
+    return ffi::Error::InvalidArgument("a seed and a tree for each element");
+  const FunctionValues values = {
+      seed.typed_data(), corrections.typed_data(), x.typed_data(), out->typed_data(), n,
+      n ? size / n : 0,  int(width),               int(party)};
+  const int64_t tasks = (n + kTaskElements - 1) / kTaskElements;
+  parallel_for(pool, tasks, 1, [&](int64_t task) {
+    const int64_t begin = task * kTaskElements;
+    fss_kernels().evaluate(values, begin, std::min(begin + kTaskElements, n));
+  });
+  return ffi::Error::Success();
+}
+
 Array bytes_of(const ffi::AnyBuffer& buffer) {
   return {static_cast<uint8_t*>(buffer.untyped_data()), int64_t(buffer.size_bytes())};
 }
@@ -158,6 +208,8 @@ ffi::Error program(ffi::ThreadPool pool, ffi::RemainingArgs operands,
 EXPORT XLA_FFI_Error* jsmpc_keystream(XLA_FFI_CallFrame*);
 EXPORT XLA_FFI_Error* jsmpc_matmul(XLA_FFI_CallFrame*);
 EXPORT XLA_FFI_Error* jsmpc_program(XLA_FFI_CallFrame*);
+EXPORT XLA_FFI_Error* jsmpc_function_keys(XLA_FFI_CallFrame*);
+EXPORT XLA_FFI_Error* jsmpc_function_values(XLA_FFI_CallFrame*);
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_keystream, jsmpc::keystream,
                               xla::ffi::Ffi::Bind()
@@ -182,3 +234,23 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_program, jsmpc::program,
                                   .Attr<xla::ffi::Span<const int64_t>>("instructions")
                                   .Attr<xla::ffi::Span<const int64_t>>("registers")
                                   .Attr<int64_t>("elements"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_function_keys, jsmpc::function_keys,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Attr<int64_t>("width")
+                                  .Attr<bool>("comparison"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_function_values, jsmpc::function_values,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::U8>>()
+                                  .Attr<int64_t>("width")
+                                  .Attr<int64_t>("party"));
