@@ -44,7 +44,8 @@ def _cheapest(
     """The price of the best sizes, in bytes and bytes' worth of rounds, and these.
 
     Where secret indices are carried from an earlier level, one comparison starts before the other
-    ends; and the last level multiplies with them too.
+    ends; and the last level multiplies with them too. They become numbers at the end, which those
+    of a single level may be at once.
     """
     if n < 2:
         return 0, ()
@@ -53,6 +54,7 @@ def _cheapest(
         pairs = sum(math.comb(len(g), 2) for g in _groups(n, size))
         factors = size - 1 + (carried and size == n)
         rounds = match.rounds + match.product_rounds(factors) - carried
+        rounds += match.at_once and carried and size == n
         rest, sizes = _cheapest(match, -(-n // size), columns, indexed, indexed)
         price = rounds * ROUND + pairs * columns * match.size
         found.append((price + rest, (size, *sizes)))
@@ -90,7 +92,10 @@ def argument_of_largest(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
     width = max((n - 1).bit_length(), 1)
     numbers = np.arange(n, dtype=blocks.word_type(width)).reshape(n, *[1] * len(rest))
     index: Bits[V] | None = None
-    for size in group_sizes(smpc.match, n, math.prod(rest), indexed=True):
+    sizes = group_sizes(smpc.match, n, math.prod(rest), indexed=True)
+    if smpc.match.at_once and len(sizes) == 1:
+        return _at_once(smpc, ctx, x)
+    for size in sizes:
         groups = _groups(x.shape[0], size)
         outcomes, factors = _meetings(smpc, ctx, x, groups)
         won = smpc.conjunctions(ctx, outcomes, factors)
@@ -107,6 +112,17 @@ def argument_of_largest(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
     bits = smpc.b2a(ctx, index.map(lambda a: a[0]).planes())
     weights = smpc.ring.constant(1) << np.arange(width, dtype=smpc.ring.dtype)
     return value, bits.map(lambda b: (b * weights).sum(-1, dtype=b.dtype))
+
+
+def _at_once(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
+    """`argument_of_largest` where who has won is known in numbers: their sum with the indices."""
+    group = range(x.shape[0])
+    won = winners(smpc, ctx, x, [group])
+    change = np.asarray(group[:-1]) - group[-1]
+    weights = smpc.ring.constants(change.tolist()).reshape(-1, *[1] * (len(x.shape) - 1))
+    index = smpc.b2a(ctx, won).map(lambda b: (b * weights).sum(0, dtype=b.dtype))
+    value = _values(smpc, ctx, won, x, [group]).map(lambda a: a[0])
+    return value, smpc.add_ap(ctx, index, jnp.full(index.shape, group[-1], smpc.ring.dtype))
 
 
 def winners(smpc: Protocol[V], ctx: Context, x: V, groups: Sequence[range]) -> Bits[V]:

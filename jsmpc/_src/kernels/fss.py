@@ -1,10 +1,11 @@
 """Point and comparison functions shared between two parties, as JAX primitives.
 
-A key of a function f from words of `width` bits to bits tells nothing of f; what two keys evaluate
-to at x, apart, has the xor f(x). Here f(x) = [x < a] ^ c (a distributed comparison function: E.
-Boyle et al., Function secret sharing for mixed-mode and fixed-point secure computation, EUROCRYPT
-2021, section 3) or f(x) = [x = a] (a distributed point function: E. Boyle, N. Gilboa, Y. Ishai,
-Function secret sharing: improvements and extensions, CCS 2016, section 3).
+A key of a function f of words of `width` bits tells nothing of f; what two keys evaluate to at x,
+apart, sums to f(x). Here f(x) = [x < a] ^ c in bits that sum by xor (a distributed comparison
+function: E. Boyle et al., Function secret sharing for mixed-mode and fixed-point secure
+computation, EUROCRYPT 2021, section 3), or f(x) = [x = a] in numbers modulo 2^64 (a distributed
+point function: E. Boyle, N. Gilboa, Y. Ishai, Function secret sharing: improvements and extensions,
+CCS 2016, section 3).
 
 Each party walks down a binary tree, in which a node s has the children H(s) and H(s ^ 1), with
 H(x) = AES(x) ^ x under one fixed public key. Of the 128 bits of a node bit 0 is t, bit 1 is v, bit
@@ -13,9 +14,11 @@ H(x) = AES(x) ^ x under one fixed public key. Of the 128 bits of a node bit 0 is
 1. The parties' roots are seeds of their own; t is the party's number.
 2. Level by level, by the bits of x from the highest: the child of the bit, and where t is set the
    level's correction is added by xor: a seed, one t for either child, and one v.
-3. Seven bits before the end (early termination: CCS 2016, section 3.2.1) the block H(s ^ 2), and
-   where t is set the last correction, has a bit for each of the 128 points that are left.
-4. The result is the xor of that bit and of v of all nodes on the way.
+3. At a leaf, some bits before the end (early termination: CCS 2016, section 3.2.1), the block
+   H(s ^ 2). Of a comparison it has a bit for each of the 2^7 points that are left; where t is set
+   the last correction is added by xor, and the result is the xor of the point's bit and of v of
+   all nodes on the way. Of a point function it has a number for each of the 2 points that are left;
+   where t is set the last correction is added, and party 1 negates the sum.
 
 On the path to a the parties' t differ and their seeds are independent; from where x leaves it both
 are equal, and so is all that follows. The corrections are the same for both parties, and uniform to
@@ -38,7 +41,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jsmpc._src.kernels import aes, native
-from jsmpc._src.kernels.trees import LEAF_BITS, levels, places
+from jsmpc._src.kernels.trees import leaf_bits, levels, places
 
 Array = jax.Array
 State = tuple[Array, Array, Array, Array]  # low and high word of a seed, t as a mask, v
@@ -47,7 +50,7 @@ function_keys_p = Primitive("function_keys")
 function_values_p = Primitive("function_values")
 
 _SEED = np.uint64(2**64 - 8)
-_ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
+_ONE, _TWO = np.uint64(1), np.uint64(2)
 
 
 def function_keys(seeds: tuple[Array, Array], a: Array, width: int, comparison: bool) -> Array:
@@ -60,29 +63,32 @@ def function_keys(seeds: tuple[Array, Array], a: Array, width: int, comparison: 
       comparison: whether f(x) = [x < a] ^ c, or [x = a].
 
     Returns:
-      uint64[levels(width) + 1, 2, ...].
+      uint64[levels(width, comparison) + 1, 2, ...].
     """
     flat = [s.reshape(2, a.size) for s in seeds]
     out = function_keys_p.bind(*flat, a.reshape(-1), width=width, comparison=comparison)
     return out.reshape(*out.shape[:2], *a.shape)
 
 
-def function_values(party: int, seed: Array, corrections: Array, x: Array, width: int) -> Array:
-    """Party 0's or 1's summands, by xor, of f(x).
+def function_values(
+    party: int, seed: Array, corrections: Array, x: Array, width: int, comparison: bool
+) -> Array:
+    """Party 0's or 1's summands of f(x).
 
     Args:
       seed, corrections: of `function_keys`.
       x: uint64[points, ...], in its lowest bits: points of each function.
 
     Returns:
-      uint8[points, ...], 0 or 1.
+      of a comparison uint8[points, ...], 0 or 1, which sum by xor; or uint64[points, ...].
     """
     n = seed.size // 2
     out = function_values_p.bind(
         seed.reshape(2, n),
-        corrections.reshape(levels(width) + 1, 2, n),
+        corrections.reshape(levels(width, comparison) + 1, 2, n),
         x.reshape(x.shape[0], n),
         width=width,
+        comparison=comparison,
         party=party,
     )
     return out.reshape(x.shape)
@@ -105,9 +111,14 @@ def _choice(mask: Array, x: Array, y: Array) -> Array:
 
 
 def _in_leaf(x: Array, width: int) -> tuple[Array, Array]:
-    """Where the point's bit is: in the upper word, as a mask, and at which place."""
-    x = x & np.uint64((1 << min(width, LEAF_BITS)) - 1)
+    """Where a comparison's bit is: in the upper word, as a mask, and at which place."""
+    x = x & np.uint64((1 << min(width, leaf_bits(True))) - 1)
     return _mask(x >> np.uint64(6)), x & np.uint64(63)
+
+
+def _signed(sign: Array | np.uint64, x: Array) -> Array:
+    """-x where the sign is a mask of ones, x where it is 0."""
+    return (x ^ sign) - sign
 
 
 def _pure_keys(seed0: Array, seed1: Array, a: Array, *, width: int, comparison: bool) -> Array:
@@ -143,18 +154,24 @@ def _pure_keys(seed0: Array, seed1: Array, a: Array, *, width: int, comparison: 
         return state, jnp.stack([cw_lo, cw_hi])
 
     start = lo & _SEED, hi, on, jnp.zeros_like(a)
-    (lo, hi, _, value), corrections = lax.scan(level, start, jnp.asarray(places(width)))
-    leaf = map(sum_, _hash(lo ^ _TWO, hi))
-    upper, place = _in_leaf(a, width)
-    bit, outside = _ONE << place, _mask(value ^ constant)
-    target = (
-        (upper | (bit - _ONE), upper & (bit - _ONE)) if comparison else (~upper & bit, upper & bit)
+    (lo, hi, on, value), corrections = lax.scan(
+        level, start, jnp.asarray(places(width, comparison))
     )
-    last = jnp.stack([x ^ y ^ outside for x, y in zip(leaf, target, strict=True)])
-    return jnp.concatenate([corrections, last[None]])
+    leaf = _hash(lo ^ _TWO, hi)
+    if comparison:
+        upper, place = _in_leaf(a, width)
+        below, outside = (_ONE << place) - _ONE, _mask(value ^ constant)
+        targets = upper | below, upper & below
+        words = [sum_(x) ^ y ^ outside for x, y in zip(leaf, targets, strict=True)]
+    else:
+        targets = ~a & _ONE, a & _ONE
+        words = [_signed(on[n:], y - x[:n] + x[n:]) for x, y in zip(leaf, targets, strict=True)]
+    return jnp.concatenate([corrections, jnp.stack(words)[None]])
 
 
-def _pure_values(seed: Array, corrections: Array, x: Array, *, width: int, party: int) -> Array:
+def _pure_values(
+    seed: Array, corrections: Array, x: Array, *, width: int, comparison: bool, party: int
+) -> Array:
     """All points of a function side by side on the axis of elements."""
     points, flat = x.shape[0], x.reshape(-1)
 
@@ -175,13 +192,18 @@ def _pure_values(seed: Array, corrections: Array, x: Array, *, width: int, party
     lo, hi = (jnp.tile(s, points) for s in seed)
     on = jnp.full(flat.shape, -party, jnp.int64).astype(jnp.uint64)
     start = lo & _SEED, hi, on, jnp.zeros_like(flat)
-    rows = jnp.asarray(places(width)), corrections[:-1]
+    rows = jnp.asarray(places(width, comparison)), corrections[:-1]
     (lo, hi, on, value), _ = lax.scan(level, start, rows)
     leaf = _hash(lo ^ _TWO, hi)
-    low, high = (b ^ (on & jnp.tile(w, points)) for b, w in zip(leaf, corrections[-1], strict=True))
-    upper, place = _in_leaf(flat, width)
-    bit = ((_choice(upper, high, low) >> place) ^ value) & _ONE
-    return bit.astype(jnp.uint8).reshape(x.shape)
+    last = [on & jnp.tile(w, points) for w in corrections[-1]]
+    if comparison:
+        low, high = (b ^ w for b, w in zip(leaf, last, strict=True))
+        upper, place = _in_leaf(flat, width)
+        bit = ((_choice(upper, high, low) >> place) ^ value) & _ONE
+        return bit.astype(jnp.uint8).reshape(x.shape)
+    low, high = (b + w for b, w in zip(leaf, last, strict=True))
+    number = _choice(_mask(flat), high, low)
+    return (-number if party else number).reshape(x.shape)
 
 
 # The primitives.
@@ -212,13 +234,13 @@ def _values_on_cpu(*operands: Array, **params: Any) -> Array:
 def _abstract_keys(
     seed0: Any, seed1: Any, a: Any, *, width: int, comparison: bool
 ) -> jax.core.ShapedArray:
-    return jax.core.ShapedArray((levels(width) + 1, 2, *a.shape), jnp.uint64)
+    return jax.core.ShapedArray((levels(width, comparison) + 1, 2, *a.shape), jnp.uint64)
 
 
 def _abstract_values(
-    seed: Any, corrections: Any, x: Any, *, width: int, party: int
+    seed: Any, corrections: Any, x: Any, *, width: int, comparison: bool, party: int
 ) -> jax.core.ShapedArray:
-    return jax.core.ShapedArray(x.shape, jnp.uint8)
+    return jax.core.ShapedArray(x.shape, jnp.uint8 if comparison else jnp.uint64)
 
 
 def _batched(primitive: Primitive) -> Any:
@@ -243,7 +265,9 @@ mlir.register_lowering(function_keys_p, mlir.lower_fun(_keys, multiple_results=F
 mlir.register_lowering(function_keys_p, mlir.lower_fun(_keys_on_cpu, multiple_results=False), "cpu")
 
 function_values_p.def_abstract_eval(_abstract_values)
-function_values_p.def_impl(jax.jit(function_values_p.bind, static_argnames=("width", "party")))
+function_values_p.def_impl(
+    jax.jit(function_values_p.bind, static_argnames=("width", "comparison", "party"))
+)
 batching.primitive_batchers[function_values_p] = _batched(function_values_p)
 mlir.register_lowering(function_values_p, mlir.lower_fun(_values, multiple_results=False))
 mlir.register_lowering(

@@ -42,7 +42,7 @@ class Match:
     Attributes:
       rounds: of both.
       size: bytes a party and element.
-      at_once: whether a product of many bits takes one round.
+      at_once: whether a product of many bits takes one round, and gives `NumberedBits`.
     """
 
     rounds: int

@@ -44,6 +44,11 @@ class Bits(Generic[V]):
     def shape(self) -> tuple[int, ...]:
         return self._words.shape
 
+    @property
+    def alone(self) -> Bits[V]:
+        """These, and nothing that is known besides: see `NumberedBits`."""
+        return self
+
     # Elements.
 
     def map(self, f: Callable[..., Any], *others: Bits[V]) -> Bits[V]:
@@ -136,6 +141,32 @@ class Bits(Generic[V]):
     @classmethod
     def tree_unflatten(cls, width: int, children: Any) -> Bits[V]:
         return cls(children[0], width)
+
+
+@jax.tree_util.register_pytree_node_class
+class NumberedBits(Bits[V]):
+    """Bits of which the protocol has arithmetic shares as well; what is computed of them has not.
+
+    Attributes:
+      number: these.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self, words: V, number: V):
+        super().__init__(words, 1)
+        self.number = number
+
+    @property
+    def alone(self) -> Bits[V]:
+        return Bits(self._words, 1)
+
+    def tree_flatten(self) -> tuple[tuple[V, ...], int]:  # type: ignore[override]
+        return (self._words, self.number), 1
+
+    @classmethod
+    def tree_unflatten(cls, width: int, children: Any) -> NumberedBits[V]:
+        return cls(*children)
 
 
 def _size(words: PerParty) -> int:

@@ -64,7 +64,7 @@ class FunctionKey(Correlation):
         return (network.deliver(network.hosted([corrections] * 2)),)
 
     def blank(self, network: Network) -> tuple[Local, ...]:
-        corrections = jnp.zeros((levels(self.width) + 1, 2, *self.shape), _SEED)
+        corrections = jnp.zeros((levels(self.width, self.comparison) + 1, 2, *self.shape), _SEED)
         return (network.hosted([corrections] * 2),)
 
     def assemble(

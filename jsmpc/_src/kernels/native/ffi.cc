@@ -128,17 +128,17 @@ constexpr int64_t kTaskElements = 1024;
 using Words = ffi::Buffer<ffi::U64>;
 
 // Whether corrections of a size are those of n trees of a width.
-bool is_tree(int64_t width, int64_t n, int64_t size) {
-  return width >= 1 && width <= 64 &&
-         size == (levels_of(int(width)) + 1) * 2 * n;
+bool is_tree(int64_t width, bool comparison, int64_t n, int64_t size) {
+  return width >= 1 && width <= 64 - comparison &&
+         size == (levels_of(int(width), comparison) + 1) * 2 * n;
 }
 
 // seeds [2, n] of either party, alpha [n] -> corrections [levels + 1, 2, n]
 ffi::Error function_keys(ffi::ThreadPool pool, Words first, Words second, Words alpha,
                          ffi::Result<Words> corrections, int64_t width, bool comparison) {
   const int64_t n = alpha.element_count();
-  if (!is_tree(width, n, corrections->element_count()) || int64_t(first.element_count()) != 2 * n ||
-      int64_t(second.element_count()) != 2 * n || (comparison && width == 64))
+  if (!is_tree(width, comparison, n, corrections->element_count()) ||
+      int64_t(first.element_count()) != 2 * n || int64_t(second.element_count()) != 2 * n)
     return ffi::Error::InvalidArgument("two seeds, a point and a tree for each element");
   const FunctionKeys keys = {{first.typed_data(), second.typed_data()},
                              alpha.typed_data(),
@@ -154,16 +154,28 @@ ffi::Error function_keys(ffi::ThreadPool pool, Words first, Words second, Words 
   return ffi::Error::Success();
 }
 
-// seed [2, n], corrections [levels + 1, 2, n], x [points, n] -> bits [points, n]
+// seed [2, n], corrections [levels + 1, 2, n], x [points, n] -> bits or numbers [points, n]
 ffi::Error function_values(ffi::ThreadPool pool, Words seed, Words corrections, Words x,
-                           ffi::Result<ffi::Buffer<ffi::U8>> out, int64_t width, int64_t party) {
+                           ffi::Result<ffi::AnyBuffer> out, int64_t width, bool comparison,
+                           int64_t party) {
   const int64_t n = seed.element_count() / 2, size = x.element_count();
-  if (!is_tree(width, n, corrections.element_count()) || size != int64_t(out->element_count()) ||
-      (n ? size % n : size))
+  if (!is_tree(width, comparison, n, corrections.element_count()) ||
+      size != int64_t(out->element_count()) || (n ? size % n : size) ||
+      out->element_type() != (comparison ? ffi::U8 : ffi::U64))
     return ffi::Error::InvalidArgument("a seed and a tree for each element");
-  const FunctionValues values = {
-      seed.typed_data(), corrections.typed_data(), x.typed_data(), out->typed_data(), n,
-      n ? size / n : 0,  int(width),               int(party)};
+  FunctionValues values = {};
+  values.seed = seed.typed_data();
+  values.corrections = corrections.typed_data();
+  values.x = x.typed_data();
+  if (comparison)
+    values.bits = out->typed_data<uint8_t>();
+  else
+    values.numbers = out->typed_data<uint64_t>();
+  values.n = n;
+  values.points = n ? size / n : 0;
+  values.width = int(width);
+  values.party = int(party);
+  values.comparison = comparison;
   const int64_t tasks = (n + kTaskElements - 1) / kTaskElements;
   parallel_for(pool, tasks, 1, [&](int64_t task) {
     const int64_t begin = task * kTaskElements;
@@ -251,6 +263,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_function_values, jsmpc::function_values,
                                   .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
                                   .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
                                   .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
-                                  .Ret<xla::ffi::Buffer<xla::ffi::U8>>()
+                                  .Ret<xla::ffi::AnyBuffer>()
                                   .Attr<int64_t>("width")
+                                  .Attr<bool>("comparison")
                                   .Attr<int64_t>("party"));

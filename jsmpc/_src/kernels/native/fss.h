@@ -9,9 +9,12 @@
 
 namespace jsmpc {
 
-constexpr int kLeafBits = 7;  // a leaf's block has a bit for each of 2^7 points
+// The bits of a point that a leaf is for: its block has 2^7 bits, or 2 numbers.
+constexpr int leaf_bits(bool comparison) { return comparison ? 7 : 1; }
 
-constexpr int levels_of(int width) { return width > kLeafBits ? width - kLeafBits : 0; }
+constexpr int levels_of(int width, bool comparison) {
+  return width > leaf_bits(comparison) ? width - leaf_bits(comparison) : 0;
+}
 
 struct FunctionKeys {
   const uint64_t* seeds[2];  // [2, n] of each party
@@ -26,9 +29,11 @@ struct FunctionValues {
   const uint64_t* seed;         // [2, n]
   const uint64_t* corrections;  // [levels + 1, 2, n]
   const uint64_t* x;            // [points, n]
-  uint8_t* out;                 // [points, n]
+  uint8_t* bits;                // [points, n] of comparisons
+  uint64_t* numbers;            // [points, n] of points
   int64_t n, points;
   int width, party;
+  bool comparison;
 };
 
 struct FssKernels {

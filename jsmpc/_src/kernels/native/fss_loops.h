@@ -36,7 +36,7 @@ inline uint64_t mask_of(uint64_t bit) { return -(bit & 1); }
 inline uint64_t chosen(uint64_t mask, uint64_t x, uint64_t y) { return y ^ (mask & (x ^ y)); }
 
 inline void generate_group(const FunctionKeys& keys, int64_t first, int n) {
-  const int levels = levels_of(keys.width), m = padded(n);
+  const int levels = levels_of(keys.width, keys.comparison), m = padded(n);
   const uint64_t comparison = keys.comparison;
   Blocks state[2], child[2][2];
   alignas(64) uint64_t alpha[kGroup], flip[kGroup], value[kGroup], on[2][kGroup];
@@ -88,25 +88,31 @@ inline void generate_group(const FunctionKeys& keys, int64_t first, int n) {
   for (int p = 0; p < 2; ++p) children(state[p], sides[2], child[p][0], m);
   uint64_t* lo = keys.corrections + int64_t(2) * levels * keys.n + first;
   uint64_t* hi = lo + keys.n;
-  const uint64_t inner = low_bits(keys.width < kLeafBits ? keys.width : kLeafBits);
+  const Blocks &first_leaf = child[0][0], &second_leaf = child[1][0];
+  if (!comparison) {
+    for (int i = 0; i < n; ++i) {
+      const uint64_t upper = mask_of(alpha[i]), sign = on[1][i];
+      lo[i] = (((1 ^ upper) & 1) - first_leaf.lo[i] + second_leaf.lo[i] ^ sign) - sign;
+      hi[i] = ((upper & 1) - first_leaf.hi[i] + second_leaf.hi[i] ^ sign) - sign;
+    }
+    return;
+  }
+  const uint64_t inner = low_bits(std::min(keys.width, leaf_bits(true)));
   for (int i = 0; i < n; ++i) {
-    const uint64_t at = alpha[i] & inner, bit = uint64_t(1) << (at & 63);
-    const uint64_t upper = mask_of(at >> 6);
-    const uint64_t target_lo = comparison ? upper | (~upper & (bit - 1)) : ~upper & bit;
-    const uint64_t target_hi = comparison ? upper & (bit - 1) : upper & bit;
-    const uint64_t constant = mask_of(value[i] ^ flip[i]);
-    lo[i] = child[0][0].lo[i] ^ child[1][0].lo[i] ^ target_lo ^ constant;
-    hi[i] = child[0][0].hi[i] ^ child[1][0].hi[i] ^ target_hi ^ constant;
+    const uint64_t at = alpha[i] & inner, below = (uint64_t(1) << (at & 63)) - 1;
+    const uint64_t upper = mask_of(at >> 6), constant = mask_of(value[i] ^ flip[i]);
+    lo[i] = first_leaf.lo[i] ^ second_leaf.lo[i] ^ (upper | below) ^ constant;
+    hi[i] = first_leaf.hi[i] ^ second_leaf.hi[i] ^ (upper & below) ^ constant;
   }
 }
 
-inline void evaluate_group(const FunctionValues& f, const uint64_t* points, uint8_t* out,
-                           int64_t first, int n) {
-  const int levels = levels_of(f.width), m = padded(n);
+inline void evaluate_group(const FunctionValues& f, int64_t point, int64_t first, int n) {
+  const int levels = levels_of(f.width, f.comparison), m = padded(n);
   Blocks state, child;
   alignas(64) uint64_t x[kGroup], side[kGroup], on[kGroup], value[kGroup];
   alignas(64) uint64_t cw_lo[kGroup], cw_hi[kGroup];
-  load(x, points, n);
+  const int64_t place = point * f.n + first;
+  load(x, f.x + place, n);
   load(state.lo, f.seed + first, n);
   load(state.hi, f.seed + f.n + first, n);
   fill(on, mask_of(f.party));
@@ -114,7 +120,7 @@ inline void evaluate_group(const FunctionValues& f, const uint64_t* points, uint
   for (int i = 0; i < m; ++i) state.lo[i] &= kSeedBits;
   const bool whole = n == m;
   for (int level = 0; level < levels; ++level) {
-    const int place = f.width - 1 - level;
+    const int bit = f.width - 1 - level;
     const uint64_t* lo = f.corrections + int64_t(2) * level * f.n + first;
     const uint64_t* hi = lo + f.n;
     if (!whole) {
@@ -122,7 +128,7 @@ inline void evaluate_group(const FunctionValues& f, const uint64_t* points, uint
       load(cw_hi, hi, n);
       lo = cw_lo, hi = cw_hi;
     }
-    for (int i = 0; i < m; ++i) side[i] = x[i] >> place & 1;
+    for (int i = 0; i < m; ++i) side[i] = x[i] >> bit & 1;
     children(state, side, child, m);
     for (int i = 0; i < m; ++i) {
       const uint64_t c = child.lo[i], w = lo[i] & on[i];
@@ -136,12 +142,21 @@ inline void evaluate_group(const FunctionValues& f, const uint64_t* points, uint
   children(state, side, child, m);
   const uint64_t* lo = f.corrections + int64_t(2) * levels * f.n + first;
   const uint64_t* hi = lo + f.n;
-  const uint64_t inner = low_bits(f.width < kLeafBits ? f.width : kLeafBits);
+  if (!f.comparison) {
+    const uint64_t sign = mask_of(f.party);
+    for (int i = 0; i < n; ++i) {
+      const uint64_t upper = mask_of(x[i]);
+      const uint64_t leaf = chosen(upper, child.hi[i], child.lo[i]);
+      f.numbers[place + i] = (leaf + (on[i] & chosen(upper, hi[i], lo[i])) ^ sign) - sign;
+    }
+    return;
+  }
+  const uint64_t inner = low_bits(std::min(f.width, leaf_bits(true)));
   for (int i = 0; i < n; ++i) {
     const uint64_t at = x[i] & inner;
     const uint64_t leaf_lo = child.lo[i] ^ (on[i] & lo[i]);
     const uint64_t leaf_hi = child.hi[i] ^ (on[i] & hi[i]);
-    out[i] = (chosen(mask_of(at >> 6), leaf_hi, leaf_lo) >> (at & 63) ^ value[i]) & 1;
+    f.bits[place + i] = (chosen(mask_of(at >> 6), leaf_hi, leaf_lo) >> (at & 63) ^ value[i]) & 1;
   }
 }
 
@@ -153,8 +168,7 @@ inline void generate(const FunctionKeys& keys, int64_t first, int64_t last) {
 inline void evaluate(const FunctionValues& f, int64_t first, int64_t last) {
   for (; first < last; first += kGroup)
     for (int64_t p = 0; p < f.points; ++p)
-      evaluate_group(f, f.x + p * f.n + first, f.out + p * f.n + first, first,
-                     int(std::min<int64_t>(kGroup, last - first)));
+      evaluate_group(f, p, first, int(std::min<int64_t>(kGroup, last - first)));
 }
 
 // Blocks hashed in the cache, each the next one's input: how many there were.
