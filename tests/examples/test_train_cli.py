@@ -86,7 +86,9 @@ def test_training_in_the_clear_learns(data: Mnist) -> None:
 
 
 @pytest.mark.parametrize(
-    "protocol", [REPLICATED, jsmpc.Additive(), jsmpc.testing.InsecurePlain()], ids=repr
+    "protocol",
+    [REPLICATED, jsmpc.Additive(), jsmpc.FSS2(), jsmpc.testing.InsecurePlain()],
+    ids=repr,
 )
 def test_private_training_is_plain_training(data: Mnist, protocol: jsmpc.Protocol) -> None:
     plain, private = both(data, protocol, reveal_losses=True, call_steps=3)  # 2 calls of 2
