@@ -123,7 +123,7 @@ class UnmaskedFunction(jsmpc.FSS2):
     """A comparison opens x itself."""
 
     def msbs(self, ctx: Context, x: Local, offsets: Sequence[int]) -> list[Any]:
-        _, *key = ctx.deal(self._comparison(x))
+        _, *key = ctx.deal(self._comparison(x.shape))
         return self._signs(ctx, key, self._open(ctx, x), offsets)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import operator
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -22,12 +24,14 @@ from jsmpc._src.protocols.additive import Additive
 from jsmpc._src.protocols.base import Array, Match
 from jsmpc._src.protocols.bits import Bits, NumberedBits, rows, words_of
 from jsmpc._src.ring import blocks
-from jsmpc._src.ring.groups import BOOLEAN
+from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.correlations import Correlation
 from jsmpc._src.runtime.function_keys import FunctionKey, SelectionKey
 from jsmpc._src.runtime.routines import traced_once
 
 _WIDEST = 64  # of a word whose bits are all tested
+_LARGE, _BLOCK = 1 << 14, 1 << 12  # from how many elements on they are in blocks, and of how many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +97,15 @@ class FSS2(Additive):
 
         Cost: 1 round, a word a party. The dealer sends each 912 bytes (400 in the 32-bit ring).
         """
-        r, *key = ctx.deal(self._comparison(x))
-        opened = self._open(ctx, x + r)
-        return self._signs(ctx, key, opened, offsets)
 
-    def _comparison(self, x: Local) -> FunctionKey:
-        return FunctionKey(x.shape, x.dtype, self.bits - 1, comparison=True)
+        def signs(ctx: Context, opened: Local, *key: Local) -> list[Bits[Local]]:
+            return self._signs(ctx, key, opened, offsets)
+
+        _, found = self._at_masked(ctx, self._comparison, x, signs)
+        return found
+
+    def _comparison(self, shape: tuple[int, ...]) -> FunctionKey:
+        return FunctionKey(shape, self.ring.dtype, self.bits - 1, comparison=True)
 
     def _signs(
         self, ctx: Context, key: Sequence[Local], opened: Local, offsets: Sequence[int]
@@ -107,6 +114,46 @@ class FSS2(Additive):
         values = self._evaluate(ctx, key, points, self.bits - 1, comparison=True)
         signs = ctx.network.at(0, values ^ points.map(self.ring.top_bit), values)
         return [Bits(s, 1) for s in signs.maps(list)]
+
+    def _at_masked(
+        self,
+        ctx: Context,
+        correlation: Callable[[tuple[int, ...]], Correlation],
+        x: Local,
+        step: Callable[..., Any],
+        group: Group = ARITHMETIC,
+    ) -> tuple[Local, Any]:
+        """x opened under a mask, and a local step with it and the rest of what is dealt.
+
+        Many elements are computed on in blocks, so that of the keys which are dealt in place there
+        are never many at once, and those from elsewhere are read in one go.
+
+        Args:
+          correlation: what is dealt for elements of a shape, [r] first.
+          step: elementwise; of a context, the opened value and the rest, to a pytree of shares.
+        """
+        size = math.prod(x.shape)
+        if size <= _LARGE:
+            r, *rest = ctx.deal(correlation(x.shape))
+            opened = self._open(ctx, x.map(group.add, r), group)
+            return opened, step(ctx, opened, *rest)
+        count = -(-size // _BLOCK)
+        length, site = -(-size // count), ctx.reserve()
+        block = correlation((length,))
+
+        def mask(ctx: Context, carry: None, _: None) -> tuple[None, Local]:
+            return carry, ctx.expand(block)[0]
+
+        def evaluate(ctx: Context, carry: None, opened: Local) -> tuple[None, Any]:
+            return carry, step(ctx, opened, *ctx.deal(block)[1:])
+
+        _, r = ctx.scan(mask, None, None, count, site=site)
+        flat = x.map(lambda w, m: group.add(w.reshape(size), m.reshape(-1)[:size]), r)
+        opened = self._open(ctx, flat, group)
+        padded = opened.map(lambda w: lax.pad(w, w[0], [(0, count * length - size, 0)]))
+        blocked = padded.map(lambda w: w.reshape(count, length))
+        _, found = ctx.scan(evaluate, None, blocked, count, site=site)
+        return jax.tree.map(lambda w: w.reshape(-1)[:size].reshape(x.shape), (opened, found))
 
     def _evaluate(
         self, ctx: Context, key: Sequence[Local], points: Local, width: int, comparison: bool
@@ -129,15 +176,22 @@ class FSS2(Additive):
 
         Cost: 1 round, a word a party. The dealer sends each 1,024 bytes (512 in the 32-bit ring).
         """
-        r, *key = ctx.deal(FunctionKey(x.shape, x.dtype, self.bits, comparison=False))
-        return self._test(ctx, key, self._open(ctx, x + r), self.bits)
+        return self._test(ctx, x, self.bits, ARITHMETIC)
 
     def _test(
-        self, ctx: Context, key: Sequence[Local], point: Local, width: int
+        self, ctx: Context, x: Local, width: int, group: Group, complement: bool = False
     ) -> NumberedBits[Local]:
-        """[f(x)] of a point function f: a number, of which the lowest bit is the bit."""
-        values = self._evaluate(ctx, key, point.map(lambda w: w[None]), width, comparison=False)
-        number = values.map(lambda v: v[0]).astype(self.ring.dtype)
+        """[x = 0], or [x = ~0] by a complement: a number, of which the lowest bit is the bit."""
+
+        def correlation(shape: tuple[int, ...]) -> FunctionKey:
+            return FunctionKey(shape, x.dtype, width, comparison=False, group=group)
+
+        def value(ctx: Context, opened: Local, *key: Local) -> Local:
+            points = opened.map(lambda w: (~w if complement else w)[None])
+            values = self._evaluate(ctx, key, points, width, comparison=False)
+            return values.map(lambda v: v[0]).astype(self.ring.dtype)
+
+        _, number = self._at_masked(ctx, correlation, x, value, group)
         return NumberedBits(words_of(self.lsb(ctx, number)), number)
 
     @traced_once
@@ -152,9 +206,14 @@ class FSS2(Additive):
         Cost: 2 rounds, a word and a byte a party. The dealer sends each 912 bytes, and party 0 two
         words.
         """
-        r, root, corrections, rho, rho_a, product = ctx.deal(SelectionKey(self._comparison(x)))
-        opened = self._open(ctx, x + r)
-        (negative,) = self._signs(ctx, (root, corrections), opened, (0,))
+
+        def correlation(shape: tuple[int, ...]) -> SelectionKey:
+            return SelectionKey(self._comparison(shape))
+
+        def step(ctx: Context, opened: Local, *dealt: Local) -> tuple[Bits[Local], Sequence[Local]]:
+            return self._signs(ctx, dealt[:2], opened, (0,))[0], dealt[2:]
+
+        opened, (negative, (rho, rho_a, product)) = self._at_masked(ctx, correlation, x, step)
         c = self._open_bit(ctx, words_of(self.not_b(ctx, negative), 1) ^ rho)
         selected = opened * rho_a - product
         return c * x + selected - (c + c) * selected
@@ -168,11 +227,7 @@ class FSS2(Additive):
 
         Cost: 1 round, a word as wide as x a party. The dealer sends each 16 bytes for each bit.
         """
-        words = words_of(x)
-        key = FunctionKey(x.shape, words.dtype, x.width, comparison=False, group=BOOLEAN)
-        r, *rest = ctx.deal(key)
-        opened = self._open(ctx, words ^ r, BOOLEAN)
-        return self._test(ctx, rest, opened.map(jnp.invert), x.width)
+        return self._test(ctx, words_of(x), x.width, BOOLEAN, complement=True)
 
     def conjunctions(
         self, ctx: Context, bits: Bits[Local], factors: Sequence[Sequence[int]]
