@@ -106,6 +106,11 @@ inline void generate_group(const FunctionKeys& keys, int64_t first, int n) {
   }
 }
 
+// Starts to read words that are needed soon.
+inline void prefetch(const uint64_t* words, int n) {
+  for (int i = 0; i < n; i += 8) __builtin_prefetch(words + i);
+}
+
 inline void evaluate_group(const FunctionValues& f, int64_t point, int64_t first, int n) {
   const int levels = levels_of(f.width, f.comparison), m = padded(n);
   Blocks state, child;
@@ -123,6 +128,8 @@ inline void evaluate_group(const FunctionValues& f, int64_t point, int64_t first
     const int bit = f.width - 1 - level;
     const uint64_t* lo = f.corrections + int64_t(2) * level * f.n + first;
     const uint64_t* hi = lo + f.n;
+    prefetch(lo + 2 * f.n, n);
+    prefetch(hi + 2 * f.n, n);
     if (!whole) {
       load(cw_lo, lo, n);
       load(cw_hi, hi, n);
