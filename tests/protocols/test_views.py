@@ -21,6 +21,7 @@ from jsmpc._src.network.values import Local, Replica
 from jsmpc._src.ring.groups import ARITHMETIC, Group
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.correlations import ThresholdMask
+from jsmpc._src.runtime.function_keys import FunctionKey
 from operations import OPERATIONS
 from recording import pairs, record, record_secure
 from views import Observed, leaks, nothing_traced_before
@@ -123,8 +124,8 @@ class UnmaskedFunction(jsmpc.FSS2):
     """A comparison opens x itself."""
 
     def msbs(self, ctx: Context, x: Local, offsets: Sequence[int]) -> list[Any]:
-        _, *key = ctx.deal(self._comparison(x.shape))
-        return self._signs(ctx, key, self._open(ctx, x), offsets)
+        _, *key = ctx.deal(FunctionKey(x.shape, x.dtype, 63, comparison=True))
+        return self._signs(ctx, key, self._open(ctx, x), offsets, 64)
 
 
 class OneMaskForAll(Context):

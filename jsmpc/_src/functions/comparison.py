@@ -18,14 +18,14 @@ def select(smpc: Protocol[V], ctx: Context, b: Bits[V], x: V, y: V) -> V:
     return y + smpc.mul_ba(ctx, b, x - y)
 
 
-def maximum(smpc: Protocol[V], ctx: Context, x: V, y: V) -> V:
-    """[max(x, y)]."""
-    return y + smpc.relu(ctx, x - y)
+def maximum(smpc: Protocol[V], ctx: Context, x: V, y: V, bits: int | None = None) -> V:
+    """[max(x, y)]; see `Protocol.relu` for what is known of |x - y|."""
+    return y + smpc.relu(ctx, x - y, bits)
 
 
-def minimum(smpc: Protocol[V], ctx: Context, x: V, y: V) -> V:
-    """[min(x, y)]."""
-    return x - smpc.relu(ctx, x - y)
+def minimum(smpc: Protocol[V], ctx: Context, x: V, y: V, bits: int | None = None) -> V:
+    """[min(x, y)]; see `Protocol.relu` for what is known of |x - y|."""
+    return x - smpc.relu(ctx, x - y, bits)
 
 
 def absolute(smpc: Protocol[V], ctx: Context, x: V) -> V:

@@ -316,7 +316,9 @@ class Protocol(Generic[V]):
         """[sign bit of x]; see `msbs`."""
         return self.msbs(ctx, x, (0,))[0]
 
-    def less(self, ctx: Context, x: V, y: V) -> Bits[V]:
+    # What follows may use that numbers are known to be small: |x - y|, or |x|, below 2^(bits-1).
+
+    def less(self, ctx: Context, x: V, y: V, bits: int | None = None) -> Bits[V]:
         """[x < y], for |x - y| < 2^(k-1)."""
         return self.msb(ctx, x - y)
 
@@ -325,7 +327,7 @@ class Protocol(Generic[V]):
         """[x = 0]: every block of u + (v - 1) propagates, for x = u + v."""
         return self.all_set(ctx, self.propagate_blocks(ctx, x).low(blocks.count(self.bits)))
 
-    def equal(self, ctx: Context, x: V, y: V) -> Bits[V]:
+    def equal(self, ctx: Context, x: V, y: V, bits: int | None = None) -> Bits[V]:
         """[x = y]."""
         return self.is_zero(ctx, x - y)
 
@@ -339,7 +341,7 @@ class Protocol(Generic[V]):
         """[Π b_i] over several lists of rows of bits, along a new leading axis."""
         return circuits.conjunctions(functools.partial(self.and_bb, ctx), bits, factors)
 
-    def relu(self, ctx: Context, x: V) -> V:
+    def relu(self, ctx: Context, x: V, bits: int | None = None) -> V:
         """[max(x, 0)]."""
         return self.mul_ba(ctx, self.not_b(ctx, self.msb(ctx, x)), x)
 

@@ -25,6 +25,7 @@ from jsmpc._src.protocols.base import Array, Match
 from jsmpc._src.protocols.bits import Bits, NumberedBits, rows, words_of
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
+from jsmpc._src.ring.words import cast, right
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.correlations import Correlation
 from jsmpc._src.runtime.function_keys import FunctionKey, SelectionKey
@@ -97,22 +98,27 @@ class FSS2(Additive):
 
         Cost: 1 round, a word a party. The dealer sends each 912 bytes (400 in the 32-bit ring).
         """
+        return self._msbs(ctx, x, offsets, self.bits)
 
-        def signs(ctx: Context, opened: Local, *key: Local) -> list[Bits[Local]]:
-            return self._signs(ctx, key, opened, offsets)
+    def _msbs(self, ctx: Context, x: Local, offsets: Sequence[int], bits: int) -> list[Bits[Local]]:
+        """`msbs` of numbers of so many bits, the lowest of words."""
 
-        _, found = self._at_masked(ctx, self._comparison, x, signs)
-        return found
+        def correlation(shape: tuple[int, ...]) -> FunctionKey:
+            return FunctionKey(shape, x.dtype, bits - 1, comparison=True)
 
-    def _comparison(self, shape: tuple[int, ...]) -> FunctionKey:
-        return FunctionKey(shape, self.ring.dtype, self.bits - 1, comparison=True)
+        def step(ctx: Context, opened: Local, *key: Local) -> list[Bits[Local]]:
+            return self._signs(ctx, key, opened, offsets, bits)
+
+        return self._at_masked(ctx, correlation, x, step)[1]
 
     def _signs(
-        self, ctx: Context, key: Sequence[Local], opened: Local, offsets: Sequence[int]
+        self, ctx: Context, key: Sequence[Local], opened: Local, offsets: Sequence[int], bits: int
     ) -> list[Bits[Local]]:
-        points = opened.map(lambda w: jnp.stack([w + self.ring.constant(c) for c in offsets]))
-        values = self._evaluate(ctx, key, points, self.bits - 1, comparison=True)
-        signs = ctx.network.at(0, values ^ points.map(self.ring.top_bit), values)
+        moves = [self.ring.constant(c).astype(opened.dtype) for c in offsets]
+        points = opened.map(lambda w: jnp.stack([w + c for c in moves]))
+        values = self._evaluate(ctx, key, points, bits - 1, comparison=True)
+        tops = points.map(lambda w: cast(right(w, bits - 1), np.uint8) & np.uint8(1))
+        signs = ctx.network.at(0, values ^ tops, values)
         return [Bits(s, 1) for s in signs.maps(list)]
 
     def _at_masked(
@@ -167,6 +173,30 @@ class FSS2(Additive):
 
         return rank.map(value, root, corrections, points.astype(np.uint64))
 
+    def less(self, ctx: Context, x: Local, y: Local, bits: int | None = None) -> Bits[Local]:
+        """[x < y] by `msbs`; of fewer bits by shorter keys, of the words that hold so many.
+
+        Cost: 1 round, a word a party. The dealer sends each 16 bytes, and 16 for each bit above 8.
+        """
+        bits = min(bits or self.bits, self.bits)
+        return self._narrow_msb(ctx, (x - y).astype(blocks.word_type(bits)), bits)
+
+    @traced_once
+    def _narrow_msb(self, ctx: Context, x: Local, bits: int) -> Bits[Local]:
+        return self._msbs(ctx, x, (0,), bits)[0]
+
+    def equal(
+        self, ctx: Context, x: Local, y: Local, bits: int | None = None
+    ) -> NumberedBits[Local]:
+        """[x = y] as `is_zero`; of fewer bits by shorter keys, of the words that hold so many.
+
+        Cost: 1 round, a word a party. The dealer sends each 16 bytes for each bit.
+        """
+        if bits is None or bits > self.bits:
+            return self.is_zero(ctx, x - y)
+        width = max(bits - 1, 1)
+        return self._is_zero(ctx, (x - y).astype(blocks.word_type(width)), width)
+
     @traced_once
     def is_zero(self, ctx: Context, x: Local) -> NumberedBits[Local]:
         """[x = 0] (EUROCRYPT 2021, section 4).
@@ -177,6 +207,10 @@ class FSS2(Additive):
         Cost: 1 round, a word a party. The dealer sends each 1,024 bytes (512 in the 32-bit ring).
         """
         return self._test(ctx, x, self.bits, ARITHMETIC)
+
+    @traced_once
+    def _is_zero(self, ctx: Context, x: Local, width: int) -> NumberedBits[Local]:
+        return self._test(ctx, x, width, ARITHMETIC)
 
     def _test(
         self, ctx: Context, x: Local, width: int, group: Group, complement: bool = False
@@ -195,8 +229,8 @@ class FSS2(Additive):
         return NumberedBits(words_of(self.lsb(ctx, number)), number)
 
     @traced_once
-    def relu(self, ctx: Context, x: Local) -> Local:
-        """[max(x, 0)] by two masked openings, the first of x itself.
+    def relu(self, ctx: Context, x: Local, bits: int | None = None) -> Local:
+        """[max(x, 0)] by two masked openings, the first of x itself; of fewer bits by shorter keys.
 
         1. The dealer hands out [r] and keys as for `msbs`, a dabit [ρ], and [ρ·r].
         2. Open x̂ = x + r, and evaluate [b], whether x is not negative.
@@ -207,11 +241,13 @@ class FSS2(Additive):
         words.
         """
 
+        bits = min(bits or self.bits, self.bits)
+
         def correlation(shape: tuple[int, ...]) -> SelectionKey:
-            return SelectionKey(self._comparison(shape))
+            return SelectionKey(FunctionKey(shape, x.dtype, bits - 1, comparison=True))
 
         def step(ctx: Context, opened: Local, *dealt: Local) -> tuple[Bits[Local], Sequence[Local]]:
-            return self._signs(ctx, dealt[:2], opened, (0,))[0], dealt[2:]
+            return self._signs(ctx, dealt[:2], opened, (0,), bits)[0], dealt[2:]
 
         opened, (negative, (rho, rho_a, product)) = self._at_masked(ctx, correlation, x, step)
         c = self._open_bit(ctx, words_of(self.not_b(ctx, negative), 1) ^ rho)
