@@ -29,11 +29,14 @@ inline void load(uint64_t* out, const uint64_t* in, int n) {
 
 inline int padded(int n) { return (n + kAtOnce - 1) / kAtOnce * kAtOnce; }
 
-inline uint64_t low_bits(int width) { return width < 64 ? (uint64_t(1) << width) - 1 : ~uint64_t(0); }
+inline uint64_t low_bits(int width) { return (uint64_t(1) << width) - 1; }  // fewer than 64
 
 inline uint64_t mask_of(uint64_t bit) { return -(bit & 1); }
 
 inline uint64_t chosen(uint64_t mask, uint64_t x, uint64_t y) { return y ^ (mask & (x ^ y)); }
+
+// -x where the sign is a mask of ones.
+inline uint64_t with_sign(uint64_t sign, uint64_t x) { return (x ^ sign) - sign; }
 
 inline void generate_group(const FunctionKeys& keys, int64_t first, int n) {
   const int levels = levels_of(keys.width, keys.comparison), m = padded(n);
@@ -92,8 +95,8 @@ inline void generate_group(const FunctionKeys& keys, int64_t first, int n) {
   if (!comparison) {
     for (int i = 0; i < n; ++i) {
       const uint64_t upper = mask_of(alpha[i]), sign = on[1][i];
-      lo[i] = (((1 ^ upper) & 1) - first_leaf.lo[i] + second_leaf.lo[i] ^ sign) - sign;
-      hi[i] = ((upper & 1) - first_leaf.hi[i] + second_leaf.hi[i] ^ sign) - sign;
+      lo[i] = with_sign(sign, (~upper & 1) - first_leaf.lo[i] + second_leaf.lo[i]);
+      hi[i] = with_sign(sign, (upper & 1) - first_leaf.hi[i] + second_leaf.hi[i]);
     }
     return;
   }
@@ -154,7 +157,7 @@ inline void evaluate_group(const FunctionValues& f, int64_t point, int64_t first
     for (int i = 0; i < n; ++i) {
       const uint64_t upper = mask_of(x[i]);
       const uint64_t leaf = chosen(upper, child.hi[i], child.lo[i]);
-      f.numbers[place + i] = (leaf + (on[i] & chosen(upper, hi[i], lo[i])) ^ sign) - sign;
+      f.numbers[place + i] = with_sign(sign, leaf + (on[i] & chosen(upper, hi[i], lo[i])));
     }
     return;
   }

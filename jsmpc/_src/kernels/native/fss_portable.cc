@@ -22,17 +22,23 @@ inline uint64_t transposed(uint64_t x) {
   return x ^ t ^ t << 28;
 }
 
+// Byte b of both halves of a block.
+inline uint16_t plane(uint64_t lo, uint64_t hi, int b) {
+  return uint16_t((lo >> 8 * b & 255) | (hi >> 8 * b & 255) << 8);
+}
+
 // The S-box on all bytes (J. Boyar, R. Peralta, A small depth-16 circuit for the AES S-box,
 // SEC 2012).
 inline void sub_bytes(Planes (&u)[8]) {
-  const Planes u0 = u[7], u1 = u[6], u2 = u[5], u3 = u[4], u4 = u[3], u5 = u[2], u6 = u[1], u7 = u[0];
+  const Planes u0 = u[7], u1 = u[6], u2 = u[5], u3 = u[4];
+  const Planes u4 = u[3], u5 = u[2], u6 = u[1], u7 = u[0];
   const Planes t1 = u0 ^ u3, t2 = u0 ^ u5, t3 = u0 ^ u6, t4 = u3 ^ u5, t5 = u4 ^ u6, t6 = t1 ^ t5,
       t7 = u1 ^ u2, t8 = u7 ^ t6, t9 = u7 ^ t7, t10 = t6 ^ t7, t11 = u1 ^ u5, t12 = u2 ^ u5,
       t13 = t3 ^ t4, t14 = t6 ^ t11, t15 = t5 ^ t11, t16 = t5 ^ t12, t17 = t9 ^ t16,
       t18 = u3 ^ u7, t19 = t7 ^ t18, t20 = t1 ^ t19, t21 = u6 ^ u7, t22 = t7 ^ t21,
       t23 = t2 ^ t22, t24 = t2 ^ t10, t25 = t20 ^ t17, t26 = t3 ^ t16, t27 = t1 ^ t12;
-  const Planes m1 = t13 & t6, m2 = t23 & t8, m3 = t14 ^ m1, m4 = t19 & u7, m5 = m4 ^ m1, m6 = t3 & t16,
-      m7 = t22 & t9, m8 = t26 ^ m6, m9 = t20 & t17, m10 = m9 ^ m6, m11 = t1 & t15,
+  const Planes m1 = t13 & t6, m2 = t23 & t8, m3 = t14 ^ m1, m4 = t19 & u7, m5 = m4 ^ m1,
+      m6 = t3 & t16, m7 = t22 & t9, m8 = t26 ^ m6, m9 = t20 & t17, m10 = m9 ^ m6, m11 = t1 & t15,
       m12 = t4 & t27, m13 = m12 ^ m11, m14 = t2 & t10, m15 = m14 ^ m11, m16 = m3 ^ m2,
       m17 = m5 ^ t24, m18 = m8 ^ m7, m19 = m10 ^ m15, m20 = m16 ^ m13, m21 = m17 ^ m15,
       m22 = m18 ^ m13, m23 = m19 ^ t25, m24 = m22 ^ m23, m25 = m22 & m20, m26 = m21 ^ m25,
@@ -54,16 +60,22 @@ inline void sub_bytes(Planes (&u)[8]) {
   u[2] = l25 ^ l29; u[1] = ~(l13 ^ l27); u[0] = ~(l6 ^ l23);
 }
 
+inline Planes all(uint16_t bits) {
+  Planes x;
+  for (int j = 0; j < kAtOnce; ++j) x[j] = bits;
+  return x;
+}
+
 // Row r of the state is bits r, r + 4, ...: it turns by r columns.
 inline Planes shift_rows(Planes x) {
-  const auto row = [](Planes v, int r) { return v & uint16_t(0x1111 << r); };
+  const auto row = [](Planes v, int r) { return v & all(uint16_t(0x1111 << r)); };
   return row(x, 0) | row(x >> 4 | x << 12, 1) | row(x >> 8 | x << 8, 2) | row(x >> 12 | x << 4, 3);
 }
 
 // Each byte's neighbour in its column, 1 or 2 further.
-inline Planes next(Planes x) { return (x >> 1 & uint16_t(0x7777)) | (x << 3 & uint16_t(0x8888)); }
+inline Planes next(Planes x) { return (x >> 1 & all(0x7777)) | (x << 3 & all(0x8888)); }
 inline Planes after_next(Planes x) {
-  return (x >> 2 & uint16_t(0x3333)) | (x << 2 & uint16_t(0xcccc));
+  return (x >> 2 & all(0x3333)) | (x << 2 & all(0xcccc));
 }
 
 inline void mix_columns(Planes (&u)[8]) {
@@ -79,14 +91,14 @@ inline void mix_columns(Planes (&u)[8]) {
 inline void add_round_key(Planes (&u)[8], int round) {
   const uint64_t lo = transposed(kRoundKeys[round][0]), hi = transposed(kRoundKeys[round][1]);
   for (int b = 0; b < 8; ++b)
-    u[b] ^= uint16_t((lo >> 8 * b & 255) | (hi >> 8 * b & 255) << 8);
+    u[b] ^= all(plane(lo, hi, b));
 }
 
 inline void hash(const uint64_t* lo, const uint64_t* hi, uint64_t* out_lo, uint64_t* out_hi) {
   Planes u[8];
   for (int j = 0; j < kAtOnce; ++j) {
     const uint64_t low = transposed(lo[j]), high = transposed(hi[j]);
-    for (int b = 0; b < 8; ++b) u[b][j] = uint16_t((low >> 8 * b & 255) | (high >> 8 * b & 255) << 8);
+    for (int b = 0; b < 8; ++b) u[b][j] = plane(low, high, b);
   }
   add_round_key(u, 0);
   for (int round = 1; round <= kAesRounds; ++round) {
