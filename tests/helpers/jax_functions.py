@@ -26,7 +26,11 @@ import jsmpc
 ignored_underflow = pytest.mark.filterwarnings("ignore::jsmpc.EncodingWarning")
 
 KEY = jax.random.key(11)
-PROTOCOLS = {"replicated": jsmpc.Replicated3(), "additive": jsmpc.Additive()}
+PROTOCOLS = {
+    "replicated": jsmpc.Replicated3(),
+    "additive": jsmpc.Additive(),
+    "fss2": jsmpc.FSS2(),
+}
 SCALE = PROTOCOLS["replicated"].encoding.scale
 
 

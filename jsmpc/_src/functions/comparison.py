@@ -40,9 +40,7 @@ def copy_sign(smpc: Protocol[V], ctx: Context, x: V, y: V) -> V:
 
 def beneath(smpc: Protocol[V], ctx: Context, x: V, ends: Sequence[int]) -> Bits[V]:
     """[x <= e] for public integers e, along a new leading axis."""
-    column = smpc.ring.constants(-1 - e for e in ends).reshape(-1, *[1] * len(x.shape))
-    offsets = smpc.constant(ctx, jnp.broadcast_to(column, (len(ends), *x.shape)))
-    return smpc.msb(ctx, x.map(lambda w: w[None]) + offsets)
+    return smpc.signs(ctx, x, [-1 - e for e in ends])
 
 
 def _twice(x: V) -> V:

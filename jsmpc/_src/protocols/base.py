@@ -312,6 +312,15 @@ class Protocol(Generic[V]):
         pairs = self.generate_propagate_blocks(ctx, x, offsets)
         return [top ^ carry(gp) for gp, top in pairs]
 
+    def signs(self, ctx: Context, x: V, offsets: Sequence[int]) -> Bits[V]:
+        """As `msbs`, along a new leading axis, for many offsets: as the sign of all sums."""
+        return self.msb(ctx, self._moved(ctx, x, offsets))
+
+    def _moved(self, ctx: Context, x: V, offsets: Sequence[int]) -> V:
+        column = self.ring.constants(offsets).reshape(-1, *[1] * len(x.shape))
+        moves = self.constant(ctx, jnp.broadcast_to(column, (len(offsets), *x.shape)))
+        return x.map(lambda w: w[None]) + moves
+
     def msb(self, ctx: Context, x: V) -> Bits[V]:
         """[sign bit of x]; see `msbs`."""
         return self.msbs(ctx, x, (0,))[0]
@@ -340,6 +349,10 @@ class Protocol(Generic[V]):
     ) -> Bits[V]:
         """[Π b_i] over several lists of rows of bits, along a new leading axis."""
         return circuits.conjunctions(functools.partial(self.and_bb, ctx), bits, factors)
+
+    def equals(self, ctx: Context, x: V, values: Sequence[int]) -> Bits[V]:
+        """[x = v] for public integers v, along a new leading axis."""
+        return self.is_zero(ctx, self._moved(ctx, x, [-v for v in values]))
 
     def relu(self, ctx: Context, x: V, bits: int | None = None) -> V:
         """[max(x, 0)]."""

@@ -173,6 +173,10 @@ class FSS2(Additive):
 
         return rank.map(value, root, corrections, points.astype(np.uint64))
 
+    def signs(self, ctx: Context, x: Local, offsets: Sequence[int]) -> Bits[Local]:
+        """As `msbs`: one opening and one key for all offsets."""
+        return _stacked(self.msbs(ctx, x, tuple(offsets)))
+
     def less(self, ctx: Context, x: Local, y: Local, bits: int | None = None) -> Bits[Local]:
         """[x < y] by `msbs`; of fewer bits by shorter keys, of the words that hold so many.
 
@@ -211,6 +215,26 @@ class FSS2(Additive):
     @traced_once
     def _is_zero(self, ctx: Context, x: Local, width: int) -> NumberedBits[Local]:
         return self._test(ctx, x, width, ARITHMETIC)
+
+    @traced_once
+    def equals(self, ctx: Context, x: Local, values: Sequence[int]) -> NumberedBits[Local]:
+        """[x = v] for public v, along a new leading axis, by `is_zero` of x - v for all v at once.
+
+        Cost: as `is_zero`, once for all values.
+        """
+        moves = self.ring.constants([-v for v in values])
+
+        def correlation(shape: tuple[int, ...]) -> FunctionKey:
+            return FunctionKey(shape, x.dtype, self.bits, comparison=False)
+
+        def numbers(ctx: Context, opened: Local, *key: Local) -> list[Local]:
+            points = opened.map(lambda w: w[None] + moves.reshape(-1, *[1] * w.ndim))
+            found = self._evaluate(ctx, key, points, self.bits, comparison=False)
+            return found.astype(self.ring.dtype).maps(list)
+
+        _, found = self._at_masked(ctx, correlation, x, numbers)
+        number = found[0].map(lambda *v: jnp.stack(v), *found[1:])
+        return NumberedBits(words_of(self.lsb(ctx, number)), number)
 
     def _test(
         self, ctx: Context, x: Local, width: int, group: Group, complement: bool = False
@@ -285,6 +309,10 @@ class FSS2(Additive):
     def b2a(self, ctx: Context, b: Bits[Local]) -> Local:
         """[b]: what is known of `NumberedBits`, for others as `Additive` does."""
         return b.number if isinstance(b, NumberedBits) else super().b2a(ctx, b)
+
+
+def _stacked(bits: Sequence[Bits[Local]]) -> Bits[Local]:
+    return bits[0].map(lambda *b: jnp.stack(b), *bits[1:])
 
 
 def _of_planes(planes: Bits[Local], like: Bits[Local]) -> Bits[Local]:
