@@ -102,12 +102,15 @@ def test_wide_points(width: int, comparison: bool) -> None:
 @pytest.mark.parametrize(("width", "n"), [(9, 257), (63, 1)])
 def test_both_ways_compute_the_same(width: int, n: int, comparison: bool) -> None:
     a, x, (first, second) = words(4, n), words(5, 2, n), roots(n)
-    key = native.function_keys(first, second, a, width=width, comparison=comparison)
+    several = [np.stack([v, v ^ np.uint64(5)]) for v in (first, second, a, x)]  # in two batches
+    keys = native.function_keys(*several[:3], width=width, comparison=comparison)
+    key, other = keys
+    assert (key != other).any()
     np.testing.assert_array_equal(key, pure(width, comparison)(first, second, a))
     assert key.shape == (levels(width, comparison) + 1, 2, n)
     for party, root in enumerate((first, second)):
-        value = native.function_values(
-            root, key, x, width=width, comparison=comparison, party=party
+        value, _ = native.function_values(
+            several[party], keys, several[3], width=width, comparison=comparison, party=party
         )
         np.testing.assert_array_equal(value, pure(width, comparison, party)(root, key, x))
 

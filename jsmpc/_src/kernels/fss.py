@@ -31,6 +31,8 @@ multiparty computation from fixed-key block ciphers, S&P 2020).
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -41,6 +43,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from jsmpc._src.kernels import aes, native
+from jsmpc._src.kernels.batched import mapped_first
 from jsmpc._src.kernels.trees import leaf_bits, levels, places
 
 Array = jax.Array
@@ -65,9 +68,9 @@ def function_keys(seeds: tuple[Array, Array], a: Array, width: int, comparison: 
     Returns:
       uint64[levels(width, comparison) + 1, 2, ...].
     """
-    flat = [s.reshape(2, a.size) for s in seeds]
-    out = function_keys_p.bind(*flat, a.reshape(-1), width=width, comparison=comparison)
-    return out.reshape(*out.shape[:2], *a.shape)
+    flat = [s.reshape(1, 2, a.size) for s in seeds]
+    out = function_keys_p.bind(*flat, a.reshape(1, -1), width=width, comparison=comparison)
+    return out.reshape(*out.shape[1:3], *a.shape)
 
 
 def function_values(
@@ -84,9 +87,9 @@ def function_values(
     """
     n = seed.size // 2
     out = function_values_p.bind(
-        seed.reshape(2, n),
-        corrections.reshape(levels(width, comparison) + 1, 2, n),
-        x.reshape(x.shape[0], n),
+        seed.reshape(1, 2, n),
+        corrections.reshape(1, levels(width, comparison) + 1, 2, n),
+        x.reshape(1, x.shape[0], n),
         width=width,
         comparison=comparison,
         party=party,
@@ -206,35 +209,41 @@ def _pure_values(
     return (-number if party else number).reshape(x.shape)
 
 
-# The primitives.
+# The primitives: of operands [batch, …, elements].
+
+
+def _each(f: Callable[..., Array], operands: Sequence[Array], params: Any) -> Array:
+    one = functools.partial(f, **params)
+    if operands[0].shape[0] == 1:
+        return one(*(x[0] for x in operands))[None]
+    return jax.vmap(one)(*operands)
 
 
 def _keys(*operands: Array, **params: Any) -> Array:
     with jax.enable_x64(True):
-        return _pure_keys(*operands, **params)
+        return _each(_pure_keys, operands, params)
 
 
 def _values(*operands: Array, **params: Any) -> Array:
     with jax.enable_x64(True):
-        return _pure_values(*operands, **params)
+        return _each(_pure_values, operands, params)
 
 
 def _keys_on_cpu(*operands: Array, **params: Any) -> Array:
-    chosen = native.function_keys if native.available() else _pure_keys
     with jax.enable_x64(True):
-        return chosen(*operands, **params)
+        return (native.function_keys if native.available() else _keys)(*operands, **params)
 
 
 def _values_on_cpu(*operands: Array, **params: Any) -> Array:
-    chosen = native.function_values if native.available() else _pure_values
     with jax.enable_x64(True):
-        return chosen(*operands, **params)
+        return (native.function_values if native.available() else _values)(*operands, **params)
 
 
 def _abstract_keys(
     seed0: Any, seed1: Any, a: Any, *, width: int, comparison: bool
 ) -> jax.core.ShapedArray:
-    return jax.core.ShapedArray((levels(width, comparison) + 1, 2, *a.shape), jnp.uint64)
+    batch, n = a.shape
+    return jax.core.ShapedArray((batch, levels(width, comparison) + 1, 2, n), jnp.uint64)
 
 
 def _abstract_values(
@@ -244,16 +253,12 @@ def _abstract_values(
 
 
 def _batched(primitive: Primitive) -> Any:
-    """A mapped axis and that of elements, the last one, become one."""
+    """A mapped axis and that of batches become one."""
 
     def rule(operands: Any, dims: Any, **params: Any) -> tuple[Array, int]:
-        (size,) = {x.shape[d] for x, d in zip(operands, dims, strict=True) if d is not None}
-        moved = [
-            jnp.repeat(x[..., None, :], size, -2) if d is None else jnp.moveaxis(x, d, -2)
-            for x, d in zip(operands, dims, strict=True)
-        ]
-        out = primitive.bind(*(x.reshape(*x.shape[:-2], -1) for x in moved), **params)
-        return out.reshape(*out.shape[:-1], size, -1), out.ndim - 1
+        stacked = mapped_first(operands, dims)
+        out = primitive.bind(*(x.reshape(-1, *x.shape[2:]) for x in stacked), **params)
+        return out.reshape(*stacked[0].shape[:2], *out.shape[1:]), 0
 
     return rule
 

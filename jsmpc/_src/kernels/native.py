@@ -101,9 +101,11 @@ def matmul(terms: Sequence[tuple[Array, Array]], layouts: Sequence[Layout] = ())
 
 
 def function_keys(seed0: Array, seed1: Array, a: Array, *, width: int, comparison: bool) -> Array:
-    """As `jsmpc._src.kernels.fss.function_keys`, of elements along one axis."""
+    """As `jsmpc._src.kernels.fss.function_keys`, of operands [batch, …, elements]."""
     operands = seed0, seed1, a
-    out = _result((levels(width, comparison) + 1, 2, *a.shape), jnp.uint64, operands)
+    out = _result(
+        (*a.shape[:1], levels(width, comparison) + 1, 2, *a.shape[1:]), jnp.uint64, operands
+    )
     return call("jsmpc_function_keys", out)(
         *operands, width=np.int64(width), comparison=np.bool_(comparison)
     )
@@ -112,7 +114,7 @@ def function_keys(seed0: Array, seed1: Array, a: Array, *, width: int, compariso
 def function_values(
     seed: Array, corrections: Array, x: Array, *, width: int, comparison: bool, party: int
 ) -> Array:
-    """As `jsmpc._src.kernels.fss.function_values`, of elements along one axis."""
+    """As `jsmpc._src.kernels.fss.function_values`, of operands [batch, …, elements]."""
     operands = seed, corrections, x
     out = _result(x.shape, jnp.uint8 if comparison else jnp.uint64, operands)
     return call("jsmpc_function_values", out)(

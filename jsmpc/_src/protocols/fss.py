@@ -28,7 +28,7 @@ from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.ring.words import cast, right
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.correlations import Correlation
-from jsmpc._src.runtime.function_keys import FunctionKey, SelectionKey
+from jsmpc._src.runtime.function_keys import FunctionKey, Repeated, SelectionKey
 from jsmpc._src.runtime.routines import traced_once
 
 _WIDEST = 64  # of a word whose bits are all tested
@@ -132,7 +132,7 @@ class FSS2(Additive):
         """x opened under a mask, and a local step with it and the rest of what is dealt.
 
         Many elements are computed on in blocks, so that of the keys which are dealt in place there
-        are never many at once, and those from elsewhere are read in one go.
+        are never many at once, and those from elsewhere are read from end to end.
 
         Args:
           correlation: what is dealt for elements of a shape, [r] first.
@@ -144,8 +144,25 @@ class FSS2(Additive):
             opened = self._open(ctx, x.map(group.add, r), group)
             return opened, step(ctx, opened, *rest)
         count = -(-size // _BLOCK)
-        length, site = -(-size // count), ctx.reserve()
-        block = correlation((length,))
+        length = -(-size // count)
+        draw, evaluate = self._blocks(ctx, correlation((length,)), step, count)
+        r, flat = draw(), x.map(lambda w: w.reshape(size))
+        opened = self._open(
+            ctx, flat.map(lambda w, m: group.add(w, m.reshape(-1)[:size]), r), group
+        )
+        padded = opened.map(lambda w: lax.pad(w, w[0], [(0, count * length - size, 0)]))
+        found = evaluate(padded.map(lambda w: w.reshape(count, length)))
+        return jax.tree.map(lambda w: w.reshape(-1)[:size].reshape(x.shape), (opened, found))
+
+    def _blocks(
+        self, ctx: Context, block: Correlation, step: Callable[..., Any], count: int
+    ) -> tuple[Callable[[], Local], Callable[[Local], Any]]:
+        """[r] of all blocks, and the step with what is opened: in a loop where keys are dealt in
+        place, and otherwise with all that was dealt at once. The draws are the same."""
+        if not ctx.deals_in_place:
+            r, *rest = ctx.deal(Repeated(block, count))
+            return lambda: r, lambda opened: jax.vmap(functools.partial(step, ctx))(opened, *rest)
+        site = ctx.reserve()
 
         def mask(ctx: Context, carry: None, _: None) -> tuple[None, Local]:
             return carry, ctx.expand(block)[0]
@@ -153,13 +170,10 @@ class FSS2(Additive):
         def evaluate(ctx: Context, carry: None, opened: Local) -> tuple[None, Any]:
             return carry, step(ctx, opened, *ctx.deal(block)[1:])
 
-        _, r = ctx.scan(mask, None, None, count, site=site)
-        flat = x.map(lambda w, m: group.add(w.reshape(size), m.reshape(-1)[:size]), r)
-        opened = self._open(ctx, flat, group)
-        padded = opened.map(lambda w: lax.pad(w, w[0], [(0, count * length - size, 0)]))
-        blocked = padded.map(lambda w: w.reshape(count, length))
-        _, found = ctx.scan(evaluate, None, blocked, count, site=site)
-        return jax.tree.map(lambda w: w.reshape(-1)[:size].reshape(x.shape), (opened, found))
+        return (
+            lambda: ctx.scan(mask, None, None, count, site=site)[1],
+            lambda opened: ctx.scan(evaluate, None, opened, count, site=site)[1],
+        )
 
     def _evaluate(
         self, ctx: Context, key: Sequence[Local], points: Local, width: int, comparison: bool

@@ -14,6 +14,7 @@ from jsmpc._src.kernels.trees import levels
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local
 from jsmpc._src.ring.groups import ARITHMETIC, Group
+from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.correlations import Correlation, DabitProduct, Words
 
 Array = jax.Array
@@ -107,3 +108,37 @@ class SelectionKey(Correlation):
         [ρ] and [ρ·r]."""
         rho, _, *derived = self.product.assemble(network, expanded[2:], sent[1:])
         return (*self.key.assemble(network, expanded[:2], sent[:1]), rho, *derived)
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeated(Correlation):
+    """A correlation many times, along a leading axis: what the iterations of a loop at the site of
+    its number are dealt, see `Context.scan`."""
+
+    block: Correlation
+    count: int
+
+    @property
+    def draws(self) -> int:
+        return 1
+
+    def expand(self, network: Network, seeds: Local, number: int) -> list[Local]:
+        def one(index: Array) -> list[Local]:
+            inner = seeds.map(lambda seed: prf.iterate(seed, number, index))
+            return self.block.expand(network, inner, 0)
+
+        return jax.vmap(one)(jnp.arange(self.count, dtype=jnp.uint32))
+
+    def deal(self, network: Network, expanded: list[Local], state: Any = None) -> tuple[Local, ...]:
+        return jax.vmap(lambda *e: self.block.deal(network, list(e), state))(*expanded)
+
+    def blank(self, network: Network) -> tuple[Local, ...]:
+        def many(zeros: Array) -> Array:
+            return jnp.zeros((self.count, *zeros.shape), zeros.dtype)
+
+        return jax.tree.map(many, self.block.blank(network))
+
+    def assemble(
+        self, network: Network, expanded: list[Local], sent: tuple[Local, ...]
+    ) -> tuple[Local, ...]:
+        return jax.vmap(lambda e, s: self.block.assemble(network, e, s))(expanded, sent)

@@ -127,59 +127,81 @@ constexpr int64_t kTaskElements = 1024;
 
 using Words = ffi::Buffer<ffi::U64>;
 
-// Whether corrections of a size are those of n trees of a width.
-bool is_tree(int64_t width, bool comparison, int64_t n, int64_t size) {
-  return width >= 1 && width <= 64 - comparison &&
-         size == (levels_of(int(width), comparison) + 1) * 2 * n;
-}
+// Trees of n functions each, in batches one after another.
+struct Trees {
+  int64_t batch, n, width;
+  bool comparison;
 
-// seeds [2, n] of either party, alpha [n] -> corrections [levels + 1, 2, n]
+  // Words of a batch.
+  int64_t seeds() const { return 2 * n; }
+  int64_t corrections() const { return (levels_of(int(width), comparison) + 1) * 2 * n; }
+
+  bool sound(int64_t seed_words, int64_t correction_words) const {
+    return width >= 1 && width <= 64 - comparison && seed_words == batch * seeds() &&
+           correction_words == batch * corrections();
+  }
+
+  // Calls body(batch, first, last) for elements first..last of every batch.
+  template <class Body>
+  void each(ffi::ThreadPool& pool, const Body& body) const {
+    const int64_t tasks = (n + kTaskElements - 1) / kTaskElements;
+    parallel_for(pool, batch * tasks, 1, [&](int64_t task) {
+      const int64_t begin = task % tasks * kTaskElements;
+      body(task / tasks, begin, std::min(begin + kTaskElements, n));
+    });
+  }
+};
+
+// seeds [batch, 2, n] of either party, alpha [batch, n] -> corrections [batch, levels + 1, 2, n]
 ffi::Error function_keys(ffi::ThreadPool pool, Words first, Words second, Words alpha,
                          ffi::Result<Words> corrections, int64_t width, bool comparison) {
-  const int64_t n = alpha.element_count();
-  if (!is_tree(width, comparison, n, corrections->element_count()) ||
-      int64_t(first.element_count()) != 2 * n || int64_t(second.element_count()) != 2 * n)
+  const auto dims = alpha.dimensions();
+  if (dims.size() != 2) return ffi::Error::InvalidArgument("points are [batch, n]");
+  const Trees trees = {dims[0], dims[1], width, comparison};
+  if (!trees.sound(first.element_count(), corrections->element_count()) ||
+      second.element_count() != first.element_count())
     return ffi::Error::InvalidArgument("two seeds, a point and a tree for each element");
-  const FunctionKeys keys = {{first.typed_data(), second.typed_data()},
-                             alpha.typed_data(),
-                             corrections->typed_data(),
-                             n,
-                             int(width),
-                             comparison};
-  const int64_t tasks = (n + kTaskElements - 1) / kTaskElements;
-  parallel_for(pool, tasks, 1, [&](int64_t task) {
-    const int64_t begin = task * kTaskElements;
-    fss_kernels().generate(keys, begin, std::min(begin + kTaskElements, n));
+  trees.each(pool, [&](int64_t batch, int64_t begin, int64_t end) {
+    const int64_t seeds = batch * trees.seeds();
+    const FunctionKeys keys = {{first.typed_data() + seeds, second.typed_data() + seeds},
+                               alpha.typed_data() + batch * trees.n,
+                               corrections->typed_data() + batch * trees.corrections(),
+                               trees.n,
+                               int(width),
+                               comparison};
+    fss_kernels().generate(keys, begin, end);
   });
   return ffi::Error::Success();
 }
 
-// seed [2, n], corrections [levels + 1, 2, n], x [points, n] -> bits or numbers [points, n]
+// seed [batch, 2, n], corrections [batch, levels + 1, 2, n], x [batch, points, n]
+// -> bits or numbers [batch, points, n]
 ffi::Error function_values(ffi::ThreadPool pool, Words seed, Words corrections, Words x,
                            ffi::Result<ffi::AnyBuffer> out, int64_t width, bool comparison,
                            int64_t party) {
-  const int64_t n = seed.element_count() / 2, size = x.element_count();
-  if (!is_tree(width, comparison, n, corrections.element_count()) ||
-      size != int64_t(out->element_count()) || (n ? size % n : size) ||
+  const auto dims = x.dimensions();
+  if (dims.size() != 3) return ffi::Error::InvalidArgument("points are [batch, points, n]");
+  const Trees trees = {dims[0], dims[2], width, comparison};
+  if (!trees.sound(seed.element_count(), corrections.element_count()) ||
+      out->element_count() != x.element_count() ||
       out->element_type() != (comparison ? ffi::U8 : ffi::U64))
     return ffi::Error::InvalidArgument("a seed and a tree for each element");
-  FunctionValues values = {};
-  values.seed = seed.typed_data();
-  values.corrections = corrections.typed_data();
-  values.x = x.typed_data();
-  if (comparison)
-    values.bits = out->typed_data<uint8_t>();
-  else
-    values.numbers = out->typed_data<uint64_t>();
-  values.n = n;
-  values.points = n ? size / n : 0;
-  values.width = int(width);
-  values.party = int(party);
-  values.comparison = comparison;
-  const int64_t tasks = (n + kTaskElements - 1) / kTaskElements;
-  parallel_for(pool, tasks, 1, [&](int64_t task) {
-    const int64_t begin = task * kTaskElements;
-    fss_kernels().evaluate(values, begin, std::min(begin + kTaskElements, n));
+  trees.each(pool, [&](int64_t batch, int64_t begin, int64_t end) {
+    const int64_t place = batch * dims[1] * trees.n;
+    FunctionValues values = {};
+    values.seed = seed.typed_data() + batch * trees.seeds();
+    values.corrections = corrections.typed_data() + batch * trees.corrections();
+    values.x = x.typed_data() + place;
+    if (comparison)
+      values.bits = out->typed_data<uint8_t>() + place;
+    else
+      values.numbers = out->typed_data<uint64_t>() + place;
+    values.n = trees.n;
+    values.points = dims[1];
+    values.width = int(width);
+    values.party = int(party);
+    values.comparison = comparison;
+    fss_kernels().evaluate(values, begin, end);
   });
   return ffi::Error::Success();
 }
