@@ -114,6 +114,24 @@ inline void prefetch(const uint64_t* words, int n) {
   for (int i = 0; i < n; i += 8) __builtin_prefetch(words + i);
 }
 
+// One level down for the blocks hashed together, from the i-th on.
+inline void descend(Blocks& state, uint64_t* on, uint64_t* value, const uint64_t* x,
+                    const uint64_t* cw_lo, const uint64_t* cw_hi, int i, int bit) {
+  alignas(64) uint64_t side[kAtOnce], lo[kAtOnce], hi[kAtOnce];
+  for (int j = 0; j < kAtOnce; ++j) {
+    side[j] = x[j] >> bit & 1;
+    lo[j] = state.lo[i + j] ^ side[j];
+  }
+  hash(lo, state.hi + i, lo, hi);
+  for (int j = 0; j < kAtOnce; ++j) {
+    const uint64_t w = cw_lo[j] & on[j];
+    value[j] ^= lo[j] >> 1 ^ w >> 2;
+    state.lo[i + j] = (lo[j] ^ w) & kSeedBits;
+    state.hi[i + j] = hi[j] ^ (cw_hi[j] & on[j]);
+    on[j] = mask_of(lo[j] ^ w >> side[j]);
+  }
+}
+
 inline void evaluate_group(const FunctionValues& f, int64_t point, int64_t first, int n) {
   const int levels = levels_of(f.width, f.comparison), m = padded(n);
   Blocks state, child;
@@ -138,15 +156,8 @@ inline void evaluate_group(const FunctionValues& f, int64_t point, int64_t first
       load(cw_hi, hi, n);
       lo = cw_lo, hi = cw_hi;
     }
-    for (int i = 0; i < m; ++i) side[i] = x[i] >> bit & 1;
-    children(state, side, child, m);
-    for (int i = 0; i < m; ++i) {
-      const uint64_t c = child.lo[i], w = lo[i] & on[i];
-      value[i] ^= c >> 1 ^ w >> 2;
-      state.lo[i] = (c ^ w) & kSeedBits;
-      state.hi[i] = child.hi[i] ^ (hi[i] & on[i]);
-      on[i] = mask_of(c ^ w >> side[i]);
-    }
+    for (int i = 0; i < m; i += kAtOnce)
+      descend(state, on + i, value + i, x + i, lo + i, hi + i, i, bit);
   }
   fill(side, 2);
   children(state, side, child, m);
