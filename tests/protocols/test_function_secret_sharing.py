@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -138,3 +139,13 @@ def test_many_elements_are_computed_on_in_blocks(monkeypatch: pytest.MonkeyPatch
     for one, two, plain in zip(together, apart, program(x.astype(np.float32)), strict=True):
         np.testing.assert_array_equal(one.components[0], two.components[0])
         np.testing.assert_array_equal(jsmpc.reveal(one), plain)
+
+
+def test_keys_come_from_files(tmp_path: Path) -> None:
+    x = jsmpc.share(KEY, np.linspace(-2, 2, 9, dtype=np.float32), SMPC)
+    secure = jsmpc.secure(lambda v: (jax.nn.relu(v), jnp.argmax(v)))
+    secure.offline(KEY, x).save(tmp_path / "keys")
+    found = secure.online(jsmpc.Material.load(tmp_path / "keys", SMPC), x)
+    for one, other in zip(found, secure(KEY, x), strict=True):
+        np.testing.assert_array_equal(one.components[0], other.components[0])
+    assert int(jsmpc.reveal(found[1])) == 8

@@ -5,7 +5,7 @@ apart, sums to f(x). Here f(x) = [x < a] ^ c in bits that sum by xor (a distribu
 function: E. Boyle et al., Function secret sharing for mixed-mode and fixed-point secure
 computation, EUROCRYPT 2021, section 3), or f(x) = [x = a] in numbers modulo 2^64 (a distributed
 point function: E. Boyle, N. Gilboa, Y. Ishai, Function secret sharing: improvements and extensions,
-CCS 2016, section 3).
+CCS 2016).
 
 Each party walks down a binary tree, in which a node s has the children H(s) and H(s ^ 1), with
 H(x) = AES(x) ^ x under one fixed public key. Of the 128 bits of a node bit 0 is t, bit 1 is v, bit
@@ -14,7 +14,7 @@ H(x) = AES(x) ^ x under one fixed public key. Of the 128 bits of a node bit 0 is
 1. The parties' roots are seeds of their own; t is the party's number.
 2. Level by level, by the bits of x from the highest: the child of the bit, and where t is set the
    level's correction is added by xor: a seed, one t for either child, and one v.
-3. At a leaf, some bits before the end (early termination: CCS 2016, section 3.2.1), the block
+3. At a leaf, some bits before the end (early termination: CCS 2016), the block
    H(s ^ 2). Of a comparison it has a bit for each of the 2^7 points that are left; where t is set
    the last correction is added by xor, and the result is the xor of the point's bit and of v of
    all nodes on the way. Of a point function it has a number for each of the 2 points that are left;
@@ -26,7 +26,8 @@ either as the other's seeds are. A key is a block, and one for each level and fo
 
 Assumption: s -> (H(s), H(s ^ 1)) and s -> H(s ^ 2) are pseudorandom generators for seeds of 125
 bits, as they are with a random permutation in place of AES (C. Guo et al., Efficient and secure
-multiparty computation from fixed-key block ciphers, S&P 2020).
+multiparty computation from fixed-key block ciphers, S&P 2020). All trees have that permutation in
+common: of 2^n nodes together some seed is found in 2^(125 - n) trials.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from jsmpc._src.runtime.function_keys import FunctionKey, Repeated, SelectionKey
 from jsmpc._src.runtime.routines import traced_once
 
 _WIDEST = 64  # of a word whose bits are all tested
-_LARGE, _BLOCK = 1 << 14, 1 << 12  # from how many elements on they are in blocks, and of how many
+_LARGE, _BLOCK = 1 << 15, 1 << 12  # from how many elements on they are in blocks, and of how many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class FSS2(Additive):
     Guarantee: against one semi-honest party nothing leaks but the program and all shapes, as long
     as the dealer, who sees neither inputs nor messages but what `Additive` says, colludes with
     neither. Keys hide their functions computationally: fixed-key AES stretches seeds of 125 bits
-    (see `jsmpc._src.kernels.fss`). No result is wrong, with any probability.
+    (see `jsmpc._src.kernels.fss`). No comparison is wrong, with any probability.
 
     Args:
       parties: their names, or 2.
@@ -67,6 +67,8 @@ class FSS2(Additive):
     """
 
     references: ClassVar[tuple[str, ...]] = (
+        "E. Boyle, N. Gilboa, Y. Ishai, Secure computation with preprocessing via function secret "
+        "sharing, TCC 2019",
         "E. Boyle et al., Function secret sharing for mixed-mode and fixed-point secure "
         "computation, EUROCRYPT 2021",
         "E. Boyle, N. Gilboa, Y. Ishai, Function secret sharing: improvements and extensions, "
@@ -88,7 +90,7 @@ class FSS2(Additive):
 
     @traced_once
     def msbs(self, ctx: Context, x: Local, offsets: Sequence[int]) -> list[Bits[Local]]:
-        """[sign bit of x + c], for each public offset c (EUROCRYPT 2021, section 4).
+        """[sign bit of x + c], for each public offset c (TCC 2019; one key: EUROCRYPT 2021).
 
         1. The dealer hands out [r] and keys of f(y) = [y < r] ^ (top bit of r), where the top bits
            of y and r do not count in the comparison.
@@ -217,7 +219,7 @@ class FSS2(Additive):
 
     @traced_once
     def is_zero(self, ctx: Context, x: Local) -> NumberedBits[Local]:
-        """[x = 0] (EUROCRYPT 2021, section 4).
+        """[x = 0] (TCC 2019).
 
         1. The dealer hands out [r] and keys of f(y) = [y = r].
         2. Open x̂ = x + r, and evaluate f(x̂).
