@@ -74,7 +74,7 @@ from jsmpc._src.errors import (
 from jsmpc._src.interpreter.support import supported
 from jsmpc._src.plans.plan import Plan
 from jsmpc._src.plans.trace import plan
-from jsmpc._src.protocols import Additive, Protocol, Replicated3, SecureNN
+from jsmpc._src.protocols import FSS2, Additive, Protocol, Replicated3, SecureNN
 from jsmpc._src.readings.cost import Cost
 from jsmpc._src.readings.diagnosis.report import Diagnosis
 from jsmpc._src.readings.pricing.comparison import Comparison
@@ -93,6 +93,7 @@ from jsmpc._src.workers.worker import Worker, get, search, send
 from jsmpc._version import __version__
 
 __all__ = [
+    "FSS2",
     "LAN",
     "WAN",
     "Additive",

@@ -76,7 +76,7 @@ def test_most_labels_are_the_predictions() -> None:
 
 
 @pytest.mark.parametrize("phase", ["both", "online"])
-@pytest.mark.parametrize("protocol", ["replicated", "additive", "insecure-plain"])
+@pytest.mark.parametrize("protocol", ["replicated", "additive", "fss2", "insecure-plain"])
 def test_a_measurement_has_every_figure(protocol: str, phase: str) -> None:
     settings = Settings(protocol, phase=phase)
     row = Row(MATMUL.name)

@@ -21,6 +21,7 @@ PROTOCOLS = {
     "replicated": jsmpc.Replicated3(),
     "additive": jsmpc.Additive(("bob", "alice"), dealer="james"),
     "securenn": jsmpc.SecureNN(("bob", "alice"), helper="james"),
+    "fss2": jsmpc.FSS2(("bob", "alice"), dealer="james"),
     "plain": jsmpc.testing.InsecurePlain(),
 }
 

@@ -87,7 +87,13 @@ def test_training_in_the_clear_learns(data: Mnist) -> None:
 
 @pytest.mark.parametrize(
     "protocol",
-    [REPLICATED, jsmpc.Additive(), jsmpc.SecureNN(), jsmpc.testing.InsecurePlain()],
+    [
+        REPLICATED,
+        jsmpc.Additive(),
+        jsmpc.SecureNN(),
+        jsmpc.FSS2(),
+        jsmpc.testing.InsecurePlain(),
+    ],
     ids=repr,
 )
 def test_private_training_is_plain_training(data: Mnist, protocol: jsmpc.Protocol) -> None:

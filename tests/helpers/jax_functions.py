@@ -30,6 +30,7 @@ PROTOCOLS = {
     "replicated": jsmpc.Replicated3(),
     "additive": jsmpc.Additive(),
     "securenn": jsmpc.SecureNN(),
+    "fss2": jsmpc.FSS2(),
 }
 SCALE = PROTOCOLS["replicated"].encoding.scale
 

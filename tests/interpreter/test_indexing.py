@@ -16,6 +16,7 @@ SMPCS = {
     "replicated": jsmpc.Replicated3(),
     "replicated32": jsmpc.Replicated3(bits=32),
     "additive": jsmpc.Additive(("bob", "alice")),
+    "fss2": jsmpc.FSS2(("bob", "alice")),
 }
 X = np.arange(12, dtype=np.float32).reshape(3, 4) - 5.5
 LINE = np.linspace(-1, 1, 10, dtype=np.float32)
@@ -37,7 +38,9 @@ everywhere = pytest.mark.parametrize(
     ids=["plain", "replicated", "additive"],
 )
 secretly = pytest.mark.parametrize(
-    "smpc", [SMPCS["replicated"], SMPCS["additive"]], ids=["replicated", "additive"]
+    "smpc",
+    [SMPCS["replicated"], SMPCS["additive"], SMPCS["fss2"]],
+    ids=["replicated", "additive", "fss2"],
 )
 
 

@@ -38,6 +38,7 @@ from jsmpc._src.readings.projection.projection import Port, project
 from jsmpc._src.ring import bilinear
 from jsmpc._src.ring.groups import BOOLEAN
 from jsmpc._src.runtime.context import Context
+from jsmpc.bench.table import WORKLOADS
 from recording import Recorder, record_secure
 
 # --- cost() against the messages of a run --------------------------------------------------------
@@ -304,11 +305,35 @@ SECURENN: dict[str, Any] = {
     "odd_msb": (lambda s, c, x: s.odd_msb(c, x), 3, lambda k: (k / 8 + k, 1, k + 1)),
 }
 
+# operation: (function, operands, rounds, words of each party, bytes of the dealer for each width).
+FSS: dict[str, Any] = {
+    "msb": (lambda s, c, x: s.msb(c, x), "w", 1, 1, {64: 2 * 912, 32: 2 * 400}),
+    "signs": (lambda s, c, x: s.msbs(c, x, (0, 7)), "w", 1, 1, {64: 2 * 912, 32: 2 * 400}),
+    "less": (lambda s, c, x, y: s.less(c, x, y), "ww", 1, 1, {64: 2 * 912, 32: 2 * 400}),
+    "is_zero": (lambda s, c, x: s.is_zero(c, x), "w", 1, 1, {64: 2 * 1024, 32: 2 * 512}),
+    "equal as a number": (
+        lambda s, c, x, y: s.b2a(c, s.equal(c, x, y)),
+        "ww",
+        1,
+        1,
+        {64: 2 * 1024, 32: 2 * 512},
+    ),
+    "relu": (lambda s, c, x: s.relu(c, x), "w", 2, "1 + b", {64: 2 * 920, 32: 2 * 404}),
+    "all_set": (
+        lambda s, c, x: s.all_set(c, Bits(x, 9)),
+        "w",
+        1,
+        1,
+        {64: 2 * 144, 32: 2 * 144},
+    ),
+}
+
 TABLES = {
     "replicated3": REPLICATED,
     "additive2": ADDITIVE,
     "additive3": ADDITIVE,
     "securenn2": ADDITIVE | SECURENN,
+    "fss22": FSS | ADDITIVE,
 }
 
 
@@ -337,7 +362,7 @@ def test_replicated_sharing_costs_what_it_documents(operation: str, bits: int) -
 
 
 @pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("name", ["additive2", "additive3", "securenn2"])
+@pytest.mark.parametrize("name", ["additive2", "additive3", "fss22", "securenn2"])
 @pytest.mark.parametrize("operation", ADDITIVE)
 def test_additive_sharing_costs_what_it_documents(operation: str, name: str, bits: int) -> None:
     f, operands, rounds, words, dealt = ADDITIVE[operation]
@@ -357,11 +382,27 @@ def test_securenn_costs_what_it_documents(operation: str, bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("operation", FSS)
+def test_function_secret_sharing_costs_what_it_documents(operation: str, bits: int) -> None:
+    f, operands, rounds, words, dealt = FSS[operation]
+    found = measured("fss22", bits, f, *kinds_of(operands, bits))
+    assert found == (rounds, [in_words(words, bits)] * 2, dealt[bits] * 8 / bits)
+
+
+@pytest.mark.parametrize("name", ["mlp_infer_b1", "mlp_infer_b128"])
+def test_a_private_network_takes_ten_rounds_at_most(name: str) -> None:
+    workload = WORKLOADS[name]
+    secret = jsmpc.share(key(1), workload.inputs(), protocol("fss22", 64))
+    assert jsmpc.secure(workload.function).cost(*secret).rounds <= 10
+
+
+@pytest.mark.parametrize("bits", BITS)
 def test_opening_to_one_party_takes_a_word_from_each_other(bits: int) -> None:
     found = measured("additive3", bits, lambda s, c, x: s.open_to(c, x, 1), f"uint{bits}")
     assert found == (1, [1, 0, 1], 0)
 
 
+CIRCUITS = [name for name in SECRET if name != "fss22"]
 ROUNDS = {  # by the rounds that the leaves and a multiplication by a bit take, and the levels
     "msb": (lambda s, c, x: s.msb(c, x), lambda leaves, levels: leaves + levels),
     "is_zero": (lambda s, c, x: s.is_zero(c, x), lambda leaves, levels: leaves + levels),
@@ -373,7 +414,7 @@ ROUNDS = {  # by the rounds that the leaves and a multiplication by a bit take, 
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize(
     ("name", "function"),
-    [(name, f) for name in SECRET for f in ROUNDS if name != "securenn2" or f not in SECURENN],
+    [(name, f) for name in CIRCUITS for f in ROUNDS if name != "securenn2" or f not in SECURENN],
 )
 def test_rounds_are_logarithmic(function: str, name: str, bits: int) -> None:
     """Every party's: none can go on before it has received what it lacks."""

@@ -43,9 +43,9 @@ def verify(secure_f: SecureFunction[..., Any]) -> Callable[..., Verification]:
       >>> x = jsmpc.share(jsmpc.random_key(), jnp.ones(3), jsmpc.Replicated3())
       >>> print(jsmpc.verify(jsmpc.secure(jnp.square))(x))
       proved
-        party0: proved; 5 messages: 5 uniform
+        party0: proved; 1 message: 1 uniform
         party1: proved; 3 messages: 3 uniform
-        party2: proved; 1 message: 1 uniform
+        party2: proved; 5 messages: 5 uniform
         nothing is opened
         no draw of 12 is made twice
     """

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jsmpc._src.protocols.base import Protocol, V
 from jsmpc._src.protocols.bits import Bits
@@ -19,14 +18,14 @@ def select(smpc: Protocol[V], ctx: Context, b: Bits[V], x: V, y: V) -> V:
     return y + smpc.mul_ba(ctx, b, x - y)
 
 
-def maximum(smpc: Protocol[V], ctx: Context, x: V, y: V) -> V:
-    """[max(x, y)]."""
-    return y + smpc.relu(ctx, x - y)
+def maximum(smpc: Protocol[V], ctx: Context, x: V, y: V, bits: int | None = None) -> V:
+    """[max(x, y)]; see `Protocol.relu` for what is known of |x - y|."""
+    return y + smpc.relu(ctx, x - y, bits)
 
 
-def minimum(smpc: Protocol[V], ctx: Context, x: V, y: V) -> V:
-    """[min(x, y)]."""
-    return x - smpc.relu(ctx, x - y)
+def minimum(smpc: Protocol[V], ctx: Context, x: V, y: V, bits: int | None = None) -> V:
+    """[min(x, y)]; see `Protocol.relu` for what is known of |x - y|."""
+    return x - smpc.relu(ctx, x - y, bits)
 
 
 def absolute(smpc: Protocol[V], ctx: Context, x: V) -> V:
@@ -41,9 +40,7 @@ def copy_sign(smpc: Protocol[V], ctx: Context, x: V, y: V) -> V:
 
 def beneath(smpc: Protocol[V], ctx: Context, x: V, ends: Sequence[int]) -> Bits[V]:
     """[x <= e] for public integers e, along a new leading axis."""
-    column = smpc.ring.constants(-1 - e for e in ends).reshape(-1, *[1] * len(x.shape))
-    offsets = smpc.constant(ctx, jnp.broadcast_to(column, (len(ends), *x.shape)))
-    return smpc.msb(ctx, x.map(lambda w: w[None]) + offsets)
+    return smpc.signs(ctx, x, [-1 - e for e in ends])
 
 
 def _twice(x: V) -> V:
@@ -67,9 +64,3 @@ def fold(x: Any, match: Callable[[Any, Any], Any]) -> Any:
             winners = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), winners, last)
         x = winners
     return jax.tree.map(lambda a: a[0], x)
-
-
-def rows(x: Any, numbers: Any) -> Any:
-    """Rows of shares, arithmetic or Boolean, by their numbers on the leading axis."""
-    index = jnp.asarray(numbers, np.int32)
-    return x.map(lambda a: a.at[index].get(mode="promise_in_bounds"))

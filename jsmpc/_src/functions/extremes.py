@@ -19,8 +19,8 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.network.rounds import ROUND
-from jsmpc._src.protocols.base import Protocol, V
-from jsmpc._src.protocols.bits import Bits
+from jsmpc._src.protocols.base import Match, Protocol, V
+from jsmpc._src.protocols.bits import Bits, rows_apart
 from jsmpc._src.ring import blocks
 from jsmpc._src.ring.words import add, xor
 from jsmpc._src.runtime.context import Context
@@ -32,22 +32,21 @@ _MOST = 32  # in a group
 
 
 @functools.lru_cache(maxsize=1024)
-def group_sizes(
-    n: int, columns: int, indexed: bool = False, match: tuple[int, int] = Protocol.match
-) -> tuple[int, ...]:
+def group_sizes(match: Match, n: int, columns: int, indexed: bool = False) -> tuple[int, ...]:
     """How many meet at once, level by level, until one of n is left in each of many columns; and
-    its index, if `indexed`. A match takes rounds and bytes, see `Protocol`."""
-    return _cheapest(n, columns, indexed, match)[1]
+    its index, if `indexed`."""
+    return _cheapest(match, n, columns, indexed)[1]
 
 
 @functools.lru_cache(maxsize=1024)
 def _cheapest(
-    n: int, columns: int, indexed: bool, match: tuple[int, int], carried: bool = False
+    match: Match, n: int, columns: int, indexed: bool, carried: bool = False
 ) -> tuple[int, tuple[int, ...]]:
     """The price of the best sizes, in bytes and bytes' worth of rounds, and these.
 
     Where secret indices are carried from an earlier level, one comparison starts before the other
-    ends; and the last level multiplies with them too.
+    ends; and the last level multiplies with them too. They become numbers at the end, which those
+    of a single level may be at once.
     """
     if n < 2:
         return 0, ()
@@ -55,9 +54,11 @@ def _cheapest(
     for size in range(2, min(n, _MOST) + 1):
         pairs = sum(math.comb(len(g), 2) for g in _groups(n, size))
         factors = size - 1 + (carried and size == n)
-        rounds = match[0] + (factors - 1).bit_length() - carried
-        rest, sizes = _cheapest(-(-n // size), columns, indexed, match, indexed)
-        found.append((rounds * ROUND + pairs * columns * match[1] + rest, (size, *sizes)))
+        rounds = match.rounds + match.product_rounds(factors) - carried
+        rounds += match.at_once and carried and size == n
+        rest, sizes = _cheapest(match, -(-n // size), columns, indexed, indexed)
+        price = rounds * ROUND + pairs * columns * match.size
+        found.append((price + rest, (size, *sizes)))
     return min(found)
 
 
@@ -75,7 +76,7 @@ def largest(smpc: Protocol[V], ctx: Context, x: V) -> V:
     Cost: for each level of groups of g those of g(g-1)/2 comparisons an element of a winner and of
     g-1 products with bits, in the rounds of one comparison and ceil(log2(g-1)) + 2 more.
     """
-    for size in group_sizes(x.shape[0], math.prod(x.shape[1:]), match=smpc.match):
+    for size in group_sizes(smpc.match, x.shape[0], math.prod(x.shape[1:])):
         groups = _groups(x.shape[0], size)
         x = _values(smpc, ctx, winners(smpc, ctx, x, groups), x, groups)
     return x.map(lambda a: a[0])
@@ -100,10 +101,13 @@ def _argument_of_largest(smpc: Protocol[V], ctx: Context, x: V, columns: int) ->
     width = max((n - 1).bit_length(), 1)
     numbers = np.arange(n, dtype=blocks.word_type(width)).reshape(n, *[1] * len(rest))
     index: Bits[V] | None = None
-    for size in group_sizes(n, columns, indexed=True, match=smpc.match):
+    sizes = group_sizes(smpc.match, n, columns, indexed=True)
+    if smpc.match.at_once and len(sizes) == 1:
+        return _at_once(smpc, ctx, x)
+    for size in sizes:
         groups = _groups(x.shape[0], size)
         outcomes, factors = _meetings(smpc, ctx, x, groups)
-        won = _products(smpc, ctx, outcomes, factors)
+        won = smpc.conjunctions(ctx, outcomes, factors)
         if index is None:
             index = _public_indices(smpc, ctx, won, numbers, width, groups)
         elif len(groups) > 1:
@@ -119,6 +123,17 @@ def _argument_of_largest(smpc: Protocol[V], ctx: Context, x: V, columns: int) ->
     return value, bits.map(lambda b: (b * weights).sum(-1, dtype=b.dtype))
 
 
+def _at_once(smpc: Protocol[V], ctx: Context, x: V) -> tuple[V, V]:
+    """`argument_of_largest` where who has won is known in numbers: their sum with the indices."""
+    group = range(x.shape[0])
+    won = winners(smpc, ctx, x, [group])
+    change = np.asarray(group[:-1]) - group[-1]
+    weights = smpc.ring.constants(change.tolist()).reshape(-1, *[1] * (len(x.shape) - 1))
+    index = smpc.b2a(ctx, won).map(lambda b: (b * weights).sum(0, dtype=b.dtype))
+    value = _values(smpc, ctx, won, x, [group]).map(lambda a: a[0])
+    return value, smpc.add_ap(ctx, index, jnp.full(index.shape, group[-1], smpc.ring.dtype))
+
+
 def winners(smpc: Protocol[V], ctx: Context, x: V, groups: Sequence[range]) -> Bits[V]:
     """Of every group all but the last: bits of whether each is the first of the largest.
 
@@ -128,7 +143,7 @@ def winners(smpc: Protocol[V], ctx: Context, x: V, groups: Sequence[range]) -> B
     Cost: those of the comparisons, and of g(g-1) products of bits a group in ceil(log2(g-1))
     rounds.
     """
-    return _products(smpc, ctx, *_meetings(smpc, ctx, x, groups))
+    return smpc.conjunctions(ctx, *_meetings(smpc, ctx, x, groups))
 
 
 def _meetings(
@@ -137,7 +152,7 @@ def _meetings(
     """[b_ij] and [1 - b_ij] of `winners`; and the rows of these whose product each [w_i] is."""
     pairs = [pair for g in groups for pair in itertools.combinations(g, 2)]
     number = {pair: i for i, pair in enumerate(pairs)}
-    less = smpc.less(ctx, *_rows(x, *zip(*pairs, strict=True)))
+    less = smpc.less(ctx, *rows_apart(x, *zip(*pairs, strict=True)))
     both = less.map(lambda a, b: jnp.concatenate([a, b]), smpc.not_b(ctx, less))
     factors = [
         [number[j, i] if j < i else len(pairs) + number[i, j] for j in g if j != i]
@@ -145,27 +160,6 @@ def _meetings(
         for i in g[:-1]
     ]
     return both, factors
-
-
-def _products(
-    smpc: Protocol[V], ctx: Context, bits: Bits[V], factors: Sequence[Sequence[int]]
-) -> Bits[V]:
-    """[Π b_i] over several lists of rows, all of them in ceil(log2 of the longest) rounds."""
-    while max(map(len, factors)) > 1:
-        pairs = [pair for f in factors for pair in zip(f[::2], f[1::2], strict=False)]
-        alone = [f[-1] for f in factors if len(f) % 2]
-        first, second, rest = _rows(bits, *zip(*pairs, strict=True), alone)
-        product = smpc.and_bb(ctx, first, second)
-        if alone:
-            product = product.map(lambda a, b: jnp.concatenate([a, b]), rest)
-        made, kept = iter(range(len(pairs))), iter(range(len(pairs), len(pairs) + len(alone)))
-        factors = [
-            [*itertools.islice(made, len(f) // 2), *itertools.islice(kept, len(f) % 2)]
-            for f in factors
-        ]
-        bits = product
-    (result,) = _rows(bits, [f[0] for f in factors])
-    return result
 
 
 # What the winners of all groups have: that of the last, and what it differs by where another won.
@@ -197,7 +191,7 @@ def _last_index(
     last, others, rest = _parts(index, [group])
     words = outcomes.spread(index.width).map(lambda a, b: jnp.concatenate([a, b]), rest ^ others)
     own = [[*f, outcomes.shape[0] + i] for i, f in enumerate(factors)]
-    change = _products(smpc, ctx, words, own)
+    change = smpc.conjunctions(ctx, words, own)
     return last ^ change.map(lambda a: _sums(a, [group], xor))
 
 
@@ -220,29 +214,8 @@ def _parts(x: Any, groups: Sequence[range]) -> tuple[Any, Any, Any]:
     """The last of each group; for all but the last the last of their group; and these."""
     lasts = [g[-1] for g in groups]
     others = [g[-1] for g in groups for _ in g[:-1]]
-    first, second, third = _rows(x, lasts, others, [i for g in groups for i in g[:-1]])
+    first, second, third = rows_apart(x, lasts, others, [i for g in groups for i in g[:-1]])
     return first, second, third
-
-
-def _rows(x: Any, *numbers: Sequence[int]) -> list[Any]:
-    """Rows of shares, arithmetic or Boolean, by their numbers, for each list of numbers.
-
-    They are gathered once, as each gathering takes its time to compile.
-    """
-    index = np.asarray([*itertools.chain(*numbers)], np.int32)[:, None]
-
-    def gathered(a: Array) -> Array:
-        form = lax.GatherDimensionNumbers(
-            offset_dims=tuple(range(1, a.ndim)), collapsed_slice_dims=(0,), start_index_map=(0,)
-        )
-        return lax.gather(a, index, form, (1, *a.shape[1:]), mode="promise_in_bounds")
-
-    ends = itertools.accumulate(map(len, numbers), initial=0)
-    every = x.map(gathered) if index.tolist() != [[i] for i in range(x.shape[0])] else x
-    return [
-        every.map(functools.partial(lax.slice_in_dim, start_index=start, limit_index=end))
-        for start, end in itertools.pairwise(ends)
-    ]
 
 
 def _sums(x: Array, groups: Sequence[range], plus: Callable[[Array, Array], Array]) -> Array:

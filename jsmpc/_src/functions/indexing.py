@@ -26,6 +26,8 @@ from jsmpc._src.ring import bilinear, blocks
 from jsmpc._src.ring.bilinear import MULTIPLY, Bilinear
 from jsmpc._src.runtime.context import Context
 
+_AT_ONCE = 1 << 10  # positions that are compared with a number each, where that takes no bytes
+
 
 def decode(
     smpc: Protocol[V], ctx: Context, x: V, count: int, enable: Bits[V] | None = None
@@ -81,6 +83,8 @@ def one_hot(smpc: Protocol[V], ctx: Context, x: V, count: int, clip: bool) -> V:
 
     Cost: 12 rounds (count 256, 64 bits); of `count` entries 9 bytes each, and a comparison.
     """
+    if smpc.match.at_once and count <= _AT_ONCE:
+        return _one_hot_at_once(smpc, ctx, x, count, clip)
     last = jnp.broadcast_to(smpc.ring.constant(count - 1), x.shape)
     sides = x.map(lambda w, v: jnp.stack([w, v]), smpc.add_ap(ctx, -x, last))
     below, above = smpc.msb(ctx, sides).maps(lambda b: (b[0], b[1]))
@@ -91,6 +95,17 @@ def one_hot(smpc: Protocol[V], ctx: Context, x: V, count: int, clip: bool) -> V:
             above,
         )
     return smpc.b2a(ctx, hot)
+
+
+def _one_hot_at_once(smpc: Protocol[V], ctx: Context, x: V, count: int, clip: bool) -> V:
+    """`one_hot` where comparisons with many numbers are one, and give numbers."""
+    hot = smpc.b2a(ctx, smpc.equals(ctx, x, range(count)))
+    if clip:
+        below, beneath = smpc.msbs(ctx, x, (0, -count))
+        sides = below.map(lambda b, a: jnp.stack([b, a]), smpc.not_b(ctx, beneath))
+        outside = smpc.b2a(ctx, sides)
+        hot = hot.map(lambda h, s: h.at[0].add(s[0]).at[-1].add(s[1]), outside)
+    return hot.map(lambda h: jnp.moveaxis(h, 0, -1))
 
 
 def public_one_hot(smpc: Protocol[V], x: Any, count: int, clip: bool) -> Any:

@@ -13,10 +13,9 @@ import numpy as np
 from jax import lax
 
 from jsmpc._src.functions import indexing
-from jsmpc._src.functions.comparison import rows
 from jsmpc._src.network.values import PerParty
 from jsmpc._src.protocols.base import Array, Protocol, V
-from jsmpc._src.protocols.bits import Bits
+from jsmpc._src.protocols.bits import Bits, rows
 from jsmpc._src.ring.bilinear import dot_general
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.references import BATCHER, cites

@@ -161,7 +161,8 @@ def at_largest(smpc: Protocol[V], ctx: Context, x: V, y: V, windows: Windows) ->
     x, y = x.map(windows.padded, _least(smpc, ctx)), y.map(lambda a: windows.padded(a, _zero(a)))
 
     def match(left: V, right: V) -> V:
-        larger = smpc.less(ctx, *(v.map(lambda a: a[:, 0]) for v in (left, right)))
+        first, second = (v.map(lambda a: a[:, 0]) for v in (left, right))
+        larger = smpc.less(ctx, first, second)
         bits = larger.map(lambda b: jnp.broadcast_to(b[:, None], left.shape))
         return comparison.select(smpc, ctx, bits, right, left)
 

@@ -126,6 +126,12 @@ def difference(_: Any, x: Range, y: Range) -> Range:
     return x[0] - y[1], x[1] - y[0]
 
 
+def bits_of_difference(x: Range, y: Range) -> int:
+    """The least b with |x - y| < 2^(b-1)."""
+    low, high = difference(None, x, y)
+    return max(-low, high).bit_length() + 1
+
+
 def product(_: Any, x: Range, y: Range) -> Range:
     ends = [a * b for a in x for b in y]
     return min(ends), max(ends)

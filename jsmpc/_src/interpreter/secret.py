@@ -101,7 +101,8 @@ class Secret:
 
     def tree_flatten(self) -> tuple[tuple[Shared | Bits[Any]], Any]:
         assert not self.misfits, "to be settled before a secret leaves the program it is in"
-        return (self.shares,), (self.dtype, self.bounds, self.encoding)
+        shares = self.bits.alone if self.dtype == BOOL else self.shares
+        return (shares,), (self.dtype, self.bounds, self.encoding)
 
     @classmethod
     def tree_unflatten(cls, static: Any, children: Any) -> Secret:

@@ -13,16 +13,19 @@ import numpy as np
 
 from jsmpc._src.kernels import library
 from jsmpc._src.kernels.layout import Layout
+from jsmpc._src.kernels.trees import levels
 
 Array = jax.Array
 
 TARGETS = (
     "jsmpc_compare",
+    "jsmpc_function_keys",
+    "jsmpc_function_values",
     "jsmpc_keystream",
     "jsmpc_matmul",
     "jsmpc_program",
 )
-_PEAKS = ("jsmpc_peak_gops", "jsmpc_peak_keystream")
+_PEAKS = ("jsmpc_peak_gops", "jsmpc_peak_hashes", "jsmpc_peak_keystream")
 
 
 _MISSING = (
@@ -98,6 +101,28 @@ def matmul(terms: Sequence[tuple[Array, Array]], layouts: Sequence[Layout] = ())
     )
 
 
+def function_keys(seed0: Array, seed1: Array, a: Array, *, width: int, comparison: bool) -> Array:
+    """As `jsmpc._src.kernels.fss.function_keys`, of operands [batch, …, elements]."""
+    operands = seed0, seed1, a
+    out = _result(
+        (*a.shape[:1], levels(width, comparison) + 1, 2, *a.shape[1:]), jnp.uint64, operands
+    )
+    return call("jsmpc_function_keys", out)(
+        *operands, width=np.int64(width), comparison=np.bool_(comparison)
+    )
+
+
+def function_values(
+    seed: Array, corrections: Array, x: Array, *, width: int, comparison: bool, party: int
+) -> Array:
+    """As `jsmpc._src.kernels.fss.function_values`, of operands [batch, …, elements]."""
+    operands = seed, corrections, x
+    out = _result(x.shape, jnp.uint8 if comparison else jnp.uint64, operands)
+    return call("jsmpc_function_values", out)(
+        *operands, width=np.int64(width), comparison=np.bool_(comparison), party=np.int64(party)
+    )
+
+
 def multiply_add_peak(threads: int, seconds: float = 0.2) -> float:
     """Gop/s of sums of uint64 products in registers; a multiply and an add are two."""
     return _peak("jsmpc_peak_gops", threads, seconds)
@@ -106,6 +131,11 @@ def multiply_add_peak(threads: int, seconds: float = 0.2) -> float:
 def keystream_peak(threads: int, seconds: float = 0.2) -> float:
     """GB/s of ChaCha20 in registers, its blocks not stored."""
     return _peak("jsmpc_peak_keystream", threads, seconds)
+
+
+def hash_peak(threads: int, seconds: float = 0.2) -> float:
+    """10^9 blocks a second hashed by AES, in the cache."""
+    return _peak("jsmpc_peak_hashes", threads, seconds)
 
 
 def _peak(function: str, threads: int, seconds: float) -> float:

@@ -15,11 +15,13 @@ from jsmpc._src.jaxprs import compat
 from jsmpc._src.kernels import products
 
 _SIZE = 33  # no multiple of what vector instructions take at once
+_WIDTH = 9  # of function keys
 
 
 @functools.cache
 def digest() -> str:
-    """SHA-256 of draws, products and words as this machine computes them, in hexadecimal digits."""
+    """SHA-256 of draws, products, words and function keys as this machine computes them, in
+    hexadecimal digits."""
 
     def program(key: jax.Array) -> list[jax.Array]:
         found = []
@@ -28,6 +30,10 @@ def digest() -> str:
             found += [x, (x + y) * (x ^ (y >> np.asarray(3, dtype)))]
             if dtype != np.uint8:
                 found.append(products.dot_general([(x, y)], (((1,), (0,)), ((), ()))))
+        seeds = [kernels.draw(key, 6 + i, (2, _SIZE), np.uint64) for i in range(2)]
+        a, point = kernels.draw(key, 8, (2, _SIZE), np.uint64)
+        keys = kernels.function_keys((seeds[0], seeds[1]), a, _WIDTH, True)
+        found += [keys, kernels.function_values(1, seeds[1], keys, point[None], _WIDTH, True)]
         return [lax.optimization_barrier(x) for x in found]
 
     with compat.protocol_mode():

@@ -39,6 +39,25 @@ Shared = PerParty  # of functions that do not care which
 
 
 @dataclasses.dataclass(frozen=True)
+class Match:
+    """What a comparison and a selection after it take, by which tournaments are planned.
+
+    Attributes:
+      rounds: of both.
+      size: bytes a party and element.
+      at_once: whether a product of many bits takes one round, and gives `NumberedBits`.
+    """
+
+    rounds: int
+    size: int
+    at_once: bool = False
+
+    def product_rounds(self, factors: int) -> int:
+        """The rounds of `Protocol.conjunctions` of so many bits each."""
+        return int(factors > 1) if self.at_once else (factors - 1).bit_length()
+
+
+@dataclasses.dataclass(frozen=True)
 class Protocol(Generic[V]):
     """Base of the protocols, over their own kind of per-party value, `Local` or `Replica`.
 
@@ -53,8 +72,7 @@ class Protocol(Generic[V]):
       arrays: of how many arrays a party's share is: 2 for a value and its MAC.
       dealt_by: the name of the argument that names the dealer, where there is one.
       helped: whether the dealer takes part in computing, and is a helper.
-      match: what a comparison and a selection take, about: rounds, and bytes a party. Which of
-        many to compare at once follows from it.
+      match: what a comparison and a selection after it take.
       row: of the README's table: a call, parties, adversary, who is trusted, cost of a product.
 
     Example:
@@ -74,7 +92,7 @@ class Protocol(Generic[V]):
     arrays: ClassVar[int] = 1
     dealt_by: ClassVar[str | None] = None
     helped: ClassVar[bool] = False
-    match: ClassVar[tuple[int, int]] = (7, 18)
+    match: ClassVar[Match] = Match(rounds=7, size=18)
     row: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -333,25 +351,49 @@ class Protocol(Generic[V]):
         pairs = self.generate_propagate_blocks(ctx, x, offsets)
         return [top ^ carry(gp) for gp, top in pairs]
 
+    def signs(self, ctx: Context, x: V, offsets: Sequence[int]) -> Bits[V]:
+        """As `msbs`, along a new leading axis, for many offsets: as the sign of all sums."""
+        return self.msb(ctx, self._moved(ctx, x, offsets))
+
+    def _moved(self, ctx: Context, x: V, offsets: Sequence[int]) -> V:
+        column = self.ring.constants(offsets).reshape(-1, *[1] * len(x.shape))
+        moves = self.constant(ctx, jnp.broadcast_to(column, (len(offsets), *x.shape)))
+        return x.map(lambda w: w[None]) + moves
+
     def msb(self, ctx: Context, x: V) -> Bits[V]:
         """[sign bit of x]; see `msbs`."""
         return self.msbs(ctx, x, (0,))[0]
 
-    def less(self, ctx: Context, x: V, y: V) -> Bits[V]:
+    # What follows may use that numbers are known to be small: |x - y|, or |x|, below 2^(bits-1).
+
+    def less(self, ctx: Context, x: V, y: V, bits: int | None = None) -> Bits[V]:
         """[x < y], for |x - y| < 2^(k-1)."""
         return self.msb(ctx, x - y)
 
     @traced_once
     def is_zero(self, ctx: Context, x: V) -> Bits[V]:
         """[x = 0]: every block of u + (v - 1) propagates, for x = u + v."""
-        propagate = self.propagate_blocks(ctx, x).low(blocks.count(self.bits))
-        return circuits.all_set(functools.partial(self.and_bb, ctx), propagate)
+        return self.all_set(ctx, self.propagate_blocks(ctx, x).low(blocks.count(self.bits)))
 
-    def equal(self, ctx: Context, x: V, y: V) -> Bits[V]:
+    def equal(self, ctx: Context, x: V, y: V, bits: int | None = None) -> Bits[V]:
         """[x = y]."""
         return self.is_zero(ctx, x - y)
 
-    def relu(self, ctx: Context, x: V) -> V:
+    def all_set(self, ctx: Context, x: Bits[V]) -> Bits[V]:
+        """[1 if all bits of the word are set, else 0]."""
+        return circuits.all_set(functools.partial(self.and_bb, ctx), x)
+
+    def conjunctions(
+        self, ctx: Context, bits: Bits[V], factors: Sequence[Sequence[int]]
+    ) -> Bits[V]:
+        """[Π b_i] over several lists of rows of bits, along a new leading axis."""
+        return circuits.conjunctions(functools.partial(self.and_bb, ctx), bits, factors)
+
+    def equals(self, ctx: Context, x: V, values: Sequence[int]) -> Bits[V]:
+        """[x = v] for public integers v, along a new leading axis."""
+        return self.is_zero(ctx, self._moved(ctx, x, [-v for v in values]))
+
+    def relu(self, ctx: Context, x: V, bits: int | None = None) -> V:
         """[max(x, 0)]."""
         return self.mul_ba(ctx, self.not_b(ctx, self.msb(ctx, x)), x)
 

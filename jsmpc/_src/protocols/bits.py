@@ -8,12 +8,16 @@ what takes messages or a constant is an operation of the protocol: `and_bb`, `or
 
 from __future__ import annotations
 
+import functools
+import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jsmpc._src.network.values import PerParty, Public, V
 from jsmpc._src.ring import blocks, words
@@ -42,6 +46,11 @@ class Bits(Generic[V]):
     @property
     def shape(self) -> tuple[int, ...]:
         return self._words.shape
+
+    @property
+    def alone(self) -> Bits[V]:
+        """These, and nothing that is known besides: see `NumberedBits`."""
+        return self
 
     # Elements.
 
@@ -137,6 +146,32 @@ class Bits(Generic[V]):
         return cls(children[0], width)
 
 
+@jax.tree_util.register_pytree_node_class
+class NumberedBits(Bits[V]):
+    """Bits of which the protocol has arithmetic shares as well; what is computed of them has not.
+
+    Attributes:
+      number: these.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self, words: V, number: V):
+        super().__init__(words, 1)
+        self.number = number
+
+    @property
+    def alone(self) -> Bits[V]:
+        return Bits(self._words, 1)
+
+    def tree_flatten(self) -> tuple[tuple[V, ...], int]:  # type: ignore[override]
+        return (self._words, self.number), 1
+
+    @classmethod
+    def tree_unflatten(cls, width: int, children: Any) -> NumberedBits[V]:
+        return cls(*children)
+
+
 def _size(words: PerParty) -> int:
     """The width of machine words."""
     return 8 * words.dtype.itemsize
@@ -162,3 +197,30 @@ def together(f: Callable[[V, V], V], x: Bits[V], y: Bits[V]) -> Bits[V]:
     """Bit by bit an operation f on machine words, of words of one width."""
     a = words_of(x)
     return Bits(f(a, words_of(y, x.width)), x.width)
+
+
+def rows_apart(x: Any, *numbers: Sequence[int]) -> list[Any]:
+    """Rows of shares, arithmetic or Boolean, by their numbers, for each list of numbers.
+
+    They are gathered once, as each gathering takes its time to compile.
+    """
+    index = np.asarray([*itertools.chain(*numbers)], np.int32)[:, None]
+
+    def gathered(a: jax.Array) -> jax.Array:
+        form = lax.GatherDimensionNumbers(
+            offset_dims=tuple(range(1, a.ndim)), collapsed_slice_dims=(0,), start_index_map=(0,)
+        )
+        return lax.gather(a, index, form, (1, *a.shape[1:]), mode="promise_in_bounds")
+
+    ends = itertools.accumulate(map(len, numbers), initial=0)
+    every = x.map(gathered) if index.tolist() != [[i] for i in range(x.shape[0])] else x
+    return [
+        every.map(functools.partial(lax.slice_in_dim, start_index=start, limit_index=end))
+        for start, end in itertools.pairwise(ends)
+    ]
+
+
+def rows(x: Any, numbers: Any) -> Any:
+    """Rows of shares, arithmetic or Boolean, by their numbers on the leading axis."""
+    index = jnp.asarray(numbers, np.int32)
+    return x.map(lambda a: a.at[index].get(mode="promise_in_bounds"))

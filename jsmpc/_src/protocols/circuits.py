@@ -6,11 +6,14 @@ They are what the operations of a protocol fall back on, and take its product `c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import jax.numpy as jnp
+
 from jsmpc._src.network.values import V
-from jsmpc._src.protocols.bits import Bits
+from jsmpc._src.protocols.bits import Bits, rows_apart
 
 Conjunction: TypeAlias = Callable[[Bits[V], Bits[V]], Bits[V]]
 
@@ -41,7 +44,7 @@ def _quarters(x: Bits[V]) -> list[Bits[V]]:
 def all_set(conjunction: Conjunction[V], x: Bits[V]) -> Bits[V]:
     """[1 if all bits of the word are set, else 0]. log2(width) rounds."""
     while x.width > 1:
-        half = x.width // 2
+        half = (x.width + 1) // 2
         x = conjunction(x.high(half), x.low(half))
     return x
 
@@ -62,3 +65,24 @@ def add(conjunction: Conjunction[V], g: Bits[V], p: Bits[V]) -> Bits[V]:
             2 * span,
         )
     return total ^ (g << 1)
+
+
+def conjunctions(
+    conjunction: Conjunction[V], bits: Bits[V], factors: Sequence[Sequence[int]]
+) -> Bits[V]:
+    """[Π b_i] over several lists of rows, all of them in ceil(log2 of the longest) rounds."""
+    while max(map(len, factors)) > 1:
+        pairs = [pair for f in factors for pair in zip(f[::2], f[1::2], strict=False)]
+        alone = [f[-1] for f in factors if len(f) % 2]
+        first, second, rest = rows_apart(bits, *zip(*pairs, strict=True), alone)
+        product = conjunction(first, second)
+        if alone:
+            product = product.map(lambda a, b: jnp.concatenate([a, b]), rest)
+        made, kept = iter(range(len(pairs))), iter(range(len(pairs), len(pairs) + len(alone)))
+        factors = [
+            [*itertools.islice(made, len(f) // 2), *itertools.islice(kept, len(f) % 2)]
+            for f in factors
+        ]
+        bits = product
+    (result,) = rows_apart(bits, [f[0] for f in factors])
+    return result

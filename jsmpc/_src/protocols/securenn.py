@@ -14,7 +14,7 @@ from jsmpc._src import kernels
 from jsmpc._src.network.network import Network
 from jsmpc._src.network.values import Local, Pairwise
 from jsmpc._src.protocols.additive import Dealt
-from jsmpc._src.protocols.base import Array
+from jsmpc._src.protocols.base import Array, Match
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import positions
 from jsmpc._src.ring.fixedpoint import FixedPoint
@@ -76,7 +76,7 @@ class SecureNN(Dealt):
     most: ClassVar[int | None] = 2
     dealt_by: ClassVar[str | None] = "helper"
     helped: ClassVar[bool] = True
-    match: ClassVar[tuple[int, int]] = (8, 153)
+    match: ClassVar[Match] = Match(rounds=8, size=153)
     row: ClassVar[tuple[str, ...]] = (
         "`SecureNN(helper=…)`",
         "2 and a helper",

@@ -150,6 +150,12 @@ class Context:
         sent = self._dealer.deal(self.network, number, correlation, expanded, self.state)
         return correlation.assemble(self.network, expanded, sent)
 
+    def expand(self, correlation: Correlation) -> list[Local]:
+        """What the parties themselves have of a correlation, which is dealt elsewhere: in the
+        iterations of another loop at the same site, see `scan`."""
+        number = self.reserve(correlation.draws)
+        return correlation.expand(self.network, self.seeds, number)
+
     def _enter(self, number: int, index: Any, dealer: Dealer) -> Context:
         seeds = self.seeds.map(lambda seed: prf.iterate(seed, number, index))
         inner = Context(self.network, seeds, dealer, self.optimize, self.state)
@@ -164,9 +170,14 @@ class Context:
         length: int,
         reverse: bool = False,
         unroll: int | bool = 1,
+        site: int | None = None,
     ) -> tuple[Any, Any]:
-        """`jax.lax.scan` whose body gets a context of its own in each iteration."""
-        number = self.reserve()
+        """`jax.lax.scan` whose body gets a context of its own in each iteration.
+
+        Loops at one site, a reserved number, have the same seeds in their iterations, and the same
+        draws: one may do what goes before a round, and the other what comes after it.
+        """
+        number = self.reserve() if site is None else site
         material, enter = self._dealer.scan(number, length)
 
         def step(carry: Any, step_xs: Any) -> tuple[Any, Any]:

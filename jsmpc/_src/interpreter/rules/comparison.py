@@ -36,16 +36,18 @@ def _beyond(ev: Evaluator, x: Any, encoding: FixedPoint) -> Any:
 
 
 def _compare(ev: Evaluator, f: Callable[..., Any], g: Any, x: Any, y: Any) -> Any:
-    """f(x, y) of secrets, but g(x, y) of plain arrays where a public operand is beyond.
+    """f(x, y, bits) of secrets, but g(x, y) of plain arrays where a public operand is beyond.
 
+    |x - y| is below 2^(bits-1).
     There the result is the same for every secret, which is a number within the encoding's
     limits: 0 stands for it in g.
     """
     x, y = ev.of_one_encoding(*aligned(x, y))
     encoding = ev.encoding_of(x if is_secret(x) else y)
+    bits = ranges.bits_of_difference(*(ev.range_of(v, encoding) for v in (x, y)))
     beyond = next((b for b in (_beyond(ev, v, encoding) for v in (x, y)) if b is not None), None)
     if beyond is None:
-        return f(ev, *ev.secrets(x, y))
+        return f(ev, *ev.secrets(x, y), bits)
     known = g(*(jnp.zeros((), v.dtype) if is_secret(v) else v for v in (x, y)))
     where: Callable[..., Any] = jnp.where
     if not tracing.is_traced(beyond):
@@ -53,7 +55,7 @@ def _compare(ev: Evaluator, f: Callable[..., Any], g: Any, x: Any, y: Any) -> An
             return known
         where = np.where
     x, y = (v if is_secret(v) else where(beyond, np.zeros((), v.dtype), v) for v in (x, y))
-    bit = f(ev, *ev.secrets(x, y)).bits
+    bit = f(ev, *ev.secrets(x, y), bits).bits
     keep, fixed = (~beyond).astype(np.uint8), (known & beyond).astype(np.uint8)
     return Secret(ev.smpc.xor_bp(ev.ctx, bit & keep, fixed), BOOL)
 
@@ -66,10 +68,10 @@ def _not_less(ev: Evaluator, x: Any, y: Any) -> Any:
     return _compare(ev, lambda *v: invert(ev, _less_secret(*v)), jnp.greater_equal, x, y)
 
 
-def _less_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
+def _less_secret(ev: Evaluator, x: Secret, y: Secret, bits: int) -> Secret:
     if x.dtype == BOOL:
         return Secret(ev.smpc.and_bb(ev.ctx, ev.smpc.not_b(ev.ctx, x.bits), y.bits), BOOL)
-    return Secret(ev.smpc.less(ev.ctx, x.value, y.value), BOOL)
+    return Secret(ev.smpc.less(ev.ctx, x.value, y.value, bits), BOOL)
 
 
 @rule(lax.lt_p, *compat.primitives("lt_to"), cost="comparison", scaled=True)
@@ -107,10 +109,10 @@ def _eq(ev: Evaluator, x: Any, y: Any) -> Any:
     return _compare(ev, _equal_secret, jnp.equal, x, y)
 
 
-def _equal_secret(ev: Evaluator, x: Secret, y: Secret) -> Secret:
+def _equal_secret(ev: Evaluator, x: Secret, y: Secret, bits: int) -> Secret:
     if x.dtype == BOOL:
         return invert(ev, Secret(x.bits ^ y.bits, BOOL))
-    return Secret(ev.smpc.equal(ev.ctx, x.value, y.value), BOOL)
+    return Secret(ev.smpc.equal(ev.ctx, x.value, y.value, bits), BOOL)
 
 
 @rule(lax.is_finite_p, cost="local", scaled=True)
@@ -157,8 +159,9 @@ def _of_two(
     first, second = ev.secrets(x, y)
     if first.dtype == BOOL:
         return Secret(of_bits(ev.ctx, first.bits, second.bits), BOOL)
-    value = find(ev.smpc, ev.ctx, first.value, second.value)
     other = ev.range_of(second if is_secret(y) else y, ev.encoding_of(first))
+    bits = ranges.bits_of_difference(first.range, other)
+    value = find(ev.smpc, ev.ctx, first.value, second.value, bits)
     bounds = ranges.told(known(first.range, other, ev.smpc.ring), ev.smpc.ring)
     return dataclasses.replace(first, shares=value, bounds=bounds)
 

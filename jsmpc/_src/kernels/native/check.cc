@@ -14,6 +14,7 @@
 
 #include "chacha20.h"
 #include "compare.h"
+#include "fss.h"
 #include "gemm.h"
 #include "kernels.h"
 #include "parallel.h"
@@ -416,7 +417,60 @@ void check_comparisons() {
     }
 }
 
+// Keys of random functions, in parts, and their values at points near and far.
+void check_functions_of(int64_t n, int width, bool comparison) {
+  const int levels = levels_of(width, comparison);
+  const auto first = random_words<uint64_t>(2 * n), second = random_words<uint64_t>(2 * n);
+  const auto alpha = random_words<uint64_t>(n);
+  std::vector<uint64_t> corrections(2 * (levels + 1) * n), portable = corrections;
+  FunctionKeys keys = {{first.data(), second.data()}, alpha.data(), corrections.data(),
+                       n, width, comparison};
+  fss_kernels().generate(keys, 0, n / 3);
+  fss_kernels().generate(keys, n / 3, n);
+  const Isa isa = selected();
+  select(Isa::kPortable);
+  keys.corrections = portable.data();
+  fss_kernels().generate(keys, 0, n);
+  select(isa);
+  require(corrections == portable, "function keys", n, width, comparison);
+
+  constexpr int64_t kPoints = 4;
+  auto x = random_words<uint64_t>(kPoints * n);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t p = 0; p < 3; ++p) x[p * n + i] = alpha[i] + uint64_t(p) - 1;
+  std::vector<uint8_t> bits[2];
+  std::vector<uint64_t> numbers[2];
+  for (int party = 0; party < 2; ++party) {
+    bits[party].resize(comparison ? kPoints * n : 0);
+    numbers[party].resize(comparison ? 0 : kPoints * n);
+    const FunctionValues values = {party ? second.data() : first.data(), corrections.data(),
+                                   x.data(), bits[party].data(), numbers[party].data(), n,
+                                   kPoints, width, party, comparison};
+    fss_kernels().evaluate(values, 0, n - n / 4);
+    fss_kernels().evaluate(values, n - n / 4, n);
+  }
+  const uint64_t mask = width < 64 ? (uint64_t(1) << width) - 1 : ~uint64_t(0);
+  for (int64_t i = 0; i < kPoints * n; ++i) {
+    const uint64_t a = alpha[i % n];
+    const uint64_t found =
+        comparison ? bits[0][i] ^ bits[1][i] : numbers[0][i] + numbers[1][i];
+    const uint64_t expected =
+        comparison ? ((x[i] & mask) < (a & mask)) ^ (a >> width & 1) : (x[i] & mask) == (a & mask);
+    require(found == expected, "function", n, width, i);
+  }
+}
+
+void check_functions() {
+  for (int64_t n : {0, 1, 31, 257})
+    for (int width : {1, 2, 7, 8, 13, 63}) {
+      check_functions_of(n, width, true);
+      check_functions_of(n, width, false);
+    }
+  check_functions_of(33, 64, false);
+}
+
 void check_peaks() {
+  require(jsmpc_peak_hashes(1, 1e-4) > 0, "rate", 2, 0, 0);
   require(jsmpc_peak_gops(3, 1e-4) > 0, "rate", 0, 0, 0);
   require(jsmpc_peak_keystream(1, 1e-4) > 0, "rate", 1, 0, 0);
 }
@@ -439,6 +493,7 @@ int main() {
     jsmpc::check_keystreams();
     jsmpc::check_programs();
     jsmpc::check_comparisons();
+    jsmpc::check_functions();
     jsmpc::check_peaks();
     std::printf("%s: passed\n", name);
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "chacha20.h"
+#include "fss.h"
 #include "gemm.h"
 #include "kernels.h"
 #include "parallel.h"
@@ -122,6 +123,89 @@ ffi::Error matmul(ffi::ThreadPool pool, ffi::RemainingArgs operands,
   }
 }
 
+constexpr int64_t kTaskElements = 1024;
+
+using Words = ffi::Buffer<ffi::U64>;
+
+// Trees of n functions each, in batches one after another.
+struct Trees {
+  int64_t batch, n, width;
+  bool comparison;
+
+  // Words of a batch.
+  int64_t seeds() const { return 2 * n; }
+  int64_t corrections() const { return (levels_of(int(width), comparison) + 1) * 2 * n; }
+
+  bool sound(int64_t seed_words, int64_t correction_words) const {
+    return width >= 1 && width <= 64 - comparison && seed_words == batch * seeds() &&
+           correction_words == batch * corrections();
+  }
+
+  // Calls body(batch, first, last) for elements first..last of every batch.
+  template <class Body>
+  void each(ffi::ThreadPool& pool, const Body& body) const {
+    const int64_t tasks = (n + kTaskElements - 1) / kTaskElements;
+    parallel_for(pool, batch * tasks, 1, [&](int64_t task) {
+      const int64_t begin = task % tasks * kTaskElements;
+      body(task / tasks, begin, std::min(begin + kTaskElements, n));
+    });
+  }
+};
+
+// seeds [batch, 2, n] of either party, alpha [batch, n] -> corrections [batch, levels + 1, 2, n]
+ffi::Error function_keys(ffi::ThreadPool pool, Words first, Words second, Words alpha,
+                         ffi::Result<Words> corrections, int64_t width, bool comparison) {
+  const auto dims = alpha.dimensions();
+  if (dims.size() != 2) return ffi::Error::InvalidArgument("points are [batch, n]");
+  const Trees trees = {dims[0], dims[1], width, comparison};
+  if (!trees.sound(first.element_count(), corrections->element_count()) ||
+      second.element_count() != first.element_count())
+    return ffi::Error::InvalidArgument("two seeds, a point and a tree for each element");
+  trees.each(pool, [&](int64_t batch, int64_t begin, int64_t end) {
+    const int64_t seeds = batch * trees.seeds();
+    const FunctionKeys keys = {{first.typed_data() + seeds, second.typed_data() + seeds},
+                               alpha.typed_data() + batch * trees.n,
+                               corrections->typed_data() + batch * trees.corrections(),
+                               trees.n,
+                               int(width),
+                               comparison};
+    fss_kernels().generate(keys, begin, end);
+  });
+  return ffi::Error::Success();
+}
+
+// seed [batch, 2, n], corrections [batch, levels + 1, 2, n], x [batch, points, n]
+// -> bits or numbers [batch, points, n]
+ffi::Error function_values(ffi::ThreadPool pool, Words seed, Words corrections, Words x,
+                           ffi::Result<ffi::AnyBuffer> out, int64_t width, bool comparison,
+                           int64_t party) {
+  const auto dims = x.dimensions();
+  if (dims.size() != 3) return ffi::Error::InvalidArgument("points are [batch, points, n]");
+  const Trees trees = {dims[0], dims[2], width, comparison};
+  if (!trees.sound(seed.element_count(), corrections.element_count()) ||
+      out->element_count() != x.element_count() ||
+      out->element_type() != (comparison ? ffi::U8 : ffi::U64))
+    return ffi::Error::InvalidArgument("a seed and a tree for each element");
+  trees.each(pool, [&](int64_t batch, int64_t begin, int64_t end) {
+    const int64_t place = batch * dims[1] * trees.n;
+    FunctionValues values = {};
+    values.seed = seed.typed_data() + batch * trees.seeds();
+    values.corrections = corrections.typed_data() + batch * trees.corrections();
+    values.x = x.typed_data() + place;
+    if (comparison)
+      values.bits = out->typed_data<uint8_t>() + place;
+    else
+      values.numbers = out->typed_data<uint64_t>() + place;
+    values.n = trees.n;
+    values.points = dims[1];
+    values.width = int(width);
+    values.party = int(party);
+    values.comparison = comparison;
+    fss_kernels().evaluate(values, begin, end);
+  });
+  return ffi::Error::Success();
+}
+
 Array bytes_of(const ffi::AnyBuffer& buffer) {
   return {static_cast<uint8_t*>(buffer.untyped_data()), int64_t(buffer.size_bytes())};
 }
@@ -158,6 +242,8 @@ ffi::Error program(ffi::ThreadPool pool, ffi::RemainingArgs operands,
 EXPORT XLA_FFI_Error* jsmpc_keystream(XLA_FFI_CallFrame*);
 EXPORT XLA_FFI_Error* jsmpc_matmul(XLA_FFI_CallFrame*);
 EXPORT XLA_FFI_Error* jsmpc_program(XLA_FFI_CallFrame*);
+EXPORT XLA_FFI_Error* jsmpc_function_keys(XLA_FFI_CallFrame*);
+EXPORT XLA_FFI_Error* jsmpc_function_values(XLA_FFI_CallFrame*);
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_keystream, jsmpc::keystream,
                               xla::ffi::Ffi::Bind()
@@ -182,3 +268,24 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_program, jsmpc::program,
                                   .Attr<xla::ffi::Span<const int64_t>>("instructions")
                                   .Attr<xla::ffi::Span<const int64_t>>("registers")
                                   .Attr<int64_t>("elements"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_function_keys, jsmpc::function_keys,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Ret<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Attr<int64_t>("width")
+                                  .Attr<bool>("comparison"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jsmpc_function_values, jsmpc::function_values,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Arg<xla::ffi::Buffer<xla::ffi::U64>>()
+                                  .Ret<xla::ffi::AnyBuffer>()
+                                  .Attr<int64_t>("width")
+                                  .Attr<bool>("comparison")
+                                  .Attr<int64_t>("party"));

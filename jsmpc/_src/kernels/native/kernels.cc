@@ -27,7 +27,11 @@ Isa best() {
   return supported(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable;
 }
 
-const Kernels* selected = nullptr;
+// What a test chose, or the best.
+Isa& current() {
+  static Isa isa = best();
+  return isa;
+}
 
 struct Free {
   void operator()(void* p) const { std::free(p); }
@@ -48,12 +52,11 @@ bool supported(Isa isa) {
   return isa == Isa::kPortable;
 }
 
-void select(Isa isa) { selected = table(isa); }
+void select(Isa isa) { current() = isa; }
 
-const Kernels& kernels() {
-  static const Kernels* const fastest = table(best());
-  return selected ? *selected : *fastest;
-}
+Isa selected() { return current(); }
+
+const Kernels& kernels() { return *table(current()); }
 
 void* workspace(int64_t bytes) {
   constexpr int64_t kLine = 64;

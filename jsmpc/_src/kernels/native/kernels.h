@@ -33,6 +33,7 @@ struct Kernels {
 
 bool supported(Isa isa);
 void select(Isa isa);      // for tests: the best one is selected at load
+Isa selected();
 const Kernels& kernels();  // of the selected instruction set
 
 // Scratch memory of the calling thread, aligned to a cache line.

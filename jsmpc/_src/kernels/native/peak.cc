@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "fss.h"
 #include "kernels.h"
 
 namespace jsmpc {
@@ -51,4 +52,8 @@ double jsmpc_peak_gops(int threads, double seconds) {
 
 double jsmpc_peak_keystream(int threads, double seconds) {
   return jsmpc::rate(jsmpc::kernels().peak_keystream, threads, seconds);
+}
+
+double jsmpc_peak_hashes(int threads, double seconds) {
+  return jsmpc::rate(jsmpc::fss_kernels().peak, threads, seconds);
 }
