@@ -21,7 +21,9 @@ from jsmpc._src.readings.verification.graph import (
     Scope,
     Sent,
 )
+from jsmpc._src.readings.verification.ranges import modulus, most
 from jsmpc._src.readings.verification.streams import Streams
+from jsmpc._src.ring.residues import residue_p
 
 _COMMUTE = frozenset({"add", "mul", "xor", "and", "or", "max", "min", "eq", "ne"})
 _LARGE = 64  # bytes from which on constants are told apart by where they lie
@@ -38,7 +40,7 @@ def build(jaxpr: Any, ranks: Mapping[int | str, int]) -> Graph:
     scope = builder.scope
     inputs = [builder.input(v.aval, scope) for v in opened.invars]
     builder.evaluate(opened, inputs, constants)
-    return Graph(scope, inputs, builder.streams)
+    return Graph(scope, inputs, builder.streams, frozenset(builder.moduli))
 
 
 class _Builder:
@@ -47,11 +49,13 @@ class _Builder:
     Attributes:
       scope: the one at hand.
       streams: what is drawn.
+      moduli: of the groups that are drawn from otherwise than as words.
     """
 
     def __init__(self, ranks: Mapping[int | str, int]) -> None:
         self.scope = self._top = Scope()
         self.streams = Streams()
+        self.moduli: set[int] = set()
         self._ranks = ranks
         self._start = 0
         self._call: Any = None
@@ -89,6 +93,8 @@ class _Builder:
             scope = self._scope_of(operands)
             shape = tuple(aval.shape)
             node = Node(operation, tuple(operands), scope, shape, aval.dtype, params, number=number)
+            node.most = most(operation, operands, params, aval.dtype)
+            node.modulus = modulus(operation, operands, params, node.most)
             if kind is not None:
                 self._found[name] = node
             self.scope.events.append(node)
@@ -134,6 +140,10 @@ class _Builder:
             return [self._draw(eqn, operands)]
         if primitive is routine_p:
             return self._routine(eqn, operands)
+        if primitive is residue_p:  # not the instructions that it is made of
+            if eqn.params["operation"] == "draw":
+                self.moduli.add(eqn.params["modulus"])
+            return [self._node("residue", operands[1:], eqn.outvars[0].aval, eqn.params)]
         match structure.structure(eqn):
             case structure.Call(body):
                 return self.evaluate(body, operands)

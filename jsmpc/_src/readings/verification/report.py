@@ -80,6 +80,8 @@ class Verification:
       openings: what is opened on purpose, in words.
       repeats: of each stream that is drawn twice, where; none if all draws are independent.
       draws: how many draws there are; in the body of a loop each counts once.
+      moduli: of draws that are uniform modulo these up to a statistical distance of 2^-40 a word,
+        and so is what they hide.
 
     Example:
       >>> import jax.numpy as jnp, jsmpc
@@ -93,6 +95,7 @@ class Verification:
     openings: tuple[str, ...]
     repeats: tuple[str, ...]
     draws: int
+    moduli: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
         return all(self.proofs) and not self.repeats
@@ -114,4 +117,7 @@ class Verification:
         lines += [f"  drawn twice: {words}" for words in self.repeats]
         if not self.repeats:
             lines.append(f"  no draw of {self.draws} is made twice")
+        if self.moduli:
+            numbers = ", ".join(map(str, self.moduli))
+            lines.append(f"  draws modulo {numbers}: uniform up to 2^-40 a word")
         return "\n".join(lines)

@@ -4,9 +4,11 @@ Of a program, the body of a loop, or a branch, given are the messages that someb
 expressions of secrets, of what the receiver knows, and of independent uniform words that it does
 not know. Repeat: where such a word r occurs in one place alone, and the operation there is balanced
 in r, the result of that operation is uniform and independent of all else: it takes the place of r,
-and what else it was made of is no longer needed there. Each step leaves the joint distribution of
-all messages as it is. When no message depends on a secret any more, whoever draws the words that
-are left can make them all: the view is simulated.
+and what else it was made of is no longer needed there. Where nothing is left to do, a lemma may
+know of some values that they tell nothing together (`lemmas`), and words of that distribution take
+their place. Each step leaves the joint distribution of all messages as it is. When no message
+depends on a secret any more, whoever draws the words that are left can make them all: the view is
+simulated.
 
 It is the rule `opt` of G. Barthe et al., Verified proofs of higher-order masking, EUROCRYPT 2015,
 and of maskVerif (G. Barthe et al., ESORICS 2019), on words and arrays of them. Each value is
@@ -21,6 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from jsmpc._src.readings.verification.balance import JOINED, is_balanced
 from jsmpc._src.readings.verification.graph import Loop, Node, Scope
+from jsmpc._src.readings.verification.lemmas import LEMMAS
 from jsmpc._src.readings.verification.streams import key_stream
 
 
@@ -65,8 +68,11 @@ class Sampling:
         self._uniform: set[Node] = set()
         self._secret: set[Node] = set()
         self._ready: list[Node] = []
+        self._pending: dict[Node, None] = {}  # of which there is a lemma
         self._expand()
         self._reduce()
+        while self._simulate():
+            self._reduce()
 
     # The expressions of all messages.
 
@@ -78,6 +84,8 @@ class Sampling:
         while waiting:
             node = waiting.pop()
             self._edges[node] = edges = self._operands(node)
+            if node.operation in LEMMAS:
+                self._pending[node] = None
             for operand in edges:
                 self._uses[operand] = self._uses.get(operand, 0) + 1
                 self._users.setdefault(operand, []).append(node)
@@ -118,7 +126,8 @@ class Sampling:
 
     def _is_hidden(self, node: Node, mask: Node) -> bool:
         if node.operation in JOINED:
-            return all(self._uses.get(x) == 1 and self._is_mask(x) for x in node.operands)
+            alike = all(x.modulus == node.modulus for x in node.operands)
+            return alike and all(self._uses.get(x) == 1 and self._is_mask(x) for x in node.operands)
         return is_balanced(node, mask)
 
     def _replace(self, node: Node) -> None:
@@ -148,6 +157,29 @@ class Sampling:
         if self._uses[loop] == 1:
             self._uses[loop] = 0
             self._forget(loop)
+
+    # What lemmas say.
+
+    def users(self, node: Node) -> Sequence[Node]:
+        found = [
+            u for u in dict.fromkeys(self._users.get(node, [])) for x in self._edges[u] if x is node
+        ]
+        return found if self._uses.get(node) == len(found) else ()
+
+    def is_uniform(self, node: Node) -> bool:
+        return node in self._uniform and node not in self._roots
+
+    def _simulate(self) -> bool:
+        """Puts words that tell nothing in the place of values, by a lemma; false where none can."""
+        progress = False
+        for node in list(self._pending):
+            if self._edges[node]:
+                for found in LEMMAS[node.operation](node, self):
+                    self._forget(found)
+                    progress = True
+            if not self._edges[node]:
+                del self._pending[node]
+        return progress
 
     # What is left.
 
