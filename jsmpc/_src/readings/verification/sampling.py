@@ -69,6 +69,7 @@ class Sampling:
         self._secret: set[Node] = set()
         self._ready: list[Node] = []
         self._pending: dict[Node, None] = {}  # of which there is a lemma
+        self._simulated: set[Node] = set()
         self._expand()
         self._reduce()
         while self._simulate():
@@ -176,12 +177,18 @@ class Sampling:
             if self._edges[node]:
                 for found in LEMMAS[node.operation](node, self):
                     self._forget(found)
+                    self._simulated.add(found)
                     progress = True
             if not self._edges[node]:
                 del self._pending[node]
         return progress
 
     # What is left.
+
+    @property
+    def by_lemmas(self) -> int:
+        """How many messages tell nothing by a lemma."""
+        return len(self._simulated & self._roots)
 
     def stuck(self) -> dict[Node, Stuck]:
         """The messages that depend on a secret."""

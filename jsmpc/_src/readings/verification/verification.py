@@ -103,7 +103,7 @@ def _proof(
         view = min(view, _view(graph, ports, corrupt, others), key=lambda v: len(v.found))
     findings = tuple(_finding(f, names) for f in view.found)
     who, tally = tuple(names[e] for e in corrupt), view.tally
-    return SetProof(who, tally.messages, tally.known, tally.opened, findings)
+    return SetProof(who, tally.messages, tally.known, tally.opened, tally.simulated, findings)
 
 
 def _view(

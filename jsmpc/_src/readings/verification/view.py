@@ -49,11 +49,13 @@ class Tally:
     Attributes:
       messages: how many; in a loop's body each counts once.
       known: those that followed from what was seen before; opened: from a declared opening.
+      simulated: those that tell nothing by a lemma.
     """
 
     messages: int = 0
     known: int = 0
     opened: int = 0
+    simulated: int = 0
 
 
 class View:
@@ -122,8 +124,9 @@ class View:
             elif self._loop(event, roots):
                 loops.append(event)
         if self._exposed is not None:
-            stuck = Sampling(scope, roots, loops, self._given, self._independent).stuck()
-            self.found += [Found(*roots[node], why) for node, why in stuck.items()]
+            sampling = Sampling(scope, roots, loops, self._given, self._independent)
+            self.found += [Found(*roots[node], why) for node, why in sampling.stuck().items()]
+            self.tally.simulated += sampling.by_lemmas
         return bool(roots or loops)
 
     def _receive(self, event: Sent, roots: dict[Node, tuple[Sent | None, Place]]) -> None:
