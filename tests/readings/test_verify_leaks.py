@@ -52,6 +52,14 @@ def test_no_mutant_is_proved(name: str, kind: str) -> None:
     assert found >= 6
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_mutant_of_a_comparison_with_a_helper_is_proved(kind: str) -> None:
+    mutants = list(KINDS[kind](step("securenn2", "msb")))
+    assert len(mutants) >= 2
+    for what, mutant in mutants:
+        assert not mutant.proof(), what
+
+
 @pytest.mark.parametrize("name", ["additive2", "replicated3"])
 def test_no_mutant_of_a_comparison_is_proved(name: str) -> None:
     """One of each kind in five: there are hundreds."""

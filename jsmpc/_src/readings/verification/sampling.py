@@ -188,7 +188,8 @@ class Sampling:
     @property
     def by_lemmas(self) -> int:
         """How many messages tell nothing by a lemma."""
-        return len(self._simulated & self._roots)
+        others = self._roots - self._uniform if self._simulated else ()
+        return sum(not self._simulated.isdisjoint(self._inside(root)) for root in others)
 
     def stuck(self) -> dict[Node, Stuck]:
         """The messages that depend on a secret."""
