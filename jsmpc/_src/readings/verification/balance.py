@@ -43,8 +43,8 @@ def _left_out(node: Node, operand: Node) -> bool:
 
 
 def _cast(node: Node, operand: Node) -> bool:
-    """All bits, or the lowest."""
-    return operand.dtype.itemsize >= node.dtype.itemsize
+    """All bits, or the lowest; or elements of Z_m in words of another type."""
+    return node.modulus is not None or operand.dtype.itemsize >= node.dtype.itemsize
 
 
 def _odd(node: Node, operand: Node) -> bool:
