@@ -185,7 +185,7 @@ def used_again(*names: str) -> Callable[[Context, Parts], None]:
 
 
 def not_of_bits(ctx: Context, p: Parts) -> None:
-    digits = kernels.bits(p["word"]) * np.uint8(2)
+    digits = jnp.where(kernels.bits(p["word"]) == 1, np.uint8(2), np.uint8(0))
     p["x"] = HELPED._from_helper(ctx, digits, FIELD)
 
 
@@ -350,6 +350,14 @@ EXPRESSIONS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any
     "of words that are too large": (
         lambda x, r: FIELD.add(x, r),
         lambda x, r: FIELD.add(x & np.uint8(3), r),
+    ),
+    "of sums that are not reduced": (
+        lambda x, r: FIELD.add(FIELD.add(x, x), r),
+        lambda x, r: FIELD.add(FIELD.add(low(x), low(x)), r),
+    ),
+    "of differences that are not reduced": (
+        lambda x, r: FIELD.add(FIELD.subtract(x, low(x)), r),
+        lambda x, r: FIELD.add(FIELD.subtract(low(x), low(x) & ONE), r),
     ),
     "from words that are too large": (
         lambda x, r: FIELD.subtract(r, x),
