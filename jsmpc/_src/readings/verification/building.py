@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.extend.core import Literal
 
 from jsmpc._src.jaxprs import compat, structure, walk
 from jsmpc._src.jaxprs.routine import routine_p
@@ -20,6 +21,7 @@ from jsmpc._src.readings.verification.graph import (
     Place,
     Scope,
     Sent,
+    uses,
 )
 from jsmpc._src.readings.verification.ranges import modulus, most
 from jsmpc._src.readings.verification.streams import Streams
@@ -60,11 +62,16 @@ class _Builder:
         self._start = 0
         self._call: Any = None
         self._found: dict[Any, Node] = {}
-        self._params: dict[int, Any] = {}
+        self._used: set[Any] = set()
+        self._rows: dict[Any, Node] = {}
+        self._scans: dict[Scope, tuple[Body, list[Node]]] = {}
 
     def evaluate(
         self, jaxpr: Any, inputs: Sequence[Node], constants: Sequence[Any] = ()
     ) -> list[Node]:
+        opened, _ = compat.open_jaxpr(jaxpr)
+        self._used.update(v for e in opened.eqns for v in e.invars if not isinstance(v, Literal))
+        self._used.update(v for v in opened.outvars if not isinstance(v, Literal))
         return walk.evaluate(jaxpr, inputs, self._equation, self._constant, constants)
 
     # Nodes.
@@ -165,14 +172,41 @@ class _Builder:
     def _draw(self, eqn: Any, operands: list[Node]) -> Node:
         number, (key,) = eqn.params["number"] + self._start, operands
         aval = eqn.outvars[0].aval
+        if (row := self._row(key, number, aval)) is not None:
+            return row
         name = ("draw", key, number, aval.dtype, tuple(aval.shape))
         if (node := self._found.get(name)) is None:
             scope = self.scope if self.streams.each_run(key, self.scope) else key.scope
             node = Node("draw", (key,), scope, tuple(aval.shape), aval.dtype, number=number)
             self._found[name] = node
             self.scope.events.append(node)
-        self.streams.drawn(node, self.scope, self._place(eqn))
+        if eqn.outvars[0] in self._used:
+            self.streams.drawn(node, self.scope, self._place(eqn))
         return node
+
+    def _row(self, key: Node, number: int, aval: Any) -> Node | None:
+        """A draw that an earlier loop over the same numbers has made, and has given: a row of what
+        that loop gave."""
+        given = self._rows.get((self.streams.name(key), number, aval.dtype, tuple(aval.shape)))
+        scope = self.streams.counted(key)
+        if given is None or scope is None or scope not in self._scans:
+            return None
+        if not scope.within(given.scope):
+            return None
+        if (node := self._found.get(("row", given, scope))) is None:
+            body, arrays = self._scans[scope]
+            node = self._found[("row", given, scope)] = self._input_like(given, aval.shape, scope)
+            body.sliced.append(node)
+            arrays.append(given)
+        return node
+
+    def _give(self, body: Body, results: Sequence[Node]) -> None:
+        """Notes draws that the runs of a loop do nothing with but give them."""
+        for node, result in zip(body.rows, results, strict=True):
+            if node.operation == "draw" and node.scope is body.scope and uses(body, node) == 1:
+                (key,), result.row = node.operands, node
+                name = self.streams.name(key), node.number, node.dtype, node.shape
+                self._rows.setdefault(name, result)
 
     def _routine(self, eqn: Any, operands: list[Node]) -> list[Node]:
         before = self._start, self._call
@@ -185,16 +219,22 @@ class _Builder:
     # Loops and conditions.
 
     def _scan(self, eqn: Any, loop: structure.Scan, operands: list[Node]) -> list[Node]:
-        consts, init, arrays = loop.split(operands)
+        consts, init, given = loop.split(operands)
+        arrays = list(given)
         body = Body(Scope(self.scope, repeats=True))
         body.carried = [self._input_like(x, x.shape, body.scope) for x in init]
         body.sliced = [self._input_like(x, x.shape[1:], body.scope) for x in arrays]
         for node, array in zip(body.sliced, arrays, strict=True):
             if _counts(array):
-                self.streams.counter(node, body.scope)
+                self.streams.counter(node, body.scope, array)
+        self._scans[body.scope] = body, arrays
         out = self._inside(body.scope, loop.body, [*consts, *body.carried, *body.sliced])
         body.after, body.rows = out[: loop.carried], out[loop.carried :]
-        return self._loop(eqn, [body], operands, init, arrays)
+        del self._scans[body.scope]
+        more = arrays[len(given) :]
+        results = self._loop(eqn, [body], [*operands, *more], init, arrays)
+        self._give(body, results[loop.carried :])
+        return results
 
     def _while(self, eqn: Any, loop: structure.While, operands: list[Node]) -> list[Node]:
         test, consts, init = loop.split(operands)

@@ -50,6 +50,7 @@ class Node:
       number: among the results of its equation; of a draw, its number.
       most: what it is not above, where that is less than its type says.
       modulus: of the residues of which it is one; None for any words.
+      row: of a loop's result, the draw that each run adds to it and uses for nothing else.
     """
 
     operation: str
@@ -62,6 +63,7 @@ class Node:
     number: int = 0
     most: int | None = None
     modulus: int | None = None
+    row: Node | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True, repr=False)
@@ -144,6 +146,20 @@ class Graph:
     inputs: list[Node]
     streams: Any
     moduli: frozenset[int] = frozenset()
+
+
+def uses(body: Body, node: Node) -> int:
+    """How often a value occurs in a body."""
+    count = [*body.after, *body.rows].count(node)
+    for event in body.scope.events:
+        if isinstance(event, Node):
+            count += event.operands.count(node)
+        elif isinstance(event, Loop):
+            count += [*event.node.operands, event.choice].count(node)
+            count += sum(uses(b, node) for b in event.bodies)
+        else:
+            count += event.node is node
+    return count
 
 
 def is_words(node: Node) -> bool:

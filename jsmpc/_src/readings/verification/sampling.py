@@ -106,6 +106,9 @@ class Sampling:
             uniform = words and self._independent(node)
             (self._uniform if uniform else self._secret).add(node)
             return []
+        if node.row is not None and self._independent(node.row):
+            self._uniform.add(node)
+            return []
         if node.operation == "result":
             self._secret.add(node)
         return [x for x in node.operands if x in self._roots or not self._seen(x)]
