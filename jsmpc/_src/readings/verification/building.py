@@ -21,7 +21,6 @@ from jsmpc._src.readings.verification.graph import (
     Place,
     Scope,
     Sent,
-    uses,
 )
 from jsmpc._src.readings.verification.ranges import modulus, most
 from jsmpc._src.readings.verification.streams import Streams
@@ -201,9 +200,10 @@ class _Builder:
         return node
 
     def _give(self, body: Body, results: Sequence[Node]) -> None:
-        """Notes draws that the runs of a loop do nothing with but give them."""
+        """Notes draws that the runs of a loop give."""
         for node, result in zip(body.rows, results, strict=True):
-            if node.operation == "draw" and node.scope is body.scope and uses(body, node) == 1:
+            once = [*body.after, *body.rows].count(node) == 1
+            if node.operation == "draw" and node.scope is body.scope and once:
                 (key,), result.row = node.operands, node
                 name = self.streams.name(key), node.number, node.dtype, node.shape
                 self._rows.setdefault(name, result)

@@ -50,7 +50,7 @@ class Node:
       number: among the results of its equation; of a draw, its number.
       most: what it is not above, where that is less than its type says.
       modulus: of the residues of which it is one; None for any words.
-      row: of a loop's result, the draw that each run adds to it and uses for nothing else.
+      row: of a loop's result, the draw that each run adds to it.
     """
 
     operation: str
@@ -146,20 +146,6 @@ class Graph:
     inputs: list[Node]
     streams: Any
     moduli: frozenset[int] = frozenset()
-
-
-def uses(body: Body, node: Node) -> int:
-    """How often a value occurs in a body."""
-    count = [*body.after, *body.rows].count(node)
-    for event in body.scope.events:
-        if isinstance(event, Node):
-            count += event.operands.count(node)
-        elif isinstance(event, Loop):
-            count += [*event.node.operands, event.choice].count(node)
-            count += sum(uses(b, node) for b in event.bodies)
-        else:
-            count += event.node is node
-    return count
 
 
 def is_words(node: Node) -> bool:

@@ -49,6 +49,8 @@ class Sampling:
       loops: loops and conditions in it, of which there is a view that is proven by itself.
       seen: whether a value follows from what was received or is known.
       independent: whether a draw, or a key, is uniform and independent of all others for them.
+      apart: whether the draws in a loop's result are independent of all that is received in the
+        loop, and of other results of it.
     """
 
     def __init__(
@@ -58,8 +60,9 @@ class Sampling:
         loops: Sequence[Loop],
         seen: Callable[[Node], bool],
         independent: Callable[[Node], bool],
+        apart: Callable[[Node, Sequence[Node]], bool],
     ) -> None:
-        self._scope, self._seen, self._independent = scope, seen, independent
+        self._scope, self._seen, self._independent, self._apart = scope, seen, independent, apart
         self._roots = set(roots)
         self._loops = {loop.node for loop in loops}
         self._edges: dict[Node, list[Node]] = {}
@@ -70,6 +73,10 @@ class Sampling:
         self._ready: list[Node] = []
         self._pending: dict[Node, None] = {}  # of which there is a lemma
         self._simulated: set[Node] = set()
+        self._tried: set[tuple[Node, frozenset[Node]]] = set()
+        self._spent: set[Node] = (
+            set()
+        )  # that hide something, so that they are not independent of it
         self._expand()
         self._reduce()
         while self._simulate():
@@ -94,7 +101,7 @@ class Sampling:
                     done.add(operand)
                     waiting.append(operand)
         self._ready = [n for n in self._uniform if self._is_mask(n)]
-        self._ready += [n for n in self._loops if self._uses[n] == 1]
+        self._ready += [n for n in self._uses if n.operation == "loop"]
 
     def _operands(self, node: Node) -> list[Node]:
         """What a node is made of and that is not known; it may be uniform, or secret, itself."""
@@ -105,9 +112,6 @@ class Sampling:
             words = node.operation == "draw" or node in self._roots
             uniform = words and self._independent(node)
             (self._uniform if uniform else self._secret).add(node)
-            return []
-        if node.row is not None and self._independent(node.row):
-            self._uniform.add(node)
             return []
         if node.operation == "result":
             self._secret.add(node)
@@ -121,11 +125,12 @@ class Sampling:
     def _reduce(self) -> None:
         while self._ready:
             node = self._ready.pop()
-            if node in self._loops:
+            if node.operation == "loop":
                 self._release(node)
             elif self._is_mask(node):
                 (user,) = [u for u in self._users[node] if node in self._edges[u]]
                 if user not in self._uniform and self._is_hidden(user, node):
+                    self._spent.update(self._edges[user] if user.operation in JOINED else [node])
                     self._replace(user)
 
     def _is_hidden(self, node: Node, mask: Node) -> bool:
@@ -151,24 +156,41 @@ class Sampling:
                 left = self._uses[operand]
                 if left == 0:
                     waiting.append(operand)
-                elif left == 1 and (operand in self._loops or self._is_mask(operand)):
+                elif operand.operation == "loop" or self._is_mask(operand):
                     self._ready.append(operand)
             self._edges[user] = []
 
     def _release(self, loop: Node) -> None:
-        """A view that is proven by itself, whatever the loop is given: nothing else depends on what
-        happens inside."""
-        if self._uses[loop] == 1:
+        """Draws that a loop gives are uniform words, where nothing else that is left of it depends
+        on them. Of a loop of which nothing is left the view is proven by itself, whatever it is
+        given: nothing else depends on what happens inside."""
+        left = frozenset(self.users(loop, seen=loop in self._loops))
+        for node in left:
+            if self._is_draw(node, left - {node}):
+                self._secret.discard(node)
+                self._replace(node)
+                return  # and comes back
+        if self._uses[loop] == 1 and loop in self._loops:
             self._uses[loop] = 0
             self._forget(loop)
 
+    def _is_draw(self, result: Node, others: frozenset[Node]) -> bool:
+        if result.row is None or (result, others) in self._tried:
+            return False
+        self._tried.add((result, others))
+        return self._independent(result.row) and self._apart(result, list(others))
+
+    def is_left(self, draw: Node) -> bool:
+        """Whether what is received may not be independent of a draw."""
+        return draw in self._spent or draw in self._roots or self._uses.get(draw, 0) > 0
+
     # What lemmas say.
 
-    def users(self, node: Node) -> Sequence[Node]:
+    def users(self, node: Node, seen: bool = False) -> Sequence[Node]:
         found = [
             u for u in dict.fromkeys(self._users.get(node, [])) for x in self._edges[u] if x is node
         ]
-        return found if self._uses.get(node) == len(found) else ()
+        return found if self._uses.get(node) == len(found) + seen else ()
 
     def is_uniform(self, node: Node) -> bool:
         return node in self._uniform and node not in self._roots
@@ -179,6 +201,7 @@ class Sampling:
         for node in list(self._pending):
             if self._edges[node]:
                 for found in LEMMAS[node.operation](node, self):
+                    self._spent |= self._inside(found)
                     self._forget(found)
                     self._simulated.add(found)
                     progress = True

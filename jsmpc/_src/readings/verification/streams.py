@@ -97,7 +97,7 @@ class Streams:
             return
         known = self._derived.setdefault(self.name(key), [])
         for other, before, first in known:
-            if self._common(words) == self._common(other):
+            if words != other and self._common(words) == self._common(other):
                 self._twins |= {before, stream}
             elif _overlap(words, other):
                 self._shared |= {before, stream}

@@ -87,6 +87,8 @@ class View:
         self.tally = Tally()
         self._clock = 0
         self._opened: set[Node] = set()
+        self._received: dict[Scope, tuple[list[Node], list[Loop]]] = {}
+        self._loops: dict[Node, Loop] = {}
         self._times = dict.fromkeys(given, 0)
 
     def _seen(self, node: Node) -> bool:
@@ -124,10 +126,26 @@ class View:
             elif self._loop(event, roots):
                 loops.append(event)
         if self._exposed is not None:
-            sampling = Sampling(scope, roots, loops, self._given, self._independent)
+            sampling = self._sampling(scope, roots, loops)
             self.found += [Found(*roots[node], why) for node, why in sampling.stuck().items()]
             self.tally.simulated += sampling.by_lemmas
+        self._received[scope] = list(roots), loops
         return bool(roots or loops)
+
+    def _sampling(self, scope: Scope, roots: Iterable[Node], loops: Sequence[Loop]) -> Sampling:
+        return Sampling(scope, roots, loops, self._given, self._independent, self._apart)
+
+    def _apart(self, result: Node, others: Sequence[Node]) -> bool:
+        """Whether the draws in a loop's result are independent of what is received in each run, of
+        what is carried on from it, and of other results."""
+        assert result.row is not None
+        loop = self._loops[result.operands[0]]
+        (body,) = loop.bodies
+        given = dict(zip(loop.results, [*body.after, *body.rows], strict=True))
+        told = [*body.after, *(given[x] for x in others)]
+        roots, loops = self._received[body.scope]
+        found = self._sampling(body.scope, [*roots, *(x for x in told if not self._seen(x))], loops)
+        return not found.is_left(result.row)
 
     def _receive(self, event: Sent, roots: dict[Node, tuple[Sent | None, Place]]) -> None:
         self.tally.messages += 1
@@ -173,6 +191,7 @@ class View:
 
     def _loop(self, loop: Loop, roots: dict[Node, tuple[Sent | None, Place]]) -> bool:
         """Follows a loop; returns whether anything is received there."""
+        self._loops[loop.node] = loop
         choice = loop.choice
         if choice is not None and loop.branches and not self._seen(choice):
             self._clock += 1
