@@ -230,8 +230,9 @@ def test_what_parties_see_of_keys_is_told() -> None:
     assert str(proof.proofs[0]) == "party0: proved; 3 messages: 2 uniform, 1 by a lemma"
 
 
-def test_many_comparisons_are_undecided() -> None:
-    """Their masks are drawn in a loop, and again in a later one that deals keys of them: that the
-    two runs of a number go together is not looked into."""
-    proof = jsmpc.verify(jsmpc.secure(FUNCTIONS["less"]))(shared(40_000))
-    assert proof.verdict == "undecided" and proof.repeats
+@pytest.mark.parametrize("function", ["less", "relu", "equal"])
+def test_many_are_proved(function: str) -> None:
+    """In blocks: their masks are drawn in one loop, and again where a later one deals keys of them;
+    the last block is not full."""
+    proof = jsmpc.verify(jsmpc.secure(FUNCTIONS[function]))(shared(40_001))
+    assert proof, str(proof)

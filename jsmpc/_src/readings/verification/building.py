@@ -181,6 +181,8 @@ class _Builder:
             self.scope.events.append(node)
         if eqn.outvars[0] in self._used:
             self.streams.drawn(node, self.scope, self._place(eqn))
+        else:
+            self.streams.unused(node)
         return node
 
     def _row(self, key: Node, number: int, aval: Any) -> Node | None:

@@ -74,9 +74,6 @@ class Sampling:
         self._pending: dict[Node, None] = {}  # of which there is a lemma
         self._simulated: set[Node] = set()
         self._tried: set[tuple[Node, frozenset[Node]]] = set()
-        self._spent: set[Node] = (
-            set()
-        )  # that hide something, so that they are not independent of it
         self._expand()
         self._reduce()
         while self._simulate():
@@ -130,7 +127,6 @@ class Sampling:
             elif self._is_mask(node):
                 (user,) = [u for u in self._users[node] if node in self._edges[u]]
                 if user not in self._uniform and self._is_hidden(user, node):
-                    self._spent.update(self._edges[user] if user.operation in JOINED else [node])
                     self._replace(user)
 
     def _is_hidden(self, node: Node, mask: Node) -> bool:
@@ -180,9 +176,9 @@ class Sampling:
         self._tried.add((result, others))
         return self._independent(result.row) and self._apart(result, list(others))
 
-    def is_left(self, draw: Node) -> bool:
-        """Whether what is received may not be independent of a draw."""
-        return draw in self._spent or draw in self._roots or self._uses.get(draw, 0) > 0
+    def is_alone(self, root: Node) -> bool:
+        """Whether nothing else that is received depends on a message."""
+        return self._uses[root] == 1
 
     # What lemmas say.
 
@@ -201,7 +197,6 @@ class Sampling:
         for node in list(self._pending):
             if self._edges[node]:
                 for found in LEMMAS[node.operation](node, self):
-                    self._spent |= self._inside(found)
                     self._forget(found)
                     self._simulated.add(found)
                     progress = True

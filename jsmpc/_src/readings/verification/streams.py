@@ -38,6 +38,7 @@ class Streams:
 
     def __init__(self) -> None:
         self.repeats: list[Repeat] = []
+        self._unused: set[tuple[Name, int]] = set()
         self._draws: dict[tuple[Name, int], tuple[Node, Place]] = {}
         self._derived: dict[Name, list[tuple[Nonce, Node, Place]]] = {}
         self._nonces: dict[Node, Nonce | None] = {}
@@ -87,6 +88,10 @@ class Streams:
             what = f"draw {node.number} of a seed, in each run of a loop"
             self.repeats.append(Repeat(what, place, place))
 
+    def unused(self, node: Node) -> None:
+        """Nothing is made of a draw: another one of its number tells nothing more."""
+        self._unused.add((self.name(node.operands[0]), node.number))
+
     def derived(self, stream: Node, place: Place) -> None:
         """An equation makes a keystream, of which a key may be taken."""
         key, nonce = stream.operands
@@ -107,7 +112,7 @@ class Streams:
     @property
     def count(self) -> int:
         """How many draws there are."""
-        return len(self._draws)
+        return len(self._draws.keys() | self._unused)
 
     def is_fresh(self, node: Node) -> bool:
         """Whether a draw, or a key that is no other loop's, is independent of all others of the

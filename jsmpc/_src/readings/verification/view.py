@@ -142,10 +142,10 @@ class View:
         loop = self._loops[result.operands[0]]
         (body,) = loop.bodies
         given = dict(zip(loop.results, [*body.after, *body.rows], strict=True))
-        told = [*body.after, *(given[x] for x in others)]
         roots, loops = self._received[body.scope]
-        found = self._sampling(body.scope, [*roots, *(x for x in told if not self._seen(x))], loops)
-        return not found.is_left(result.row)
+        told = [x for x in (*body.after, *map(given.__getitem__, others)) if not self._seen(x)]
+        found = self._sampling(body.scope, [*roots, *told, result.row], loops)
+        return found.is_alone(result.row)
 
     def _receive(self, event: Sent, roots: dict[Node, tuple[Sent | None, Place]]) -> None:
         self.tally.messages += 1
