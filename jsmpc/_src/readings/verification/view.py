@@ -11,6 +11,11 @@ whatever the others are, by words that are drawn anew in each run, then so are t
 one after another, however many they are: induction over what is carried, of which as much is seen
 after a run as before it. And so is the view of the whole, as long as nothing else that is sent
 depends on what the body hid.
+
+A draw that each run gives may hide something after the loop, if in no run anything depends on it
+that is received, is carried on, or is given and still occurs after the loop: then the draws of all
+runs are uniform words, independent of all of these. The body's messages are simplified with the
+draw among them to find out (`_apart`).
 """
 
 from __future__ import annotations
