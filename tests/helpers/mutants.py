@@ -26,6 +26,7 @@ from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.projection.projection import Port
 from jsmpc._src.readings.verification.report import Verification
 from jsmpc._src.readings.verification.verification import verify
+from jsmpc._src.ring.residues import residue_p
 from jsmpc._src.runtime.context import Context
 
 SHAPE = (4, 100)
@@ -126,6 +127,8 @@ def _of_draws(name: str, f: Callable[[Any], Any]) -> Callable[[Traced], Mutants]
 
     def mutants(program: Traced) -> Mutants:
         for number in _draws(program):
+            if f is _a_row_for_all and program.jaxpr.eqns[number].outvars[0].aval.shape[0] == 1:
+                continue  # it has one row
             eqns = _applied(f, program.jaxpr.eqns[number])
             yield f"{name}, draw {number}", program.replaced(number, *eqns)
 
@@ -217,10 +220,11 @@ def unmasked(program: Traced) -> Mutants:
     for number in program.places(message_p):
         (value,) = program.jaxpr.eqns[number].invars
         maker = makers.get(value)
-        sums = ("add", "sub", "xor")
+        sums = ("add", "sub", "xor", "residue")
         if maker is None or maker.primitive.name not in sums or _public(maker):
             continue
-        for i, addend in enumerate(maker.invars):
+        addends = maker.invars[maker.primitive is residue_p :]
+        for i, addend in enumerate(addends):
             if addend in secret:
                 message = program.jaxpr.eqns[number].replace(invars=[addend])
                 yield f"addend {i} alone, message {number}", program.replaced(number, message)

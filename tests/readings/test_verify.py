@@ -44,7 +44,7 @@ def test_operations_are_proved(name: str, operation: str) -> None:
 
 
 @pytest.mark.parametrize("operation", ["mul_aa with divisor", "signs", "is_zero", "a2b", "mul_ba"])
-@pytest.mark.parametrize("name", ["additive2", "replicated3"])
+@pytest.mark.parametrize("name", ["additive2", "replicated3", "securenn2"])
 def test_operations_of_the_32_bit_ring_are_proved(name: str, operation: str) -> None:
     kinds, f = OPERATIONS[operation]
     smpc = protocol(name, 32)
@@ -114,7 +114,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_functions_are_proved(function: str) -> None:
     secure = jsmpc.secure(FUNCTIONS[function])
-    for name in ("replicated3", "additive2"):
+    for name in ("replicated3", "additive2", "securenn2"):
         proof = jsmpc.verify(secure)(*shares(name))
         assert proof, str(proof)
         assert not proof.openings
@@ -123,7 +123,12 @@ def test_functions_are_proved(function: str) -> None:
 @pytest.mark.parametrize("function", ["divide", "argmax", "gelu"])
 def test_functions_of_other_rings_and_more_parties_are_proved(function: str) -> None:
     secure = jsmpc.secure(FUNCTIONS[function])
-    for name, bits in (("additive3", 64), ("additive2", 32), ("replicated3", 32)):
+    for name, bits in (
+        ("additive3", 64),
+        ("additive2", 32),
+        ("replicated3", 32),
+        ("securenn2", 32),
+    ):
         proof = jsmpc.verify(secure)(*shares(name, bits))
         assert proof, str(proof)
 
@@ -164,7 +169,7 @@ LOOPS = [scanned, nested, counted, until_revealed, branching, of_secret_conditio
 
 
 @pytest.mark.parametrize("f", LOOPS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("name", ["additive2", "additive3", "replicated3"])
+@pytest.mark.parametrize("name", SECRET)
 def test_loops_and_branches_are_proved(name: str, f: Any) -> None:
     proof = jsmpc.verify(jsmpc.secure(f))(*shares(name))
     assert proof, str(proof)
@@ -262,6 +267,16 @@ def test_a_report_of_a_proof() -> None:
     assert lines[1] == "  party0: proved; 7 messages: 6 uniform, 1 of what is opened"
     assert lines[3] == "  dealer: proved; 0 messages: 0 uniform"
     assert lines[-1] == "  no draw of 7 is made twice"
+
+
+def test_a_report_of_what_is_uniform_modulo_a_number() -> None:
+    x, y = shares("securenn2")
+    proof = jsmpc.verify(jsmpc.secure(lambda x, y: x < y))(x, y)
+    lines = str(proof).splitlines()
+    assert lines[3] == "  helper: proved; 6 messages: 2 uniform, 4 by a lemma"
+    assert lines[-1] == "  draws modulo 66, 67, 18446744073709551615: uniform up to 2^-40 a word"
+    assert proof.moduli == (66, 67, 2**64 - 1)
+    assert not jsmpc.verify(jsmpc.secure(lambda x, y: x * y))(x, y).moduli
 
 
 def test_shapes_are_enough() -> None:

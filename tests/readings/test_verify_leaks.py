@@ -52,6 +52,14 @@ def test_no_mutant_is_proved(name: str, kind: str) -> None:
     assert found >= 6
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_mutant_of_a_comparison_with_a_helper_is_proved(kind: str) -> None:
+    mutants = list(KINDS[kind](step("securenn2", "msb")))
+    assert len(mutants) >= 2
+    for what, mutant in mutants:
+        assert not mutant.proof(), what
+
+
 @pytest.mark.parametrize("name", ["additive2", "replicated3"])
 def test_no_mutant_of_a_comparison_is_proved(name: str) -> None:
     """One of each kind in five: there are hundreds."""
@@ -345,6 +353,135 @@ def test_leaks_by_hand_are_not_proved(leaky: Step) -> None:
 def test_masks_that_repeat_in_a_loop_are_not_proved(draw: Any) -> None:
     assert Traced.of(TWO, scanned(fresh_in_each_run), (A,)).proof()
     assert not Traced.of(TWO, scanned(draw), (A,)).proof()
+
+
+# Two loops that derive the same keys from the numbers of their runs.
+
+Run = Callable[[Context, Any, Any, Any], Any]
+
+
+def loops(first: Run, second: Run, after: Callable[[Any, Any], Any], start: int = 0) -> Step:
+    """Each run of a loop is given a row of each party's share, the party's key of this run, and
+    what the first loop gave there; then party 1 sends party 0 a function of what it was given."""
+
+    def step(ctx: Context, x: Local) -> None:
+        number = ctx.reserve()
+        rows = np.arange(4, dtype=np.uint32)
+
+        def loop(run: Run, numbers: Any, more: Any) -> Any:
+            def body(carry: Any, xs: Any) -> Any:
+                index, row, given = xs
+                keys = ctx.seeds.map(lambda seed: prf.iterate(seed, number, index))
+                return carry, run(ctx, keys, row, given)
+
+            return lax.scan(body, (), (numbers, x, more))[1]
+
+        given = loop(first, rows, x)
+        last = loop(second, rows + np.uint32(start), given)
+        ctx.network.send(x.map(after, given, last), {1: 0})
+
+    return step
+
+
+def draw_of(keys: Any, number: int, size: int = 100) -> Any:
+    return keys.map(lambda k: ARITHMETIC.draw(k, number, (size,), np.uint64))
+
+
+def gives(ctx: Context, keys: Any, row: Any, given: Any) -> Any:
+    return draw_of(keys, 0)
+
+
+def sends(number: int, size: int = 100) -> Run:
+    """Sends the row under a draw, and gives the row."""
+
+    def run(ctx: Context, keys: Any, row: Any, given: Any) -> Any:
+        mask = draw_of(keys, number, size)
+        ctx.network.send(row.map(lambda w: w[:size]) + mask, {1: 0})
+        return row
+
+    return run
+
+
+def sends_and_gives(number: int) -> Run:
+    def run(ctx: Context, keys: Any, row: Any, given: Any) -> Any:
+        mask = draw_of(keys, number)
+        ctx.network.send(row + mask, {1: 0})
+        return mask
+
+    return run
+
+
+def sends_again(ctx: Context, keys: Any, row: Any, given: Any) -> Any:
+    """The draw that the first loop gave, made again."""
+    ctx.network.send(row * row + draw_of(keys, 0), {1: 0})
+    return row
+
+
+def squares_what_was_given(ctx: Context, keys: Any, row: Any, given: Any) -> Any:
+    return given * given
+
+
+def sends_keys(ctx: Context, keys: Any, row: Any, given: Any) -> Any:
+    ctx.network.send(keys, {1: 0})
+    return row
+
+
+def gives_it_masking(ctx: Context, keys: Any, row: Any, given: Any) -> Any:
+    return row + draw_of(keys, 0)
+
+
+def gives_another(ctx: Context, keys: Any, row: Any, given: Any) -> Any:
+    return draw_of(keys, 1)
+
+
+def sum_of(x: Any, given: Any, last: Any) -> Any:
+    return x + given
+
+
+def both(x: Any, given: Any, last: Any) -> Any:
+    return jnp.concatenate([x + given, last])
+
+
+def nothing(x: Any, given: Any, last: Any) -> Any:
+    return jnp.zeros((4, 100), np.uint64)
+
+
+def masked_last(x: Any, given: Any, last: Any) -> Any:
+    return x * last + given
+
+
+SOUND_LOOPS = {
+    "a mask in either": loops(sends(0), sends(1), nothing),
+    "a mask from a loop": loops(gives, gives_another, sum_of),
+    "another draw in the later one": loops(gives, sends(1), sum_of),
+    "it hides what the later one gives": loops(gives, sends(1), masked_last),
+    "two draws": loops(gives, gives_another, both),
+    "one that the later one made": loops(gives, gives_another, lambda x, g, last: x + last),
+}
+LEAKY_LOOPS = {
+    "it hides what was made of it": loops(gives, squares_what_was_given, masked_last),
+    "its mask again in the later one": loops(gives, sends_again, sum_of),
+    "sent in the first and given": loops(sends_and_gives(0), gives_another, sum_of),
+    "sent in both": loops(sends(0), sends(0), nothing),
+    "sent in the first and in the later one": loops(sends(0), sends_again, nothing),
+    "a mask in both loops": loops(sends_and_gives(1), sends(1), nothing),
+    "the same number in another shape": loops(gives, sends(0, size=50), sum_of),
+    "its key in the later one": loops(gives, sends_keys, sum_of),
+    "what it hides beside it": loops(gives, gives_it_masking, both),
+    "given twice": loops(gives, gives, both),
+    "by other numbers": loops(gives, sends_again, sum_of, start=1),
+}
+
+
+@pytest.mark.parametrize("name", SOUND_LOOPS)
+def test_what_a_loop_draws_hides_what_comes_later(name: str) -> None:
+    proof = Traced.of(TWO, SOUND_LOOPS[name], (A,)).proof()
+    assert proof, str(proof)
+
+
+@pytest.mark.parametrize("name", LEAKY_LOOPS)
+def test_what_a_loop_draws_hides_one_thing(name: str) -> None:
+    assert not Traced.of(TWO, LEAKY_LOOPS[name], (A,)).proof()
 
 
 def test_draws_that_are_made_twice_are_told() -> None:

@@ -34,7 +34,7 @@ def arguments(workload: Any, smpc: jsmpc.Protocol) -> list[Any]:
 
 
 @pytest.mark.parametrize("workload", SMALL)
-@pytest.mark.parametrize("name", ["additive2", "replicated3"])
+@pytest.mark.parametrize("name", ["additive2", "replicated3", "securenn2"])
 def test_programs_of_the_benchmark_are_proved(name: str, workload: str) -> None:
     chosen = WORKLOADS[workload]
     proof = jsmpc.verify(jsmpc.secure(chosen.function))(*arguments(chosen, protocol(name, 64)))
@@ -61,6 +61,9 @@ def test_an_encoder_is_proved() -> None:
         ("arithmetic", "replicated3"),
         ("sums", "additive2"),
         ("indexing", "replicated3"),
+        ("logic", "securenn2"),
+        ("arithmetic", "securenn2"),
+        ("indexing", "securenn2"),
     ],
 )
 def test_functions_of_the_table_are_proved(group: str, name: str) -> None:

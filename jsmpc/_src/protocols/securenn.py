@@ -156,7 +156,8 @@ class SecureNN(Dealt):
         where r - 1 wraps: the second half of step 1 is for both. It sends s_i·[c_i] as it is; but
         the helper made the shares of x itself, and could tell v from the ratio of the two: hence
         the u_i. As no more than one c_i is zero, moving all positions by a uniform π hides as much
-        as a permutation does.
+        as a permutation does. That both messages together tell nothing, as β is uniform too, is the
+        lemma by which `jsmpc.verify` proves this step.
 
         Args:
           x: summands of the bits in Z_67, uint8[k, …], the highest first.

@@ -14,6 +14,7 @@ import numpy as np
 
 from jsmpc._src import kernels
 from jsmpc._src.ring import words
+from jsmpc._src.ring.residues import residue
 
 Array = jax.Array
 
@@ -61,18 +62,26 @@ class Residues(Group):
         Of small moduli several are made of 64 random bits: the digits, in base `modulus`, of a
         fraction.
         """
-        each, size = _digits(self.modulus), math.prod(shape)
+        each, size = digits(self.modulus), math.prod(shape)
         drawn = kernels.draw(key, number, (-(-size // each),), np.uint64)
         if each == 1:
-            return (drawn % np.uint64(self.modulus)).astype(dtype).reshape(shape)
-        found = []
-        for _ in range(each):
-            digit, drawn = _times(drawn, self.modulus)
-            found.append(words.cast(digit, dtype))
-        return jnp.concatenate(found)[:size].reshape(shape)
+            elements = (drawn % np.uint64(self.modulus)).astype(dtype).reshape(shape)
+        else:
+            found = _in_base(self.modulus, drawn, each, dtype)
+            elements = jnp.concatenate(found)[:size].reshape(shape)
+        return residue(elements, drawn, operation="draw", modulus=self.modulus)
 
 
-def _digits(modulus: int) -> int:
+def _in_base(modulus: int, drawn: Array, count: int, dtype: Any) -> list[Array]:
+    """The first digits of fractions of 64 bits."""
+    found = []
+    for _ in range(count):
+        digit, drawn = _times(drawn, modulus)
+        found.append(words.cast(digit, dtype))
+    return found
+
+
+def digits(modulus: int) -> int:
     """How many digits in this base 64 random bits may be made into."""
     return max((n for n in range(1, 9) if _uniform(modulus**n)), default=0)
 
@@ -96,16 +105,18 @@ def modulo(modulus: int) -> Residues:
     Raises:
       ValueError: if 64 random bits modulo it are farther than 2^-40 from uniform.
     """
-    if not _digits(modulus):
+    if not digits(modulus):
         raise ValueError(f"64 random bits are not uniform modulo {modulus}")
 
     def add(x: Array, y: Array) -> Array:
         m = np.asarray(modulus, x.dtype)
         total = x + y  # if it wraps, it is less than x
-        return jnp.where((total < x) | (total >= m), total - m, total)
+        total = jnp.where((total < x) | (total >= m), total - m, total)
+        return residue(total, x, y, operation="add", modulus=modulus)
 
     def subtract(x: Array, y: Array) -> Array:
         difference = x - y
-        return jnp.where(x < y, difference + np.asarray(modulus, x.dtype), difference)
+        difference = jnp.where(x < y, difference + np.asarray(modulus, x.dtype), difference)
+        return residue(difference, x, y, operation="subtract", modulus=modulus)
 
     return Residues(f"modulo {modulus}", add, subtract, modulus)

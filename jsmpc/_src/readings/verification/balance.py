@@ -5,6 +5,10 @@ its type equally often as the operand goes through all of its values: a uniform 
 independent of the others gives a uniform result, independent of them. So are sums and differences
 in the ring, sums by xor, movements of elements, and what leaves bits or elements out. Not so are
 products, shifts, masks of bits, comparisons, and copies of one element to many.
+
+A uniform element of Z_m is not a uniform word: sums and differences modulo m alone are balanced in
+it, with other operands that they reduce (`ranges`). Draws of it are, up to a statistical distance
+of 2^-40, balanced in the words that they are made of.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jsmpc._src.readings.verification.graph import Node, is_words
+from jsmpc._src.kernels import positions
+from jsmpc._src.readings.verification.graph import Node, is_words, largest
+from jsmpc._src.ring.groups import digits
 
 Rule = Callable[[Node, Node], bool]  # of a node and one of its operands
 
@@ -37,8 +43,8 @@ def _left_out(node: Node, operand: Node) -> bool:
 
 
 def _cast(node: Node, operand: Node) -> bool:
-    """All bits, or the lowest."""
-    return operand.dtype.itemsize >= node.dtype.itemsize
+    """All bits, or the lowest; or elements of Z_m in words of another type."""
+    return node.modulus is not None or operand.dtype.itemsize >= node.dtype.itemsize
 
 
 def _odd(node: Node, operand: Node) -> bool:
@@ -51,6 +57,34 @@ def _odd(node: Node, operand: Node) -> bool:
 
 def _all_odd(content: np.ndarray) -> bool:
     return bool(np.all(content % 2 == 1))
+
+
+def _residue(node: Node, operand: Node) -> bool:
+    """x ± y in Z_m, of one shape; or elements of Z_m made of uniform words."""
+    m = node.params["modulus"]
+    if node.params["operation"] == "draw":
+        return operand.modulus is None and operand.dtype == np.uint64 and _digits_fit(node, operand)
+    if operand.modulus != m or not _sum(node, operand):
+        return False
+    if node.operands[0] is node.operands[1]:
+        return False
+    (other,) = [x for x in node.operands if x is not operand]
+    subtrahend = node.params["operation"] == "subtract" and operand is node.operands[1]
+    return largest(other) <= m - subtrahend
+
+
+def _digits_fit(node: Node, operand: Node) -> bool:
+    """Whether no digit of the drawn words is in two of the elements."""
+    each = digits(node.params["modulus"])
+    return math.prod(operand.shape) * each >= math.prod(node.shape)
+
+
+def _masked(node: Node, operand: Node) -> bool:
+    """s·c + u in Z_67 for one party."""
+    x, *_, factor, mask = node.operands
+    m = positions.MODULUS
+    reduced = x.modulus == mask.modulus == m and factor.modulus == m - 1
+    return reduced and operand is mask
 
 
 def _always(node: Node, operand: Node) -> bool:
@@ -78,6 +112,8 @@ RULES: dict[str, Rule] = {
     "reduce_xor": _left_out,
 }
 
+MODULAR: dict[str, Rule] = {"residue": _residue, "differences": _masked}  # in Z_m
+
 
 def register_balanced(operation: str, rule: Rule) -> None:
     """Tells that an operation is balanced in an operand where a rule says so."""
@@ -87,8 +123,12 @@ def register_balanced(operation: str, rule: Rule) -> None:
 
 def is_balanced(node: Node, operand: Node) -> bool:
     """Whether a uniform operand, used here alone, makes a node uniform."""
+    if (rule := MODULAR.get(node.operation)) is not None:
+        return rule(node, operand)
     rule = RULES.get(node.operation)
-    return rule is not None and is_words(node) and is_words(operand) and rule(node, operand)
+    if rule is None or operand.modulus != node.modulus:
+        return False
+    return is_words(node) and is_words(operand) and rule(node, operand)
 
 
 def is_invertible(node: Node) -> bool:

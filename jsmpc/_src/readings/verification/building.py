@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.extend.core import Literal
 
 from jsmpc._src.jaxprs import compat, routine, structure, walk
 from jsmpc._src.jaxprs.routine import routine_p
@@ -21,7 +22,9 @@ from jsmpc._src.readings.verification.graph import (
     Scope,
     Sent,
 )
+from jsmpc._src.readings.verification.ranges import modulus, most
 from jsmpc._src.readings.verification.streams import Streams
+from jsmpc._src.ring.residues import residue_p
 
 _COMMUTE = frozenset({"add", "mul", "xor", "and", "or", "max", "min", "eq", "ne"})
 _LARGE = 64  # bytes from which on constants are told apart by where they lie
@@ -38,7 +41,7 @@ def build(jaxpr: Any, ranks: Mapping[int | str, int]) -> Graph:
     scope = builder.scope
     inputs = [builder.input(v.aval, scope) for v in opened.invars]
     builder.evaluate(opened, inputs, constants)
-    return Graph(scope, inputs, builder.streams)
+    return Graph(scope, inputs, builder.streams, frozenset(builder.moduli))
 
 
 class _Builder:
@@ -47,19 +50,26 @@ class _Builder:
     Attributes:
       scope: the one at hand.
       streams: what is drawn.
+      moduli: of the groups that are drawn from otherwise than as words.
     """
 
     def __init__(self, ranks: Mapping[int | str, int]) -> None:
         self.scope = self._top = Scope()
         self.streams = Streams()
+        self.moduli: set[int] = set()
         self._ranks = ranks
         self._call: Any = None
         self._found: dict[Any, Node] = {}
-        self._params: dict[int, Any] = {}
+        self._used: set[Any] = set()
+        self._rows: dict[Any, Node] = {}
+        self._scans: dict[Scope, tuple[Body, list[Node]]] = {}
 
     def evaluate(
         self, jaxpr: Any, inputs: Sequence[Node], constants: Sequence[Any] = ()
     ) -> list[Node]:
+        opened, _ = compat.open_jaxpr(jaxpr)
+        self._used.update(v for e in opened.eqns for v in e.invars if not isinstance(v, Literal))
+        self._used.update(v for v in opened.outvars if not isinstance(v, Literal))
         return walk.evaluate(jaxpr, inputs, self._equation, self._constant, constants)
 
     # Nodes.
@@ -88,6 +98,8 @@ class _Builder:
             scope = self._scope_of(operands)
             shape = tuple(aval.shape)
             node = Node(operation, tuple(operands), scope, shape, aval.dtype, params, number=number)
+            node.most = most(operation, operands, params, aval.dtype)
+            node.modulus = modulus(operation, operands, params, node.most)
             if kind is not None:
                 self._found[name] = node
             self.scope.events.append(node)
@@ -133,6 +145,10 @@ class _Builder:
             return [self._draw(eqn, operands)]
         if primitive is routine_p:
             return self._routine(eqn, operands)
+        if primitive is residue_p:  # not the instructions that it is made of
+            if eqn.params["operation"] == "draw":
+                self.moduli.add(eqn.params["modulus"])
+            return [self._node("residue", operands[1:], eqn.outvars[0].aval, eqn.params)]
         match structure.structure(eqn):
             case structure.Call(body):
                 return self.evaluate(body, operands)
@@ -154,14 +170,44 @@ class _Builder:
     def _draw(self, eqn: Any, operands: list[Node]) -> Node:
         number, (key,) = eqn.params["number"], operands
         aval = eqn.outvars[0].aval
+        if (row := self._row(key, number, aval)) is not None:
+            return row
         name = ("draw", key, number, aval.dtype, tuple(aval.shape))
         if (node := self._found.get(name)) is None:
             scope = self.scope if self.streams.each_run(key, self.scope) else key.scope
             node = Node("draw", (key,), scope, tuple(aval.shape), aval.dtype, number=number)
             self._found[name] = node
             self.scope.events.append(node)
-        self.streams.drawn(node, self.scope, self._place(eqn))
+        if eqn.outvars[0] in self._used:
+            self.streams.drawn(node, self.scope, self._place(eqn))
+        else:
+            self.streams.unused(node)
         return node
+
+    def _row(self, key: Node, number: int, aval: Any) -> Node | None:
+        """A draw that an earlier loop over the same numbers has made, and has given: a row of what
+        that loop gave."""
+        given = self._rows.get((self.streams.name(key), number, aval.dtype, tuple(aval.shape)))
+        scope = self.streams.counted(key)
+        if given is None or scope is None or scope not in self._scans:
+            return None
+        if not scope.within(given.scope):
+            return None
+        if (node := self._found.get(("row", given, scope))) is None:
+            body, arrays = self._scans[scope]
+            node = self._found[("row", given, scope)] = self._input_like(given, aval.shape, scope)
+            body.sliced.append(node)
+            arrays.append(given)
+        return node
+
+    def _give(self, body: Body, results: Sequence[Node]) -> None:
+        """Notes draws that the runs of a loop give."""
+        for node, result in zip(body.rows, results, strict=True):
+            once = [*body.after, *body.rows].count(node) == 1
+            if node.operation == "draw" and node.scope is body.scope and once:
+                (key,), result.row = node.operands, node
+                name = self.streams.name(key), node.number, node.dtype, node.shape
+                self._rows.setdefault(name, result)
 
     def _routine(self, eqn: Any, operands: list[Node]) -> list[Node]:
         before = self._call
@@ -174,16 +220,22 @@ class _Builder:
     # Loops and conditions.
 
     def _scan(self, eqn: Any, loop: structure.Scan, operands: list[Node]) -> list[Node]:
-        consts, init, arrays = loop.split(operands)
+        consts, init, given = loop.split(operands)
+        arrays = list(given)
         body = Body(Scope(self.scope, repeats=True))
         body.carried = [self._input_like(x, x.shape, body.scope) for x in init]
         body.sliced = [self._input_like(x, x.shape[1:], body.scope) for x in arrays]
         for node, array in zip(body.sliced, arrays, strict=True):
             if _counts(array):
-                self.streams.counter(node, body.scope)
+                self.streams.counter(node, body.scope, array)
+        self._scans[body.scope] = body, arrays
         out = self._inside(body.scope, loop.body, [*consts, *body.carried, *body.sliced])
         body.after, body.rows = out[: loop.carried], out[loop.carried :]
-        return self._loop(eqn, [body], operands, init, arrays)
+        del self._scans[body.scope]
+        more = arrays[len(given) :]
+        results = self._loop(eqn, [body], [*operands, *more], init, arrays)
+        self._give(body, results[loop.carried :])
+        return results
 
     def _while(self, eqn: Any, loop: structure.While, operands: list[Node]) -> list[Node]:
         test, consts, init = loop.split(operands)

@@ -48,6 +48,9 @@ class Node:
       params: of the equation.
       content: of a constant.
       number: among the results of its equation; of a draw, its number.
+      most: what it is not above, where that is less than its type says.
+      modulus: of the residues of which it is one; None for any words.
+      row: of a loop's result, the draw that each run adds to it.
     """
 
     operation: str
@@ -58,6 +61,9 @@ class Node:
     params: Any = None
     content: Any = None
     number: int = 0
+    most: int | None = None
+    modulus: int | None = None
+    row: Node | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True, repr=False)
@@ -133,13 +139,26 @@ class Loop:
 
 @dataclasses.dataclass(eq=False, repr=False)
 class Graph:
-    """A program: its scope, its inputs, and the streams that it draws from."""
+    """A program: its scope, its inputs, the streams that it draws from, and the moduli of draws
+    that are nearly uniform."""
 
     scope: Scope
     inputs: list[Node]
     streams: Any
+    moduli: frozenset[int] = frozenset()
 
 
 def is_words(node: Node) -> bool:
     """Whether a node is of words, of which all bits count."""
     return bool(np.issubdtype(node.dtype, np.integer))
+
+
+def largest(node: Node) -> int:
+    """What a node of words without a sign, or of truth values, is not above."""
+    if node.most is not None:
+        return node.most
+    if np.dtype(node.dtype).kind == "b":
+        return 1
+    if node.content is not None and node.content.size:
+        return int(node.content.max())
+    return int(np.iinfo(node.dtype).max)

@@ -42,6 +42,7 @@ class SetProof:
       messages: how many they receive; in the body of a loop each counts once.
       known: how many of these follow from what they had seen before.
       opened: how many follow from a value that is opened to them on purpose.
+      simulated: how many tell nothing by a lemma on a step of a protocol.
       findings: those that could not be simulated; all others are uniform for them.
     """
 
@@ -49,6 +50,7 @@ class SetProof:
     messages: int
     known: int
     opened: int
+    simulated: int
     findings: tuple[Finding, ...]
 
     @property
@@ -61,8 +63,10 @@ class SetProof:
         return not self.findings
 
     def __str__(self) -> str:
-        hidden = self.messages - self.known - self.opened - len(self.findings)
+        others = self.known + self.opened + self.simulated + len(self.findings)
+        hidden = self.messages - others
         parts = [f"{hidden} uniform"] if hidden or not self.messages else []
+        parts += [f"{self.simulated} by a lemma"] if self.simulated else []
         parts += [f"{self.known} known before"] if self.known else []
         parts += [f"{self.opened} of what is opened"] if self.opened else []
         parts += [f"{len(self.findings)} open"] if self.findings else []
@@ -80,6 +84,8 @@ class Verification:
       openings: what is opened on purpose, in words.
       repeats: of each stream that is drawn twice, where; none if all draws are independent.
       draws: how many draws there are; in the body of a loop each counts once.
+      moduli: of draws that are uniform modulo these up to a statistical distance of 2^-40 a word,
+        and so is what they hide.
 
     Example:
       >>> import jax.numpy as jnp, jsmpc
@@ -93,6 +99,7 @@ class Verification:
     openings: tuple[str, ...]
     repeats: tuple[str, ...]
     draws: int
+    moduli: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
         return all(self.proofs) and not self.repeats
@@ -114,4 +121,7 @@ class Verification:
         lines += [f"  drawn twice: {words}" for words in self.repeats]
         if not self.repeats:
             lines.append(f"  no draw of {self.draws} is made twice")
+        if self.moduli:
+            numbers = ", ".join(map(str, self.moduli))
+            lines.append(f"  draws modulo {numbers}: uniform up to 2^-40 a word")
         return "\n".join(lines)

@@ -4,9 +4,11 @@ Of a program, the body of a loop, or a branch, given are the messages that someb
 expressions of secrets, of what the receiver knows, and of independent uniform words that it does
 not know. Repeat: where such a word r occurs in one place alone, and the operation there is balanced
 in r, the result of that operation is uniform and independent of all else: it takes the place of r,
-and what else it was made of is no longer needed there. Each step leaves the joint distribution of
-all messages as it is. When no message depends on a secret any more, whoever draws the words that
-are left can make them all: the view is simulated.
+and what else it was made of is no longer needed there. Where nothing is left to do, a lemma may
+know of some values that they tell nothing together (`lemmas`), and words of that distribution take
+their place. Each step leaves the joint distribution of all messages as it is. When no message
+depends on a secret any more, whoever draws the words that are left can make them all: the view is
+simulated.
 
 It is the rule `opt` of G. Barthe et al., Verified proofs of higher-order masking, EUROCRYPT 2015,
 and of maskVerif (G. Barthe et al., ESORICS 2019), on words and arrays of them. Each value is
@@ -21,6 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from jsmpc._src.readings.verification.balance import JOINED, is_balanced
 from jsmpc._src.readings.verification.graph import Loop, Node, Scope
+from jsmpc._src.readings.verification.lemmas import LEMMAS
 from jsmpc._src.readings.verification.streams import key_stream
 
 
@@ -46,6 +49,8 @@ class Sampling:
       loops: loops and conditions in it, of which there is a view that is proven by itself.
       seen: whether a value follows from what was received or is known.
       independent: whether a draw, or a key, is uniform and independent of all others for them.
+      apart: whether the draws in a loop's result are independent of all that is received in the
+        loop, and of other results of it.
     """
 
     def __init__(
@@ -55,8 +60,9 @@ class Sampling:
         loops: Sequence[Loop],
         seen: Callable[[Node], bool],
         independent: Callable[[Node], bool],
+        apart: Callable[[Node, Sequence[Node]], bool],
     ) -> None:
-        self._scope, self._seen, self._independent = scope, seen, independent
+        self._scope, self._seen, self._independent, self._apart = scope, seen, independent, apart
         self._roots = set(roots)
         self._loops = {loop.node for loop in loops}
         self._edges: dict[Node, list[Node]] = {}
@@ -65,8 +71,13 @@ class Sampling:
         self._uniform: set[Node] = set()
         self._secret: set[Node] = set()
         self._ready: list[Node] = []
+        self._pending: dict[Node, None] = {}  # of which there is a lemma
+        self._simulated: set[Node] = set()
+        self._tried: set[tuple[Node, frozenset[Node]]] = set()
         self._expand()
         self._reduce()
+        while self._simulate():
+            self._reduce()
 
     # The expressions of all messages.
 
@@ -78,6 +89,8 @@ class Sampling:
         while waiting:
             node = waiting.pop()
             self._edges[node] = edges = self._operands(node)
+            if node.operation in LEMMAS:
+                self._pending[node] = None
             for operand in edges:
                 self._uses[operand] = self._uses.get(operand, 0) + 1
                 self._users.setdefault(operand, []).append(node)
@@ -85,7 +98,7 @@ class Sampling:
                     done.add(operand)
                     waiting.append(operand)
         self._ready = [n for n in self._uniform if self._is_mask(n)]
-        self._ready += [n for n in self._loops if self._uses[n] == 1]
+        self._ready += [n for n in self._uses if n.operation == "loop"]
 
     def _operands(self, node: Node) -> list[Node]:
         """What a node is made of and that is not known; it may be uniform, or secret, itself."""
@@ -109,7 +122,7 @@ class Sampling:
     def _reduce(self) -> None:
         while self._ready:
             node = self._ready.pop()
-            if node in self._loops:
+            if node.operation == "loop":
                 self._release(node)
             elif self._is_mask(node):
                 (user,) = [u for u in self._users[node] if node in self._edges[u]]
@@ -118,7 +131,8 @@ class Sampling:
 
     def _is_hidden(self, node: Node, mask: Node) -> bool:
         if node.operation in JOINED:
-            return all(self._uses.get(x) == 1 and self._is_mask(x) for x in node.operands)
+            alike = all(x.modulus == node.modulus for x in node.operands)
+            return alike and all(self._uses.get(x) == 1 and self._is_mask(x) for x in node.operands)
         return is_balanced(node, mask)
 
     def _replace(self, node: Node) -> None:
@@ -138,18 +152,65 @@ class Sampling:
                 left = self._uses[operand]
                 if left == 0:
                     waiting.append(operand)
-                elif left == 1 and (operand in self._loops or self._is_mask(operand)):
+                elif operand.operation == "loop" or self._is_mask(operand):
                     self._ready.append(operand)
             self._edges[user] = []
 
     def _release(self, loop: Node) -> None:
-        """A view that is proven by itself, whatever the loop is given: nothing else depends on what
-        happens inside."""
-        if self._uses[loop] == 1:
+        """Draws that a loop gives are uniform words, where nothing else that is left of it depends
+        on them. Of a loop of which nothing is left the view is proven by itself, whatever it is
+        given: nothing else depends on what happens inside."""
+        left = frozenset(self.users(loop, seen=loop in self._loops))
+        for node in left:
+            if self._is_draw(node, left - {node}):
+                self._secret.discard(node)
+                self._replace(node)
+                return  # and comes back
+        if self._uses[loop] == 1 and loop in self._loops:
             self._uses[loop] = 0
             self._forget(loop)
 
+    def _is_draw(self, result: Node, others: frozenset[Node]) -> bool:
+        if result.row is None or (result, others) in self._tried:
+            return False
+        self._tried.add((result, others))
+        return self._independent(result.row) and self._apart(result, list(others))
+
+    def is_alone(self, root: Node) -> bool:
+        """Whether nothing else that is received depends on a message."""
+        return self._uses[root] == 1
+
+    # What lemmas say.
+
+    def users(self, node: Node, seen: bool = False) -> Sequence[Node]:
+        found = [
+            u for u in dict.fromkeys(self._users.get(node, [])) for x in self._edges[u] if x is node
+        ]
+        return found if self._uses.get(node) == len(found) + seen else ()
+
+    def is_uniform(self, node: Node) -> bool:
+        return node in self._uniform and node not in self._roots
+
+    def _simulate(self) -> bool:
+        """Puts words that tell nothing in the place of values, by a lemma; false where none can."""
+        progress = False
+        for node in list(self._pending):
+            if self._edges[node]:
+                for found in LEMMAS[node.operation](node, self):
+                    self._forget(found)
+                    self._simulated.add(found)
+                    progress = True
+            if not self._edges[node]:
+                del self._pending[node]
+        return progress
+
     # What is left.
+
+    @property
+    def by_lemmas(self) -> int:
+        """How many messages tell nothing by a lemma."""
+        others = self._roots - self._uniform if self._simulated else ()
+        return sum(not self._simulated.isdisjoint(self._inside(root)) for root in others)
 
     def stuck(self) -> dict[Node, Stuck]:
         """The messages that depend on a secret."""

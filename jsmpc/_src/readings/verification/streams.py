@@ -16,6 +16,7 @@ import numpy as np
 from jsmpc._src.readings.verification.graph import Node, Place, Scope
 
 Nonce = tuple[int | Scope, ...]  # words; in the place of one that counts a scope's runs, the scope
+Name = Any  # a key, or how it is derived
 _DRAWS = 0  # the third word of the nonces of draws
 
 
@@ -37,25 +38,48 @@ class Streams:
 
     def __init__(self) -> None:
         self.repeats: list[Repeat] = []
-        self._draws: dict[tuple[Node, int], tuple[Node, Place]] = {}
-        self._derived: dict[Node, list[tuple[Nonce, Node, Place]]] = {}
+        self._unused: set[tuple[Name, int]] = set()
+        self._draws: dict[tuple[Name, int], tuple[Node, Place]] = {}
+        self._derived: dict[Name, list[tuple[Nonce, Node, Place]]] = {}
         self._nonces: dict[Node, Nonce | None] = {}
         self._counters: dict[Node, Scope] = {}
         self._given: set[Node] = set()
         self._shared: set[Node] = set()
+        self._twins: set[Node] = set()
+        self._numbers: dict[Scope, Node] = {}
 
     def key(self, node: Node) -> None:
         """An input is the key of an endpoint, that this drew by itself."""
         self._given.add(node)
 
-    def counter(self, node: Node, scope: Scope) -> None:
-        """A node counts the runs of a scope."""
+    def counter(self, node: Node, scope: Scope, numbers: Node | None = None) -> None:
+        """A node counts the runs of a scope, by the elements of an array where there is one."""
         self._counters[node] = scope
+        if numbers is not None:
+            self._numbers[scope] = numbers
+
+    def name(self, key: Node) -> Name:
+        """What a key has in common with those of other loops that are the same, run by run."""
+        stream = key_stream(key)
+        words = None if stream is None else self._nonces.get(stream)
+        if stream is None or words is None:
+            return key
+        return self.name(stream.operands[0]), self._common(words)
+
+    def counted(self, key: Node) -> Scope | None:
+        """The scope whose runs a key is derived by, if it is by those of one."""
+        stream = key_stream(key)
+        words = (None if stream is None else self._nonces.get(stream)) or ()
+        scopes = [w for w in words if isinstance(w, Scope)]
+        return scopes[0] if len(scopes) == 1 else None
+
+    def _common(self, words: Nonce) -> tuple[Any, ...]:
+        return tuple(self._numbers.get(w, w) if isinstance(w, Scope) else w for w in words)
 
     def drawn(self, node: Node, scope: Scope, place: Place) -> None:
         """An equation of a scope makes a draw, whether or not another one made it before."""
         (key,) = node.operands
-        found, first = self._draws.setdefault((key, node.number), (node, place))
+        found, first = self._draws.setdefault((self.name(key), node.number), (node, place))
         if found is not node:
             self._shared |= {found, node}
         if first is not place:
@@ -63,6 +87,10 @@ class Streams:
         elif not self.each_run(key, scope):
             what = f"draw {node.number} of a seed, in each run of a loop"
             self.repeats.append(Repeat(what, place, place))
+
+    def unused(self, node: Node) -> None:
+        """Nothing is made of a draw: another one of its number tells nothing more."""
+        self._unused.add((self.name(node.operands[0]), node.number))
 
     def derived(self, stream: Node, place: Place) -> None:
         """An equation makes a keystream, of which a key may be taken."""
@@ -72,9 +100,11 @@ class Streams:
         words = self._nonces[stream] = self._words(nonce)
         if words is None:
             return
-        known = self._derived.setdefault(key, [])
+        known = self._derived.setdefault(self.name(key), [])
         for other, before, first in known:
-            if _overlap(words, other):
+            if words != other and self._common(words) == self._common(other):
+                self._twins |= {before, stream}
+            elif _overlap(words, other):
                 self._shared |= {before, stream}
                 self.repeats.append(Repeat("a key derived from a seed", first, place))
         known.append((words, stream, place))
@@ -82,20 +112,25 @@ class Streams:
     @property
     def count(self) -> int:
         """How many draws there are."""
-        return len(self._draws)
+        return len(self._draws.keys() | self._unused)
 
     def is_fresh(self, node: Node) -> bool:
-        """Whether a draw, or a key, is independent of all others of the program."""
+        """Whether a draw, or a key that is no other loop's, is independent of all others of the
+        program."""
         if node.operation == "draw":
             (key,) = node.operands
             own = key.operation != "draw"
-            return own and node not in self._shared and self.is_fresh(key)
+            return own and node not in self._shared and self._is_own(key)
+        return key_stream(node) not in self._twins and self._is_own(node)
+
+    def _is_own(self, node: Node) -> bool:
+        """Whether a key is given, or derived in a way in which no other is."""
         if node in self._given:
             return True
         stream = key_stream(node)
         if stream is None or stream in self._shared or self._nonces.get(stream) is None:
             return False
-        return self.is_fresh(stream.operands[0])
+        return self._is_own(stream.operands[0])
 
     def follows(self, key: Node, seen: Collection[Node]) -> bool:
         """Whether a key is among what was seen, or is derived from one that is."""

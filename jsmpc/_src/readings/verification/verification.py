@@ -10,6 +10,11 @@ What it rests on:
 - ChaCha20 is a pseudorandom function: draws of a key that the set does not know are uniform and
   independent, if no two of them have the same key and number (`streams`).
 - Optimistic sampling (`sampling`), a rule for each operation on words (`balance`).
+- Operations modulo m are what their marks say (`jsmpc._src.ring.residues`). Draws modulo m are at
+  most 2^-40 from uniform for each word that they are made of: views are simulated up to the sum of
+  these distances.
+- A lemma for each step of a protocol that hides more than by single words (`lemmas`). That of
+  function keys rests on a pseudorandom generator too.
 - Opened values are what the function says: they follow from the inputs and from what the set has
   seen before, as truncation rounds by what is opened under a mask. That is what the tests of every
   operation against `plain` show; that the words of a share cancel is not proved here.
@@ -77,7 +82,8 @@ def verify(
     proofs = [_proof(graph, ports, c, sets, names) for c in sets]
     openings = tuple(dict.fromkeys(_openings(graph.scope, names, dealer)))
     repeats = tuple(_repeated(r) for r in graph.streams.repeats)
-    return Verification(tuple(proofs), openings, repeats, graph.streams.count)
+    moduli = tuple(sorted(graph.moduli))
+    return Verification(tuple(proofs), openings, repeats, graph.streams.count, moduli)
 
 
 def _proof(
@@ -97,7 +103,7 @@ def _proof(
         view = min(view, _view(graph, ports, corrupt, others), key=lambda v: len(v.found))
     findings = tuple(_finding(f, names) for f in view.found)
     who, tally = tuple(names[e] for e in corrupt), view.tally
-    return SetProof(who, tally.messages, tally.known, tally.opened, findings)
+    return SetProof(who, tally.messages, tally.known, tally.opened, tally.simulated, findings)
 
 
 def _view(

@@ -11,6 +11,11 @@ whatever the others are, by words that are drawn anew in each run, then so are t
 one after another, however many they are: induction over what is carried, of which as much is seen
 after a run as before it. And so is the view of the whole, as long as nothing else that is sent
 depends on what the body hid.
+
+A draw that each run gives may hide something after the loop, if in no run anything depends on it
+that is received, is carried on, or is given and still occurs after the loop: then the draws of all
+runs are uniform words, independent of all of these. The body's messages are simplified with the
+draw among them to find out (`_apart`).
 """
 
 from __future__ import annotations
@@ -49,11 +54,13 @@ class Tally:
     Attributes:
       messages: how many; in a loop's body each counts once.
       known: those that followed from what was seen before; opened: from a declared opening.
+      simulated: those that tell nothing by a lemma.
     """
 
     messages: int = 0
     known: int = 0
     opened: int = 0
+    simulated: int = 0
 
 
 class View:
@@ -85,6 +92,8 @@ class View:
         self.tally = Tally()
         self._clock = 0
         self._opened: set[Node] = set()
+        self._received: dict[Scope, tuple[list[Node], list[Loop]]] = {}
+        self._loops: dict[Node, Loop] = {}
         self._times = dict.fromkeys(given, 0)
 
     def _seen(self, node: Node) -> bool:
@@ -122,9 +131,26 @@ class View:
             elif self._loop(event, roots):
                 loops.append(event)
         if self._exposed is not None:
-            stuck = Sampling(scope, roots, loops, self._given, self._independent).stuck()
-            self.found += [Found(*roots[node], why) for node, why in stuck.items()]
+            sampling = self._sampling(scope, roots, loops)
+            self.found += [Found(*roots[node], why) for node, why in sampling.stuck().items()]
+            self.tally.simulated += sampling.by_lemmas
+        self._received[scope] = list(roots), loops
         return bool(roots or loops)
+
+    def _sampling(self, scope: Scope, roots: Iterable[Node], loops: Sequence[Loop]) -> Sampling:
+        return Sampling(scope, roots, loops, self._given, self._independent, self._apart)
+
+    def _apart(self, result: Node, others: Sequence[Node]) -> bool:
+        """Whether the draws in a loop's result are independent of what is received in each run, of
+        what is carried on from it, and of other results."""
+        assert result.row is not None
+        loop = self._loops[result.operands[0]]
+        (body,) = loop.bodies
+        given = dict(zip(loop.results, [*body.after, *body.rows], strict=True))
+        roots, loops = self._received[body.scope]
+        told = [x for x in (*body.after, *map(given.__getitem__, others)) if not self._seen(x)]
+        found = self._sampling(body.scope, [*roots, *told, result.row], loops)
+        return found.is_alone(result.row)
 
     def _receive(self, event: Sent, roots: dict[Node, tuple[Sent | None, Place]]) -> None:
         self.tally.messages += 1
@@ -170,6 +196,7 @@ class View:
 
     def _loop(self, loop: Loop, roots: dict[Node, tuple[Sent | None, Place]]) -> bool:
         """Follows a loop; returns whether anything is received there."""
+        self._loops[loop.node] = loop
         choice = loop.choice
         if choice is not None and loop.branches and not self._seen(choice):
             self._clock += 1
