@@ -44,7 +44,7 @@ def test_operations_are_proved(name: str, operation: str) -> None:
 
 
 @pytest.mark.parametrize("operation", ["mul_aa with divisor", "signs", "is_zero", "a2b", "mul_ba"])
-@pytest.mark.parametrize("name", ["additive2", "replicated3", "securenn2"])
+@pytest.mark.parametrize("name", ["additive2", "replicated3", "securenn2", "fss22"])
 def test_operations_of_the_32_bit_ring_are_proved(name: str, operation: str) -> None:
     kinds, f = OPERATIONS[operation]
     smpc = protocol(name, 32)

@@ -34,7 +34,7 @@ def arguments(workload: Any, smpc: jsmpc.Protocol) -> list[Any]:
 
 
 @pytest.mark.parametrize("workload", SMALL)
-@pytest.mark.parametrize("name", ["additive2", "replicated3", "securenn2"])
+@pytest.mark.parametrize("name", ["additive2", "replicated3", "securenn2", "fss22"])
 def test_programs_of_the_benchmark_are_proved(name: str, workload: str) -> None:
     chosen = WORKLOADS[workload]
     proof = jsmpc.verify(jsmpc.secure(chosen.function))(*arguments(chosen, protocol(name, 64)))

@@ -22,7 +22,8 @@ from jsmpc._src.service import model
 from jsmpc._src.service.client import Client
 
 README = Path(__file__).parents[2] / "README.md"
-SERVED, ASKING = re.findall(r"^```py\n(.*?)^```$", README.read_text(), re.M | re.S)
+SECTION = README.read_text().split("## Private prediction as a service\n")[1].split("\n## ")[0]
+SERVED, ASKING = re.findall(r"^```py\n(.*?)^```$", SECTION, re.M | re.S)
 
 
 class Launched:

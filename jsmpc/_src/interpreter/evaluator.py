@@ -217,7 +217,7 @@ class Evaluator(Encodings):
             right = left if y is x else right
             for bits in overflow.of_product(self.smpc, self.ctx, f, left, right):
                 self.findings.overflow(self.place, bits)
-        return ranges.limited(reached, self.smpc.ring.bound)
+        return ranges.limited(reached, self.smpc.ring.bound - 1)
 
     def _shared(self, words: Shared | Array) -> Shared:
         return words if isinstance(words, Shared) else self.smpc.constant(self.ctx, words)

@@ -13,6 +13,7 @@ from jsmpc._src.transport.errors import MessageError
 _TEXT = 10_000  # characters
 
 KINDS: tuple[type[JsmpcError], ...] = (
+    public.BudgetError,
     public.EncodingError,
     public.FederatedError,
     public.KeyFormatError,
