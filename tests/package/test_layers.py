@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,7 +95,8 @@ def test_no_circles() -> None:
 
 def test_each_module_can_be_imported_first() -> None:
     program = "import sys, importlib\nfor m in sys.argv[1:]:\n    importlib.import_module(m)"
-    layers = [f"jsmpc._src.{name}" for name in reversed(LAYERS)]
+    here = [n for n in LAYERS if n != "flower" or importlib.util.find_spec("flwr") is not None]
+    layers = [f"jsmpc._src.{name}" for name in reversed(here)]
     subprocess.run([sys.executable, "-c", program, *layers], check=True, cwd=PACKAGE.parent)
 
 
