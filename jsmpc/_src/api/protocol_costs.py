@@ -23,7 +23,7 @@ BEGIN = "<!-- protocols: written by `jsmpc protocols --write README.md` -->"
 END = "<!-- end of protocols -->"
 
 OPERATIONS: dict[str, tuple[Callable[..., Any], Any]] = {
-    "product": (jnp.multiply, np.int64),
+    "product": (jnp.multiply, np.int32),
     "comparison": (jnp.less, np.float32),
     "equality": (jnp.equal, np.float32),
     "ReLU": (lambda x, _: jax.nn.relu(x), np.float32),
