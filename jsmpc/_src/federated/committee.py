@@ -14,8 +14,8 @@ from jsmpc._src.api.secure import secure
 from jsmpc._src.api.share import Share
 from jsmpc._src.errors import FederatedError
 from jsmpc._src.federated.aggregation import Running
-from jsmpc._src.federated.masked.structure import Structure
 from jsmpc._src.federated.quantization import Quantization, whole
+from jsmpc._src.federated.structure import Structure
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.runtime import prf
 

@@ -34,6 +34,7 @@ from jsmpc._src.runtime.correlations import (
     Triple,
     TruncationMask,
 )
+from jsmpc._src.runtime.references import BEAVER, CRYPTFLOW2, SPDZ
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,11 +232,9 @@ class Additive(Dealt):
     dealer: str = "dealer"
 
     references: ClassVar[tuple[str, ...]] = (
-        "D. Beaver, Efficient multiparty protocols using circuit randomization, CRYPTO 1991",
-        "I. Damgård et al., Multiparty computation from somewhat homomorphic encryption, "
-        "CRYPTO 2012",
-        "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020 (thresholds of "
-        "blocks in comparison)",
+        BEAVER,
+        SPDZ,
+        f"{CRYPTFLOW2} (thresholds of blocks in comparison)",
     )
     row: ClassVar[tuple[str, ...]] = (
         "`Additive(parties=n, dealer=…)`",

@@ -29,6 +29,7 @@ from jsmpc._src.ring.words import cast, right
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.correlations import Correlation
 from jsmpc._src.runtime.function_keys import FunctionKey, Repeated, SelectionKey
+from jsmpc._src.runtime.references import BEAVER, SPDZ
 from jsmpc._src.runtime.routines import traced_once
 
 _WIDEST = 64  # of a word whose bits are all tested
@@ -75,7 +76,8 @@ class FSS2(Additive):
         "CCS 2016",
         "T. Ryffel et al., AriaNN: Low-interaction privacy-preserving deep learning via function "
         "secret sharing, PoPETs 2022",
-        *Additive.references[:2],
+        BEAVER,
+        SPDZ,
     )
     most: ClassVar[int | None] = 2
     # Work on a key of 912 bytes takes as long as 12 bytes on a link of 1 Gbit/s.

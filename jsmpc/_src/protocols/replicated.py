@@ -26,6 +26,7 @@ from jsmpc._src.ring.division import Divisor, signed_ceiling, signed_floor, wrap
 from jsmpc._src.ring.groups import ARITHMETIC, BOOLEAN, Group
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
+from jsmpc._src.runtime.references import CRYPTFLOW2
 from jsmpc._src.runtime.routines import traced_once
 
 _THRESHOLDS = 15 / 4  # words: all of a word's blocks
@@ -55,8 +56,7 @@ class Replicated3(Protocol[Replica]):
         "T. Araki et al., High-throughput semi-honest secure three-party computation with an "
         "honest majority, CCS 2016",
         "P. Mohassel, P. Rindal, ABY3: A mixed protocol framework for machine learning, CCS 2018",
-        "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020 (thresholds of "
-        "blocks in comparison)",
+        f"{CRYPTFLOW2} (thresholds of blocks in comparison)",
     )
     fewest: ClassVar[int] = 3
     most: ClassVar[int | None] = 3

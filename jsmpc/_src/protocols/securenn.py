@@ -22,6 +22,7 @@ from jsmpc._src.ring.groups import BOOLEAN, Group, modulo
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
 from jsmpc._src.runtime.correlations import OddMask
+from jsmpc._src.runtime.references import BEAVER, CRYPTFLOW2
 from jsmpc._src.runtime.routines import traced_once
 
 
@@ -69,9 +70,8 @@ class SecureNN(Dealt):
         "training, PoPETs 2019",
         "I. Damgård, M. Geisler, M. Krøigaard, Efficient and secure comparison for on-line "
         "auctions, ACISP 2007",
-        "D. Beaver, Efficient multiparty protocols using circuit randomization, CRYPTO 1991",
-        "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020 (thresholds of "
-        "blocks in tests for zero)",
+        BEAVER,
+        f"{CRYPTFLOW2} (thresholds of blocks in tests for zero)",
     )
     most: ClassVar[int | None] = 2
     dealt_by: ClassVar[str | None] = "helper"

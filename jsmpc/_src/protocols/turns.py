@@ -66,9 +66,8 @@ def _thirds(
     results = []
     for turn, start in enumerate((0, third, 2 * third)):
         end = min(start + third, size)
-        part = _each(lambda x: x.map(_cut, along, start, end).turned(turn), operands)
-        result = step(smpc, ctx.turned(turn), *part)
-        results.append(_each(lambda x: x.turned(-turn), result))
+        part = turned(_each(lambda x: x.map(_cut, along, start, end), operands), turn)
+        results.append(turned(step(smpc, ctx.turned(turn), *part), -turn))
     return jax.tree.map(functools.partial(_joined, shape), *results, is_leaf=is_share)
 
 

@@ -158,7 +158,9 @@ class Context:
 
     def _enter(self, number: int, index: Any, dealer: Dealer) -> Context:
         seeds = self.seeds.map(lambda seed: prf.iterate(seed, number, index))
-        inner = Context(self.network, seeds, dealer, self.optimize, self.state)
+        inner = Context(
+            self.network, seeds, dealer, self.optimize, self.state, takes_turns=self.takes_turns
+        )
         inner.cited = self.cited
         return inner
 

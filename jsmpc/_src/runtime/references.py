@@ -1,6 +1,7 @@
-"""The papers that functions and operations are from: all in this one place.
+"""The papers that functions, operations and more than one protocol are from, in this one place.
 
-What is cited while a program is traced, its context collects.
+What is cited while a program is traced, its context collects; what a protocol alone is from stands
+with it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 BATCHER = "K. Batcher, Sorting networks and their applications, AFIPS 1968"
+BEAVER = "D. Beaver, Efficient multiparty protocols using circuit randomization, CRYPTO 1991"
 BRENT_KUNG = "R. Brent, H. Kung, A regular layout for parallel adders, IEEE Trans. Computers 1982"
 CHEN = (
     "H. Chen, I. Chillotti, Y. Song, Improved bootstrapping for approximate homomorphic "
@@ -24,10 +26,12 @@ KOGGE_STONE = (
     "P. Kogge, H. Stone, A parallel algorithm for the efficient solution of a general class of "
     "recurrence equations, IEEE Trans. Computers 1973"
 )
+CRYPTFLOW2 = "D. Rathee et al., CrypTFlow2: Practical 2-party secure inference, CCS 2020"
 PATERSON_STOCKMEYER = (
     "M. Paterson, L. Stockmeyer, On the number of nonscalar multiplications necessary to evaluate "
     "polynomials, SIAM J. Comput. 1973"
 )
+SPDZ = "I. Damgård et al., Multiparty computation from somewhat homomorphic encryption, CRYPTO 2012"
 
 
 def cites(*papers: str) -> Callable[[F], F]:

@@ -36,7 +36,7 @@ def traced_once(f: F) -> F:
     def called(smpc: Any, ctx: Context, *args: Any, **kwargs: Any) -> Any:
         if not ctx.deals_in_place:
             return f(smpc, ctx, *args, **kwargs)
-        _, tree, kinds = _taken_apart(ctx, args, kwargs)
+        arrays, tree, kinds = _taken_apart(ctx, args, kwargs)
         found = _trace(f, smpc, ctx.network.unturned(), ctx.takes_turns, tree, kinds)
         if found is None:
             return f(smpc, ctx, *args, **kwargs)
@@ -44,8 +44,8 @@ def traced_once(f: F) -> F:
         ctx.cite(papers)
         turn = ctx.take_turn(excess)
         if turn:
-            ctx, args, kwargs = ctx.turned(turn), turned(args, turn), turned(kwargs, turn)
-        arrays, *_ = _taken_apart(ctx, args, kwargs)
+            ctx = ctx.turned(turn)
+            arrays, *_ = _taken_apart(ctx, turned(args, turn), turned(kwargs, turn))
         of = ctx.network.turn or 0, ctx.network.parties
         out = routine.call(jaxpr, ctx.reserve(count), [*constants, *arrays], of)
         result = jax.tree.unflatten(form, out)

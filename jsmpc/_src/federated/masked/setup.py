@@ -13,8 +13,8 @@ import numpy as np
 from jsmpc._src.errors import FederatedError
 from jsmpc._src.federated.masked import graph, keys, shamir
 from jsmpc._src.federated.masked.letters import Context, Step
-from jsmpc._src.federated.masked.structure import Structure
 from jsmpc._src.federated.quantization import Quantization
+from jsmpc._src.federated.structure import Structure
 
 MOST_CLIENTS = 1 << 16
 SEALED = 2 * shamir.SIZE + keys.TAG  # bytes of a client's two shares for another one
