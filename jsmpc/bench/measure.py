@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ class Row:
       median: of the steady state, on inputs already shared; `times` are the single runs.
       first_call: trace, compile and run; `warm_first_call` the same in a new process with a
         warm persistent compilation cache.
-      trace, compile: the parts of the first call before the run, where both phases are timed.
+      compile: the part of the first call that XLA takes, where both phases are timed; `trace` the
+        rest of it, tracing and one run.
       offline: median of making the material, where only the online phase is timed.
       bytes_per_party, busiest_bytes, rounds, dealer_bytes: counted from the messages; the first
         is a party's mean, the second what the one sends that sends most.
@@ -119,12 +120,6 @@ class Calls:
         seconds, self.result = timed(self._call)
         return seconds
 
-    def compile(self) -> tuple[float, float]:
-        """Seconds of tracing and of compiling both phases, which the next call need not do."""
-        key = jax.block_until_ready(jsmpc.random_key())
-        traced, program = timed(lambda: self.secure.lower(key, *self.args))
-        return traced, timed(program.compile)[0]
-
 
 class Local:
     """A workload in this process, its inputs shared already."""
@@ -141,15 +136,17 @@ class Local:
         jax.block_until_ready(args)
         self._calls = Calls(workload, args, settings.phase)
         self._offline: list[float] = []
-        self._before: tuple[float, float] | None = None
+        self._first: tuple[float, float] | None = None  # of both phases: whole, and XLA's part
 
     def first(self) -> float:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", jsmpc.EncodingWarning)
+                with _compiling() as compiled:
+                    seconds = self.again()
                 if self._phase == "both":
-                    self._before = self._calls.compile()
-                return sum(self._before or ()) + self.again()
+                    self._first = seconds, sum(compiled)
+                return seconds
         except jsmpc.UnsupportedError as error:
             raise Unsupported(str(error)) from error
         finally:
@@ -167,8 +164,8 @@ class Local:
         cost = self._calls.secure.cost(*args)
         return {
             "offline": statistics.median(self._offline) if self._offline else None,
-            "trace": self._before and self._before[0],
-            "compile": self._before and self._before[1],
+            "trace": self._first and self._first[0] - self._first[1],
+            "compile": self._first and self._first[1],
             "bytes_per_party": cost.bytes_per_party,
             "busiest_bytes": max(cost.bytes_sent),
             "rounds": cost.rounds,
@@ -177,6 +174,29 @@ class Local:
             "peak_bytes": peak,
             "share_bytes": sum(x.nbytes for x in jax.tree.leaves((args, result))),
         }
+
+
+_compiled: list[list[float]] = []  # of who is listening, seconds of what XLA compiles
+
+
+def _listen(event: str, duration_secs: float, **_: Any) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        for found in _compiled:
+            found.append(duration_secs)
+
+
+jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[list[float]]:
+    """The seconds of each program that XLA compiles inside."""
+    found: list[float] = []
+    _compiled.append(found)
+    try:
+        yield found
+    finally:
+        _compiled.remove(found)
 
 
 def timed(f: Callable[[], Any]) -> tuple[float, Any]:

@@ -26,6 +26,7 @@ from jsmpc._src.api import (
 )
 from jsmpc._src.api.arguments import Call, Static
 from jsmpc._src.api.brief import brief
+from jsmpc._src.api.compiled import Compiled
 from jsmpc._src.api.director import Director
 from jsmpc._src.api.held import ahead_of, session_of
 from jsmpc._src.api.material import Material
@@ -83,7 +84,7 @@ class SecureFunction(Generic[P, R]):
         self._options = (static_argnums, static_argnames, check, scales)
         self._check, self._scales = check, scales
         self._static = Static.of(f, static_argnums, static_argnames)
-        self._run = jax.jit(self._simulate, static_argnums=0)
+        self._run = Compiled(self._simulate)
         self._deal = jax.jit(_dealt, static_argnums=(0, 1))
         self._run_online = jax.jit(self._resume, static_argnums=(0, 1))
         self._phases: dict[Any, tuple[Phases, Purpose]] = {}
@@ -240,7 +241,7 @@ class SecureFunction(Generic[P, R]):
         call, leaves, _ = self._flatten(args, kwargs)
         key = key if isinstance(key, jax.ShapeDtypeStruct) else fresh.key_of(key)
         with compat.protocol_mode():
-            return self._run.lower(call, call.protocol.state, key, leaves)
+            return self._run.whole.lower(call, call.protocol.state, key, leaves)
 
     # From the user's arguments to arrays and back.
 

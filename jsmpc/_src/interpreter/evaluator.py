@@ -21,7 +21,7 @@ from jax import lax
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
 from jsmpc._src.functions import integers, overflow
-from jsmpc._src.interpreter import folding, misfits, private, ranges, recognition
+from jsmpc._src.interpreter import folding, layers, misfits, private, ranges, recognition
 from jsmpc._src.interpreter.encodings import Encodings
 from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.misfits import Misfits
@@ -30,6 +30,7 @@ from jsmpc._src.interpreter.registry import REFUSED, RULES, Rule
 from jsmpc._src.interpreter.scales import digits_of
 from jsmpc._src.interpreter.secret import Secret, is_secret
 from jsmpc._src.jaxprs import compat, lines, structure, tracing
+from jsmpc._src.jaxprs.layer import layer_p
 from jsmpc._src.protocols.base import Shared
 from jsmpc._src.ring.bilinear import Bilinear
 from jsmpc._src.ring.fixedpoint import FixedPoint
@@ -89,10 +90,12 @@ class Evaluator(Encodings):
         """The outputs of a (closed) jaxpr as a part of the program it is in."""
 
         def apply(number: int, eqn: Any, operands: list[Any]) -> list[Any]:
+            if eqn.primitive is layer_p:
+                return layers.evaluate(self, eqn, operands)
             with lines.at_line_of(eqn, self.caller), self._operation(eqn):
                 return self.at(eqn).within(number).apply(operands)
 
-        return recognition.evaluate(jaxpr, args, apply)
+        return recognition.evaluate(jaxpr, args, apply, in_layers=self.plan is None)
 
     def _operation(self, eqn: Any) -> AbstractContextManager[Any]:
         """Marks what computes an equation with its primitive; of a sub-program, that of each."""

@@ -6,7 +6,7 @@ import functools
 import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,14 @@ class Findings:
     def overflow(self, place: str, bits: Bits) -> None:
         assert self.overflows is not None
         self.overflows.setdefault(place, []).append(bits.map(jnp.ravel))
+
+    def add(self, faults: Mapping[str, Array], overflows: Mapping[str, Sequence[Bits]]) -> None:
+        """Take over what a part of the program found."""
+        for place, found in faults.items():
+            self.fault(place, found)
+        for place, bits in overflows.items():
+            for each in bits:
+                self.overflow(place, each)
 
     def settled(self, smpc: Protocol, ctx: Context) -> Settled:
         """One bit a place: what comes out of a loop or a branch.

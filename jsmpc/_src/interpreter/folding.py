@@ -33,6 +33,7 @@ _UFUNCS: dict[str, Callable[..., Any]] = {
     "sub": np.subtract,
     "mul": np.multiply,
     "neg": np.negative,
+    "sqrt": np.sqrt,
     "max": np.maximum,
     "min": np.minimum,
     "eq": np.equal,

@@ -8,7 +8,7 @@ from typing import Any
 
 from jax.extend.core import primitives as P  # noqa: N812
 
-from jsmpc._src.jaxprs import compat, restated, routine
+from jsmpc._src.jaxprs import compat, layer, restated, routine
 
 CALLS = (
     P.jit_p,
@@ -18,7 +18,7 @@ CALLS = (
     P.custom_vjp_call_p,
     compat.unexpanded_call_p,
 )
-_ALL_CALLS = (*CALLS, routine.routine_p)
+_ALL_CALLS = (*CALLS, layer.layer_p, routine.routine_p)
 _BATCHED_CALLS = ("custom_vmap_call", "shard_map")  # in programs of all parties
 
 

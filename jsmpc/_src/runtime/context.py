@@ -81,6 +81,7 @@ class Context:
         helper those of all pairs (Pairwise).
       state: what the parties keep beyond a run; see `Protocol.establish`.
       cited: the papers that the program's parts are from.
+      layers: the layers that were traced, see `runtime.layers`.
 
     The bodies of loops are transformed by `optimize`, e.g. `kernels.optimize`.
     """
@@ -101,6 +102,7 @@ class Context:
         self.state = state
         self._numbers = _Numbers()
         self.cited: dict[str, None] = {}
+        self.layers: dict[Any, Any] = {}
         self._burden = Burden(network.parties) if takes_turns else None
 
     @property
@@ -163,6 +165,11 @@ class Context:
         )
         inner.cited = self.cited
         return inner
+
+    def layer(self) -> Context:
+        """A context for one call of a layer."""
+        number = self.reserve()
+        return self._enter(number, 0, self._dealer.branch(number, 0))
 
     def scan(
         self,

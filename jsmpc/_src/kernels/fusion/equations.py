@@ -11,13 +11,21 @@ import numpy as np
 from jax.extend.core import Literal, Primitive
 
 from jsmpc._src.jaxprs import compat, lines
+from jsmpc._src.jaxprs.layer import layer_p
 
 
 class Evaluation:
-    """Evaluates a jaxpr on demand."""
+    """Evaluates a jaxpr on demand; its layers by `layer`, from a call and its operands."""
 
-    def __init__(self, jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]):
+    def __init__(
+        self,
+        jaxpr: Any,
+        consts: Sequence[Any],
+        args: Sequence[Any],
+        layer: Callable[[Any, list[Any]], Sequence[Any]],
+    ):
         self.jaxpr = jaxpr
+        self._layer = layer
         self.env: dict[Any, Any] = {}
         self.env.update(zip(jaxpr.constvars, consts, strict=True))
         self.env.update(zip(jaxpr.invars, args, strict=True))
@@ -26,8 +34,10 @@ class Evaluation:
         return compat.literal_value(v) if isinstance(v, Literal) else self.env[v]
 
     def bind(self, eqn: Any) -> None:
+        operands = [self.read(v) for v in eqn.invars]
         with lines.at_line_of(eqn):
-            out = compat.bind(eqn, [self.read(v) for v in eqn.invars])
+            layer = eqn.primitive is layer_p
+            out = self._layer(eqn, operands) if layer else compat.bind(eqn, operands)
         self.env.update(zip(eqn.outvars, out, strict=True))
 
 

@@ -16,6 +16,7 @@ import jax
 
 from jsmpc._src.jaxprs import compat, rewrite, routine
 from jsmpc._src.kernels import native
+from jsmpc._src.kernels.fusion import layers
 from jsmpc._src.kernels.fusion.equations import TRANSPARENT
 from jsmpc._src.kernels.fusion.grouped import Grouped
 from jsmpc._src.kernels.fusion.stages import Fused
@@ -23,10 +24,11 @@ from jsmpc._src.kernels.fusion.stages import Fused
 
 def evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
     """The outputs of a jaxpr; its elementwise parts and draws run fast."""
-    jaxpr = rewrite.without_dead_code(routine.inlined(jaxpr, TRANSPARENT))
+    inlined = layers.taking_whole_values(routine.inlined(jaxpr, TRANSPARENT))
     on_machine = jax.default_backend() == "cpu" and native.available()
     evaluation = Fused if on_machine else Grouped
-    return evaluation(jaxpr, consts, args).outputs()
+    called = layers.Layers(evaluate)
+    return evaluation(rewrite.without_dead_code(inlined), consts, args, called).outputs()
 
 
 def optimize(fun: Callable[..., Any]) -> Callable[..., Any]:
