@@ -19,6 +19,7 @@ def share(smpc: jsmpc.Protocol) -> jsmpc.Share:
 def test_those_of_protocols() -> None:
     assert jsmpc.references(jsmpc.Replicated3()) == list(jsmpc.Replicated3.references)
     assert jsmpc.references(jsmpc.Additive)[0].startswith("D. Beaver, ")
+    assert "SIRNN" in str(jsmpc.references(jsmpc.Replicated3))
 
 
 def test_those_of_what_a_function_used() -> None:

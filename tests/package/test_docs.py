@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import doctest
-import inspect
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jsmpc
+from documented import examples, run
 
 PUBLIC = {name: getattr(jsmpc, name) for name in jsmpc.__all__ if name != "__version__"}
-OPTIONS = doctest.IGNORE_EXCEPTION_DETAIL | doctest.FAIL_FAST
-
-
-def examples(documented: Any, name: str) -> doctest.DocTest:
-    text = inspect.cleandoc(documented.__doc__ or "")
-    return doctest.DocTestParser().get_doctest(text, {}, name, None, None)
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +22,6 @@ def fixed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         return jnp.asarray(rng.integers(0, 2**32, 8, np.uint32))
 
     monkeypatch.setattr(jsmpc, "random_key", fixed_key)
-
-
-def run(test: doctest.DocTest) -> None:
-    lines: list[str] = []
-    doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=lines.append)
-    assert not lines, "".join(lines)
 
 
 def test_the_package_shows_what_is_used_together() -> None:

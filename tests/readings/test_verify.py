@@ -204,7 +204,7 @@ def test_openings_are_told_and_proved(name: str) -> None:
     everyone = ", ".join(x.protocol.parties)
     first, second, third = proof.openings
     line = revealed.__code__.co_firstlineno + 1
-    assert first.startswith(f"{everyone} learn a revealed value, 8 numbers at {__file__}:{line} ")
+    assert f"{everyone} learn a revealed value, 8 numbers at test_verify.py:{line} " in first
     assert second.startswith("party1 learns a revealed value, 1 number at ")
     assert third.startswith(f"{everyone} learn a revealed value, 8 numbers")
     opened = {p.corrupt: p.opened for p in proof.proofs}
@@ -256,7 +256,9 @@ def test_a_leak_is_named_with_its_lines() -> None:
     assert finding.line.startswith(f"{__file__}:{here + 3} ")
     report = str(proof)
     assert "alice: leak; " in report and "1 open" in report
-    assert f"sent at {finding.protocol_line}" in report and f"for {finding.line}" in report
+    assert f"sent at {finding.protocol_line}" in report
+    assert f"for test_verify.py:{here + 3} " in report
+    assert "/" not in report
 
 
 def test_a_report_of_a_proof() -> None:

@@ -57,6 +57,7 @@ class Replicated3(Protocol[Replica]):
         "honest majority, CCS 2016",
         "P. Mohassel, P. Rindal, ABY3: A mixed protocol framework for machine learning, CCS 2018",
         f"{CRYPTFLOW2} (thresholds of blocks in comparison)",
+        "D. Rathee et al., SIRNN: A math library for secure RNN inference, S&P 2021 (truncation)",
     )
     fewest: ClassVar[int] = 3
     most: ClassVar[int | None] = 3

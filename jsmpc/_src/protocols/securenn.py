@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +17,6 @@ from jsmpc._src.protocols.additive import Dealt
 from jsmpc._src.protocols.base import Array, Match
 from jsmpc._src.protocols.bits import Bits
 from jsmpc._src.ring import positions
-from jsmpc._src.ring.fixedpoint import FixedPoint
 from jsmpc._src.ring.groups import BOOLEAN, Group, modulo
 from jsmpc._src.runtime import prf
 from jsmpc._src.runtime.context import Context
@@ -84,16 +83,6 @@ class SecureNN(Dealt):
         "nobody",
         "2 words a party, 1 round",
     )
-
-    if TYPE_CHECKING:  # what the generated one takes, and makes names of
-
-        def __init__(
-            self,
-            parties: int | Sequence[str] = ...,
-            bits: int = ...,
-            encoding: FixedPoint = ...,
-            helper: str = ...,
-        ) -> None: ...
 
     @property
     def dealer(self) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from jsmpc._src.jaxprs.lines import without_folder
+
 PROVED, UNDECIDED, LEAK = "proved", "undecided", "leak"
 
 
@@ -29,7 +31,7 @@ class Finding:
     def __str__(self) -> str:
         lines = [f"{self.verdict}: {self.message}: {self.reason}"]
         lines += [f"  sent at {self.protocol_line}"] if self.protocol_line else []
-        lines += [f"  for {self.line}"] if self.line else []
+        lines += [f"  for {without_folder(self.line)}"] if self.line else []
         return "\n".join(lines)
 
 

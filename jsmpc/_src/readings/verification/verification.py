@@ -143,7 +143,7 @@ def _opening(event: Opened, names: Sequence[str], dealer: bool, repeated: bool) 
     who = f"{', '.join(parties)} learn" if event.to is None else f"{names[event.to]} learns"
     size = math.prod(event.node.shape)
     count = f"{size} number{'s' if size != 1 else ''}"
-    line = lines.user_line(event.place.call)
+    line = lines.short(event.place.call.source_info.traceback)
     where = f" at {line}" if line else ""
     return f"{who} {event.what}, {count}{where}{', in each run of a loop' if repeated else ''}"
 
@@ -154,7 +154,7 @@ def _repeated(repeat: Repeat) -> str:
 
 
 def _at(place: Place) -> str:
-    return lines.user_line(place.call) or "an unknown line"
+    return lines.short(place.call.source_info.traceback) or "an unknown line"
 
 
 def _protocol_line(place: Place) -> str:
