@@ -57,11 +57,10 @@ def said(output: str, name: str) -> str:
     ("smpc", "options"),
     [
         (jsmpc.Replicated3(), ()),
-        (jsmpc.Additive(dealer="james"), ("--protocol", "additive", "--dealer", "james")),
         (jsmpc.SecureNN(helper="james"), ("--protocol", "securenn", "--dealer", "james")),
         (jsmpc.FSS2(dealer="james"), ("--protocol", "fss2", "--dealer", "james")),
     ],
-    ids=["replicated3", "additive2", "securenn2", "fss2"],
+    ids=["replicated3", "securenn2", "fss2"],
 )
 def test_processes_compute_what_the_simulation_does(
     smpc: jsmpc.Protocol, options: tuple[str, ...], tmp_path: Path
