@@ -16,7 +16,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::jsmpc.EncodingWarning")
 
 def shared(smpc, tree):
     """Shares of all but keys."""
-    return jax.tree.map(lambda x: x if x.dtype == jnp.uint32 else jsmpc.share(KEY, x, smpc), tree)
+    leaves, treedef = jax.tree.flatten(tree)
+    shares = iter(jsmpc.share(KEY, [x for x in leaves if x.dtype != jnp.uint32], smpc))
+    mixed = [x if x.dtype == jnp.uint32 else next(shares) for x in leaves]
+    return jax.tree.unflatten(treedef, mixed)
 
 
 def away(example, smpc):

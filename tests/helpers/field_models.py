@@ -33,9 +33,11 @@ class Example:
     batches: tuple[Any, ...]
 
 
-def training(loss: Callable[..., Any], params: Any, batches: Any, rate: float = 1e-3) -> Example:
-    """Adam on a loss of parameters and a batch."""
-    optimizer = optax.adam(rate)
+def training(
+    loss: Callable[..., Any], params: Any, batches: Any, rate: float = 1e-3, flat: bool = False
+) -> Example:
+    """Adam on a loss of parameters and a batch; of flat ones all together, else one by one."""
+    optimizer = optax.flatten(optax.adam(rate)) if flat else optax.adam(rate)
 
     def train(params: Any, *batches: Any) -> Any:
         def step(state: Any, batch: Any) -> Any:
@@ -78,7 +80,7 @@ class _NnxCNN(nnx.Module):
 
 def nnx_mnist(steps: int) -> Example:
     images, labels = _images(steps, 4, 8)
-    graph, params, rest = nnx.split(_NnxCNN(nnx.Rngs(0)), nnx.Param, ...)
+    graph, params, rest = jax.jit(lambda: nnx.split(_NnxCNN(nnx.Rngs(0)), nnx.Param, ...))()
 
     def loss(params: Any, images: Any, labels: Any) -> Any:
         logits = nnx.merge(graph, params, rest, copy=True)(images)
@@ -112,8 +114,8 @@ def vae(steps: int) -> Example:
         divergence = -0.5 * jnp.sum(1 + log_var - jnp.square(mean) - jnp.exp(log_var), -1)
         return cross.mean() + divergence.mean()
 
-    params = model.init(jax.random.key(0), images[0], jax.random.key(1))
-    return training(loss, params, (images, keys))
+    params = jax.jit(model.init)(jax.random.key(0), images[0], jax.random.key(1))
+    return training(loss, params, (images, keys), flat=True)
 
 
 class _Seq2seq(nn.Module):
@@ -139,7 +141,7 @@ def seq2seq(steps: int) -> Example:
 
     batches = jnp.asarray(questions, jnp.int32), jnp.asarray(answers, jnp.int32)
     hot = (jax.nn.one_hot(b[0], 6) for b in batches)
-    return training(loss, model.init(jax.random.key(0), *hot), batches)
+    return training(loss, jax.jit(model.init)(jax.random.key(0), *hot), batches)
 
 
 class _Transformer(nn.Module):
@@ -166,7 +168,7 @@ def transformer(steps: int) -> Example:
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
 
     batches = jnp.asarray(tokens, jnp.int32)
-    return training(loss, model.init(jax.random.key(0), batches[0, :, :-1]), (batches,))
+    return training(loss, jax.jit(model.init)(jax.random.key(0), batches[0, :, :-1]), (batches,))
 
 
 class _ResNet(nn.Module):
@@ -187,7 +189,7 @@ class _ResNet(nn.Module):
 def resnet(steps: int) -> Example:
     images, labels = _images(steps, 4, 6)
     model = _ResNet()
-    variables = model.init(jax.random.key(0), images[0])
+    variables = jax.jit(model.init)(jax.random.key(0), images[0])
     statistics = variables["batch_stats"]
 
     def loss(params: Any, images: Any, labels: Any) -> Any:
@@ -195,7 +197,7 @@ def resnet(steps: int) -> Example:
         logits, _ = model.apply(variables, images, mutable=["batch_stats"])
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    return training(loss, variables["params"], (images, labels))
+    return training(loss, variables["params"], (images, labels), flat=True)
 
 
 EXAMPLES = {f.__name__: f for f in (nnx_mnist, vae, seq2seq, transformer, resnet)}

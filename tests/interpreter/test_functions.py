@@ -1,15 +1,15 @@
 """Functions of JAX on secrets, each; see `jax_functions`.
 
 What they are made of, the rules, is tested on shares in `test_rules`, and where shapes, positions
-and integers matter in the files beside this one. Where the error of what they are made of adds up,
-and where values are public in part, they run among three parties; the others run in the clear.
+and integers matter in the files beside this one. The groups of which most is made of operations
+of the protocol run among three parties, those of functions in the clear.
 """
 
 import pytest
 
 from jax_functions import CASES, check, ignored_underflow
 
-AMONG_PARTIES = {"arithmetic", "control", "gradients", "logic", "nn", "products"}
+AMONG_PARTIES = {"arithmetic", "control", "logic", "nn", "products"}
 
 
 @ignored_underflow

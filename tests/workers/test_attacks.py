@@ -328,7 +328,7 @@ def outcome(worker: Any, request: dict[str, Any]) -> str:
     return "answered"
 
 
-def test_ten_thousand_wrong_requests_leave_a_worker_as_it_was(processes: Processes) -> None:
+def test_thousands_of_wrong_requests_leave_a_worker_as_it_was(processes: Processes) -> None:
     requests = recorded(processes)
     assert {r["do"] for r in requests} >= {"put", "get", "read", "find", "move", "run"}
     bob = processes.client("dave")["bob"]
@@ -337,7 +337,7 @@ def test_ten_thousand_wrong_requests_leave_a_worker_as_it_was(processes: Process
 
     def ask(seed: int) -> Counter[str]:
         rng = random.Random(seed)
-        return Counter(outcome(bob, mutated(requests, rng)) for _ in range(2500))
+        return Counter(outcome(bob, mutated(requests, rng)) for _ in range(1000))
 
     with ThreadPoolExecutor(4) as pool:
         found = sum(pool.map(ask, range(4)), Counter[str]())
@@ -346,10 +346,10 @@ def test_ten_thousand_wrong_requests_leave_a_worker_as_it_was(processes: Process
         *("ConfigError", "EncodingError"),
         "MessageError",  # before it is sent
     }
-    assert found["RequestError"] > 3000
+    assert found["RequestError"] > 1200
     assert len(processes.log("bob")) >= seen + found.total() - found["MessageError"]
     bob.clear()
-    assert processes.resident("bob") < start + (100 << 20)
+    assert processes.resident("bob") < start + (40 << 20)
     x = bob.send(jnp.arange(3.0))
     assert (x + x).get().tolist() == [0, 2, 4]
     for name in ("bob", "alice"):  # who have things of each other now, with which others began

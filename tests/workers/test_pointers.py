@@ -294,7 +294,11 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize(
+    ("pair", "dtype"),
+    [*(("here", dtype) for dtype in KINDS), ("processes", "int32")],
+    indirect=["pair"],
+)
 def test_operations_are_those_of_arrays(pair: Pair, dtype: str) -> None:
     x = jnp.array([[1, 2, 3], [4, 5, 1]]).astype(dtype)
     y = jnp.array([[2, 1, 1], [3, 2, 1]]).astype(dtype)
