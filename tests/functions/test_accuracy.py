@@ -17,10 +17,9 @@ ENCODINGS = {
     "replicated3": lambda: jsmpc.Replicated3(),
     "additive2": lambda: jsmpc.Additive(),
     "plain": lambda: jsmpc.testing.InsecurePlain(),
-    "decimal": lambda: jsmpc.Replicated3(encoding=jsmpc.FixedPoint(10, 3)),
+    "decimal": lambda: jsmpc.testing.InsecurePlain(encoding=jsmpc.FixedPoint(10, 3)),
     "fine": lambda: jsmpc.testing.InsecurePlain(encoding=jsmpc.FixedPoint(2, 24)),
     "32 bits": lambda: jsmpc.Replicated3(bits=32),
-    "additive2, 32 bits": lambda: jsmpc.Additive(bits=32),
 }
 
 
@@ -133,10 +132,9 @@ def test_error_bound_over_the_whole_range(name, function):
     assert (np.abs(got[beyond]) >= limit * (1 - 2.0**-6)).all()
 
 
-@pytest.mark.parametrize("name", ["replicated3", "additive2"])
-def test_what_lies_outside_of_the_domain(name):
+def test_what_lies_outside_of_the_domain():
     """Results are those of the nearest argument inside, or the largest number."""
-    smpc = _protocol(name)
+    smpc = _protocol("replicated3")
     ulp, limit = 1 / smpc.encoding.scale, smpc.encoding.limit(smpc.ring)
     table = {
         "1/0": (lambda x: 1 / (x - x), 1 / ulp),

@@ -27,6 +27,7 @@ ignored_underflow = pytest.mark.filterwarnings("ignore::jsmpc.EncodingWarning")
 
 KEY = jax.random.key(11)
 PROTOCOLS = {
+    "plain": jsmpc.testing.InsecurePlain(),
     "replicated": jsmpc.Replicated3(),
     "additive": jsmpc.Additive(),
     "securenn": jsmpc.SecureNN(),

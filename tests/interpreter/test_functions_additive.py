@@ -1,14 +1,14 @@
 """Functions of JAX on secrets of the additive protocols; see `jax_functions`.
 
-Those whose rules treat positions and words in a way of their own; the rules that all others are
-made of are measured with `Additive` in `test_rules`. SecureNN differs by its comparison.
+The rules that all others are made of are measured with `Additive` in `test_rules`. SecureNN
+differs by its comparison.
 """
 
 import pytest
 
 from jax_functions import CASES, check, ignored_underflow
 
-GROUPS = {"additive": ("arithmetic", "shapes", "control"), "securenn": ("logic", "nn")}
+GROUPS = {"additive": ("arithmetic", "control"), "securenn": ("logic",)}
 HERE = [(p, *case) for p, groups in GROUPS.items() for case in CASES if case[0] in groups]
 
 

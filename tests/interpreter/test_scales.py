@@ -88,7 +88,7 @@ def of_factor(factor):
     return f
 
 
-@pytest.mark.parametrize("factor", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("factor", [1e-4, 1e4])
 def test_rules_take_numbers_in_any_encoding(factor):
     f = of_factor(factor)
     close(planned(f, X, Y), f(X, Y), 2e-4)
