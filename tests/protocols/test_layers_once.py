@@ -13,6 +13,7 @@ import jsmpc
 from harness import SECRET, protocol
 from jsmpc._src.jaxprs import compat, layers
 from jsmpc._src.jaxprs.layer import layer_p
+from jsmpc._src.kernels import native
 from jsmpc._src.kernels.fusion.layers import taking_whole_values
 from recording import pairs, record_secure
 
@@ -71,6 +72,15 @@ def test_pieces_phases_and_the_whole_give_the_same(name: str, bits: int) -> None
     online = secure.online(secure.offline(KEY, *args), *args)
     for found in (whole, online):
         np.testing.assert_array_equal(jsmpc.reveal(found), jsmpc.reveal(in_pieces))
+
+
+def test_xla_alone_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = shared(protocol("replicated3", 64), 2)
+    expected = jsmpc.secure(network)(KEY, *args)
+    monkeypatch.setattr(native, "available", lambda: False)
+    found = jsmpc.secure(network)(KEY, *args)
+    for a, b in zip(found.components, expected.components, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_masks_differ_from_layer_to_layer() -> None:
