@@ -47,8 +47,8 @@ def secure(
     `f` is any function of JAX arrays, unmodified: it may use `jax.grad`, Flax and Optax. The
     result takes a key first, then the arguments of `f` with shares (`jsmpc.share`) in the place
     of secret arrays; its results are shares where they depend on secrets and were not revealed.
-    It is compiled, and cached by shapes; it composes with `jax.jit` and `jax.vmap` (the axes of
-    a share start at 1: axis 0 is the party).
+    It is compiled, equal layers once, and cached by shapes; it composes with `jax.jit` and
+    `jax.vmap` (the axes of a share start at 1: axis 0 is the party).
 
     Args:
       f: the function; left out in the form of a decorator with options.
