@@ -59,30 +59,9 @@ def _images(steps: int, batch: int, side: int) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(images, jnp.float32), jnp.asarray(labels, jnp.int32)
 
 
-class _CNN(nn.Module):
-    """Two convolutions with pooling and two dense layers, as Flax's MNIST."""
-
-    @nn.compact
-    def __call__(self, x: Any) -> Any:
-        for features in (4, 8):
-            x = nn.relu(nn.Conv(features, (3, 3))(x))
-            x = nn.avg_pool(x, (2, 2), strides=(2, 2))
-        x = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
-        return nn.Dense(4)(x)
-
-
-def linen_mnist(steps: int) -> Example:
-    images, labels = _images(steps, 4, 8)
-    model = _CNN()
-
-    def loss(params: Any, images: Any, labels: Any) -> Any:
-        hot = jax.nn.one_hot(labels, 4)
-        return optax.softmax_cross_entropy(model.apply(params, images), hot).mean()
-
-    return training(loss, model.init(jax.random.key(0), images[0]), (images, labels))
-
-
 class _NnxCNN(nnx.Module):
+    """Two convolutions with normalization and pooling and two dense layers, as Flax's MNIST."""
+
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.conv1 = nnx.Conv(1, 4, (3, 3), use_bias=False, rngs=rngs)
         self.norm1 = nnx.BatchNorm(4, rngs=rngs)
@@ -219,4 +198,4 @@ def resnet(steps: int) -> Example:
     return training(loss, variables["params"], (images, labels))
 
 
-EXAMPLES = {f.__name__: f for f in (linen_mnist, nnx_mnist, vae, seq2seq, transformer, resnet)}
+EXAMPLES = {f.__name__: f for f in (nnx_mnist, vae, seq2seq, transformer, resnet)}

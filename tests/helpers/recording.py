@@ -138,6 +138,22 @@ def record_secure(secure: Any, key: Any, *args: Any) -> Recorder:
     return recorder
 
 
+def record_draws(secure: Any, key: Any, *args: Any) -> Recorder:
+    """A run of a secure function of which no more is computed than what is drawn with.
+
+    Its loops are of known lengths.
+    """
+    closed, recorder = secure.trace(*args), Recorder()
+
+    def drawn(*values: Any) -> list[tuple[Any, Any]]:
+        recorder.run(closed, values)
+        return recorder.keystreams
+
+    with jax.enable_x64(True):
+        recorder.keystreams = jax.jit(drawn)(prf.as_key(key), *words_of(args))
+    return recorder
+
+
 def pairs(recorder: Recorder) -> list[bytes]:
     """Of each keystream that was drawn its key and its nonce."""
     result = []

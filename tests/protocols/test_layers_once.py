@@ -15,7 +15,7 @@ from jsmpc._src.jaxprs import compat, layers
 from jsmpc._src.jaxprs.layer import layer_p
 from jsmpc._src.kernels import native
 from jsmpc._src.kernels.fusion.layers import taking_whole_values
-from recording import pairs, record_secure
+from recording import pairs, record_draws
 
 COUNT = 3
 KEY = jax.random.key(7)
@@ -52,7 +52,7 @@ def test_calls_of_one_layer_draw_and_send_what_is_declared(name: str) -> None:
     found = calls(secure.trace(*args))
     assert len(found) == COUNT
     assert len({id(eqn.params["jaxpr"]) for eqn in found}) == 1
-    recorder = record_secure(secure, jnp.arange(8, dtype=jnp.uint32), *args)
+    recorder = record_draws(secure, jnp.arange(8, dtype=jnp.uint32), *args)
     drawn = pairs(recorder)
     assert drawn
     assert len(set(drawn)) == len(drawn)
@@ -124,7 +124,7 @@ def test_layers_in_a_loop() -> None:
     smpc = protocol("replicated3", 64)
     secure, args = jsmpc.secure(program), shared(smpc)
     np.testing.assert_allclose(jsmpc.reveal(secure(KEY, *args)), program(*plain()), atol=1e-3)
-    drawn = pairs(record_secure(secure, jnp.arange(8, dtype=jnp.uint32), *args))
+    drawn = pairs(record_draws(secure, jnp.arange(8, dtype=jnp.uint32), *args))
     assert len(set(drawn)) == len(drawn)
 
 

@@ -21,7 +21,7 @@ from jsmpc._src.protocols import turns
 from jsmpc._src.runtime.context import Context
 from operations import OPERATIONS
 from programs import comparison_operands, comparison_program, conversions_program, integers
-from recording import pairs, record_secure
+from recording import pairs, record_draws
 from views import Observed, leaks, nothing_traced_before
 
 
@@ -105,7 +105,7 @@ def test_no_keystream_is_drawn_twice() -> None:
         return jax.lax.scan(step, x - 1, None, length=2)
 
     share = jsmpc.share(jax.random.key(0), jnp.arange(21.0), protocol("replicated3", 64))
-    drawn = pairs(record_secure(jsmpc.secure(program), jnp.arange(8, dtype=jnp.uint32), share))
+    drawn = pairs(record_draws(jsmpc.secure(program), jnp.arange(8, dtype=jnp.uint32), share))
     assert len(drawn) > 300
     assert len(set(drawn)) == len(drawn)
 
