@@ -72,6 +72,12 @@ def secure(
         transformed (`jit`, `vmap`, `scan`), it is raised when a result is revealed.
       KeyFormatError: if the first argument is not a key, or one that several runs would share.
 
+    Warns (when called):
+      EncodingWarning: for a public operand that the encoding rounds to zero, a loop that begins
+        with one of which it keeps few digits, and with `scales` for a share that has too few for
+        numbers as small as the samples of the plan. Of operands that are known only when the
+        function runs, and not where the call itself is transformed, it is one all of which is lost.
+
     Guarantee: that of the protocol; shapes and the program are public.
 
     Example:
