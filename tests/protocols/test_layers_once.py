@@ -203,6 +203,20 @@ def test_faults_of_public_operands_in_a_layer_are_found() -> None:
         secure(KEY, share, factors)
 
 
+def test_numbers_lost_in_a_layer_are_told() -> None:
+    def program(x: Any, terms: Any) -> Any:
+        for t in terms:
+            x = jnp.cumsum(jax.nn.relu(x + t)) * 0.5
+        return x
+
+    secure = jsmpc.secure(program)
+    share = jsmpc.share(jax.random.key(1), np.float32([1, 2]), protocol("replicated3", 64))
+    terms = [np.float32([1, 2]), np.float32([1e-9, 1e-9]), np.float32([1, 2])]
+    assert len(calls(secure.trace(share, terms))) == 3
+    with pytest.warns(jsmpc.EncodingWarning, match=r"add at .*test_layers_once.py"):
+        secure(KEY, share, terms)
+
+
 def test_elements_of_no_use_pass_through_the_end_of_a_layer() -> None:
     def program(x: Any, factors: Any, used: Any) -> Any:
         for f in factors:
