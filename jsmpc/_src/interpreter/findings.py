@@ -51,6 +51,7 @@ class Verdict(NamedTuple):
 
 
 NOTHING = Settled(OrderedDict(), OrderedDict(), OrderedDict())
+SOUND = Verdict(OrderedDict(), OrderedDict(), OrderedDict())
 
 
 class Findings:
