@@ -141,8 +141,10 @@ class LimitError(ServiceError):
 
 
 class EncodingWarning(UserWarning):
-    """A public constant that the fixed-point encoding rounds to zero, or numbers for whose digits
-    a plan finds no room.
+    """Numbers of which the fixed-point encoding keeps nothing, or few digits, where it can be told.
+
+    That are public ones and shared arrays that are rounded to zero, small ones with which a loop
+    begins, and numbers for whose digits a plan finds no room.
 
     Example:
       >>> import warnings, jsmpc

@@ -117,20 +117,30 @@ def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def _encoder(tokens: int) -> Workload:
-    layers, width = Layers(), 384
+def _of_layers(name: str, about: str, layers: Layers, tokens: int, width: int) -> Workload:
     network = Network(layers, ((tokens, width),))
     head = width // layers.heads
     attention = ((tokens, head, tokens), (tokens, tokens, head)) * layers.heads
     dense = ((tokens, width, width),) * 4
     mlp = (tokens, width, layers.hidden), (tokens, layers.hidden, width)
     return Workload(
-        f"encoder_{tokens}",
-        f"the six layers of MiniLM (width 384, 12 heads, MLP 1536), {tokens} tokens, their mean",
+        name,
+        f"{about}, {tokens} tokens, their mean",
         network.apply,
         lambda rng: (*network.drawn(rng), _normal(rng, tokens, width)),
         products=(*attention, *dense, *mlp) * layers.count,
     )
+
+
+def _encoder(tokens: int) -> Workload:
+    about = "the six layers of MiniLM (width 384, 12 heads, MLP 1536)"
+    return _of_layers(f"encoder_{tokens}", about, Layers(), tokens, 384)
+
+
+def _layers(count: int) -> Workload:
+    about = f"{count} layers of an encoder (width 64, 4 heads, MLP 256)"
+    layers = Layers(count=count, heads=4, hidden=256)
+    return _of_layers(f"layers_{count}", about, layers, 16, 64)
 
 
 def _resnet18() -> Workload:
@@ -213,4 +223,7 @@ def _vae_step() -> Workload:
     )
 
 
-NETWORKS = (_encoder(16), _encoder(64), _adam_step(), _vae_step(), _resnet18())
+NETWORKS = (
+    *(_encoder(16), _encoder(64), _layers(3), _layers(12)),
+    *(_adam_step(), _vae_step(), _resnet18()),
+)

@@ -28,7 +28,8 @@ PUBLISHED = [
     *("mlp_infer_b1", "mlp_infer_b50", "mlp_infer_b128", "mlp_train_b128", "lenet_b32"),
     *("transformer_block", "exp", "reciprocal", "div", "sqrt", "rsqrt", "log", "sigmoid", "tanh"),
     *("erf", "gelu", "softmax_1000x10"),
-    *("encoder_16", "encoder_64", "adam_step", "vae_step", "resnet18_b1"),
+    *("encoder_16", "encoder_64", "layers_3", "layers_12"),
+    *("adam_step", "vae_step", "resnet18_b1"),
 ]
 
 

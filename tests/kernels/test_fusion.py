@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jsmpc._src import kernels
+from jsmpc._src.jaxprs import compat
 from jsmpc._src.kernels import native, stream
 from jsmpc._src.kernels import products as matrix_products
 from jsmpc._src.kernels.fusion import grouped, region
@@ -73,7 +74,7 @@ def test_optimized_programs_compute_the_same(rows):
 
 def _grouped(*args):
     closed, shape = jax.make_jaxpr(_every_operation, return_shape=True)(*args)
-    evaluation = grouped.Grouped(getattr(closed, "jaxpr", closed), closed.consts, args)
+    evaluation = grouped.Grouped(getattr(closed, "jaxpr", closed), closed.consts, args, compat.bind)
     return jax.tree.unflatten(jax.tree.structure(shape), evaluation.outputs())
 
 

@@ -13,6 +13,7 @@ import jsmpc
 from harness import SECRET, protocol
 from jsmpc._src.jaxprs import compat, layers
 from jsmpc._src.jaxprs.layer import layer_p
+from jsmpc._src.kernels import native
 from jsmpc._src.kernels.fusion.layers import taking_whole_values
 from recording import pairs, record_draws
 
@@ -71,6 +72,15 @@ def test_pieces_phases_and_the_whole_give_the_same(name: str, bits: int) -> None
     online = secure.online(secure.offline(KEY, *args), *args)
     for found in (whole, online):
         np.testing.assert_array_equal(jsmpc.reveal(found), jsmpc.reveal(in_pieces))
+
+
+def test_xla_alone_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = shared(protocol("replicated3", 64), 2)
+    expected = jsmpc.secure(network)(KEY, *args)
+    monkeypatch.setattr(native, "available", lambda: False)
+    found = jsmpc.secure(network)(KEY, *args)
+    for a, b in zip(found.components, expected.components, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_masks_differ_from_layer_to_layer() -> None:
@@ -191,6 +201,20 @@ def test_faults_of_public_operands_in_a_layer_are_found() -> None:
     factors[1][0] = np.nan
     with pytest.raises(jsmpc.EncodingError, match=r"mul at .*test_layers_once.py"):
         secure(KEY, share, factors)
+
+
+def test_numbers_lost_in_a_layer_are_told() -> None:
+    def program(x: Any, terms: Any) -> Any:
+        for t in terms:
+            x = jnp.cumsum(jax.nn.relu(x + t)) * 0.5
+        return x
+
+    secure = jsmpc.secure(program)
+    share = jsmpc.share(jax.random.key(1), np.float32([1, 2]), protocol("replicated3", 64))
+    terms = [np.float32([1, 2]), np.float32([1e-9, 1e-9]), np.float32([1, 2])]
+    assert len(calls(secure.trace(share, terms))) == 3
+    with pytest.warns(jsmpc.EncodingWarning, match=r"add at .*test_layers_once.py"):
+        secure(KEY, share, terms)
 
 
 def test_elements_of_no_use_pass_through_the_end_of_a_layer() -> None:

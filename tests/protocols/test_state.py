@@ -166,7 +166,8 @@ def test_a_rehearsed_loop_has_the_state() -> None:
 
     def program(ctx: Context) -> Settled:
         z = run.smpc.product(ctx, MULTIPLY, *run.shares)
-        return OrderedDict(here=run.smpc.open(ctx, z).any()), OrderedDict()
+        faults = OrderedDict(here=run.smpc.open(ctx, z).any())
+        return Settled(faults, OrderedDict(), OrderedDict())
 
-    faults, _ = rehearsed(run.ctx, program)
+    faults = rehearsed(run.ctx, program).faults
     assert faults["here"].dtype == bool and not faults["here"]

@@ -74,12 +74,12 @@ def calibrate(
             "for each of them"
         )
     jaxpr = jax.make_jaxpr(f)(*arguments[0])
-    run = jax.jit(lambda *leaves: magnitudes.run(jaxpr, leaves)[1])
+    run = jax.jit(lambda *leaves: magnitudes.of_program(jaxpr, leaves))
     found = magnitudes.extents([run(*jax.tree.leaves(a)) for a in arguments])
     assignment = Assignment(smpc, found, headroom)
     opened, _ = compat.open_jaxpr(jaxpr)
     assignment.run(jaxpr, [assignment.given(v.aval) for v in opened.invars])
-    made = plan.make(smpc, jaxpr, headroom, assignment.plan())
+    made = plan.make(smpc, jaxpr, headroom, assignment.plan(), assignment.needed())
     if coarse := assignment.coarse():
         warnings.warn(plan.loss(jaxpr, coarse), EncodingWarning, stacklevel=2)
     return made

@@ -15,6 +15,7 @@ from jsmpc._src.api.held import Elsewhere, Held
 from jsmpc._src.api.session import Purpose, Reveal
 from jsmpc._src.api.words import Words
 from jsmpc._src.functions import disclosure
+from jsmpc._src.interpreter.findings import SOUND
 from jsmpc._src.interpreter.private import Private
 from jsmpc._src.interpreter.secret import Secret
 from jsmpc._src.jaxprs import compat, lines
@@ -88,7 +89,7 @@ def revealed(values: Sequence[Held], to: str | int | None) -> list[Any]:
     if isinstance(session, Director) and rank is not None:
         kinds = [x.words() for x in values]
         purpose = Purpose(f"reveal to {whom}", shown)
-        found: Any = [Private(x, rank) for x in results], ({}, {})
+        found: Any = [Private(x, rank) for x in results], SOUND
         shared = list[Any](session.direct((projection, found), purpose, (), kinds, values))
         return shared
     with compat.protocol_mode():

@@ -60,3 +60,10 @@ def evaluate(
     out = evaluator.evaluate(jaxpr, list(map(load, leaves)))
     results = jax.tree.unflatten(jax.tree.structure(form), list(map(store, out)))
     return results, evaluator.findings.verdict(protocol, ctx)
+
+
+def digits(x: Any) -> int | None:
+    """How many digits behind the point an argument has, if it is a share."""
+    if not is_words(x):
+        return None
+    return digits_of(x.protocol.encoding) if x.digits is None else x.digits

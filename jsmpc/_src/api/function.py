@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -33,7 +34,7 @@ from jsmpc._src.api.material import Material
 from jsmpc._src.api.phases import Phases
 from jsmpc._src.api.session import Function, Purpose, Session
 from jsmpc._src.api.words import is_words
-from jsmpc._src.errors import JsmpcError, MaterialError, ProtocolError, SecretError
+from jsmpc._src.errors import EncodingWarning, JsmpcError, MaterialError, ProtocolError, SecretError
 from jsmpc._src.jaxprs import compat, disclosed, lines
 from jsmpc._src.jaxprs.disclosed import Disclosure
 from jsmpc._src.jaxprs.undisturbed import undisturbed
@@ -272,6 +273,10 @@ class SecureFunction(Generic[P, R]):
     def _evaluate(self, call: Call, ctx: Context, leaves: list[Any], caller: Any = None) -> Any:
         program, options = self._traced(call, leaves), (self._check, self._scales)
         out = evaluation.evaluate(call.protocol, ctx, program, leaves, *options, caller)
+        if self._scales is not None:
+            digits = [evaluation.digits(x) for x in leaves]
+            for said in self._scales.losses(call.names(leaves), digits):
+                warnings.warn(said, EncodingWarning, stacklevel=2)
         self.cited.update(dict.fromkeys(call.protocol.references) | ctx.cited)
         shown = choreographed.shown(call.protocol, program[0])
         self._reveals[call, arguments.types(leaves)] = shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 
 from jsmpc._src.api import poison
 from jsmpc._src.api.words import is_words
-from jsmpc._src.errors import EncodingError
+from jsmpc._src.errors import EncodingError, EncodingWarning
 from jsmpc._src.interpreter.findings import Verdict
 from jsmpc._src.interpreter.misfits import MISFIT
 from jsmpc._src.interpreter.private import is_private
@@ -39,12 +40,15 @@ def _shares(out: Any) -> Any:
 
 
 def raised(out: Any, verdict: Verdict) -> Any:
-    """The results; EncodingError if a public operand did not fit, or a product overflowed."""
-    faults, overflows = verdict
-    for where, bad in faults.items():
+    """The results; EncodingError if a public operand did not fit, or a product overflowed. Warns of
+    public operands that were lost."""
+    for where, bad in verdict.faults.items():
         if bool(bad):
             raise EncodingError(f"{where}: {MISFIT}")
-    for where, bad in overflows.items():
+    for message, lost in verdict.losses.items():
+        if bool(lost):
+            warnings.warn(message, EncodingWarning, stacklevel=4)
+    for where, bad in verdict.overflows.items():
         if bool(bad):
             raise EncodingError(
                 f"{where}: a number leaves the range here, and the result is wrong. Scale "
@@ -55,7 +59,8 @@ def raised(out: Any, verdict: Verdict) -> Any:
 
 def poisoned(out: Any, verdict: Verdict, leaves: list[Any]) -> Any:
     """The results, poisoned if there is anything to be raised or a share is poisoned."""
-    checks = [*jax.tree.leaves(verdict), *(poison.is_poisoned(x) for x in leaves if is_words(x))]
+    wrong = [*verdict.faults.values(), *verdict.overflows.values()]
+    checks = [*wrong, *(poison.is_poisoned(x) for x in leaves if is_words(x))]
     bad = jnp.any(jnp.stack(checks))
 
     def marked(x: Any) -> Any:

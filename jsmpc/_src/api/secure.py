@@ -47,8 +47,8 @@ def secure(
     `f` is any function of JAX arrays, unmodified: it may use `jax.grad`, Flax and Optax. The
     result takes a key first, then the arguments of `f` with shares (`jsmpc.share`) in the place
     of secret arrays; its results are shares where they depend on secrets and were not revealed.
-    It is compiled, and cached by shapes; it composes with `jax.jit` and `jax.vmap` (the axes of
-    a share start at 1: axis 0 is the party).
+    It is compiled, equal layers once, and cached by shapes; it composes with `jax.jit` and
+    `jax.vmap` (the axes of a share start at 1: axis 0 is the party).
 
     Args:
       f: the function; left out in the form of a decorator with options.
@@ -71,6 +71,12 @@ def secure(
         overflow, with the user's line. Where the call itself is
         transformed (`jit`, `vmap`, `scan`), it is raised when a result is revealed.
       KeyFormatError: if the first argument is not a key, or one that several runs would share.
+
+    Warns (when called):
+      EncodingWarning: for a public operand that the encoding rounds to zero, a loop that begins
+        with one of which it keeps few digits, and with `scales` for a share that has too few for
+        numbers as small as the samples of the plan. Of operands that are known only when the
+        function runs, and not where the call itself is transformed, it is one all of which is lost.
 
     Guarantee: that of the protocol; shapes and the program are public.
 

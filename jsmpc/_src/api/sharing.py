@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from jsmpc._src.api import disclosed, fresh, poison, serialization
 from jsmpc._src.api.held import is_held, session_of
 from jsmpc._src.api.session import Reveal
 from jsmpc._src.api.share import Share, checked, is_share
-from jsmpc._src.errors import EncodingError, ProtocolError
+from jsmpc._src.errors import EncodingError, EncodingWarning, ProtocolError
+from jsmpc._src.interpreter import underflow
 from jsmpc._src.jaxprs import compat, lines, tracing
 from jsmpc._src.jaxprs.disclosed import Disclosure, marked
 from jsmpc._src.jaxprs.reveal import reveal_public
@@ -41,6 +43,9 @@ def share(key: Any, tree: Any, protocol: Protocol, workers: Sequence[Any] = ()) 
     Raises:
       EncodingError: for NaN, infinity or a value out of range, before anything is shared.
       KeyFormatError: for something that is not a key.
+
+    Warns:
+      EncodingWarning: of an array of numbers that are all rounded to zero by the encoding.
 
     Guarantee: the shares of any allowed set of corrupt parties are uniform and independent of
     the values. A simulation keeps all parties' shares in one process and hides nothing from it.
@@ -80,7 +85,7 @@ def require_protocol(protocol: Any) -> None:
 
 
 def plain(leaf: Any, protocol: Protocol, name: str) -> Array:
-    """A value that is to be shared as an array, checked; EncodingError."""
+    """A value that is to be shared as an array, checked: EncodingError, EncodingWarning."""
     if is_share(leaf):
         raise ProtocolError(f"{name} is shared already: {leaf!r}")
     if tracing.is_traced(leaf):
@@ -102,6 +107,10 @@ def plain(leaf: Any, protocol: Protocol, name: str) -> Array:
     if not tracing.is_traced(array):
         whole = leaf if isinstance(leaf, np.ndarray) else array
         protocol.encoding.check(whole, protocol.ring, name)
+        numbers = np.asarray(whole)
+        if jnp.issubdtype(numbers.dtype, jnp.floating) and protocol.encoding.loses(numbers):
+            said = underflow.of_shared(name, protocol.encoding)
+            warnings.warn(said, EncodingWarning, stacklevel=3)
     return array
 
 

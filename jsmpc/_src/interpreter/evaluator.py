@@ -21,7 +21,15 @@ from jax import lax
 
 from jsmpc._src.errors import EncodingWarning, UnsupportedError
 from jsmpc._src.functions import integers, overflow
-from jsmpc._src.interpreter import folding, layers, misfits, private, ranges, recognition
+from jsmpc._src.interpreter import (
+    folding,
+    layers,
+    misfits,
+    private,
+    ranges,
+    recognition,
+    underflow,
+)
 from jsmpc._src.interpreter.encodings import Encodings
 from jsmpc._src.interpreter.findings import Findings, Settled
 from jsmpc._src.interpreter.misfits import Misfits
@@ -42,6 +50,7 @@ Array = jax.Array
 E = TypeVar("E", bound="Evaluator")
 
 
+_RUNNING = "a public operand, known when the function runs"
 _SUMS = (lax.reduce_sum_p, lax.cumsum_p, lax.reduce_window_sum_p)
 
 
@@ -291,7 +300,7 @@ class Evaluator(Encodings):
         """Ring elements for a public operand of the dtype `dtype`, checked."""
         encoding = encoding or self.smpc.encoding
         if tracing.is_traced(x):
-            return self.smpc.encode(self.fitting(jnp.asarray(x, dtype), encoding), encoding)
+            return self.smpc.encode(self._running(jnp.asarray(x, dtype), encoding), encoding)
         known = self.checked(np.asarray(x), encoding)
         if known.size and (known == known.flat[0]).all():
             known = known.flat[0].reshape(())
@@ -343,21 +352,34 @@ class Evaluator(Encodings):
         """A known public operand, 0 where it does not fit; warns of what is lost."""
         encoding = encoding or self.smpc.encoding
         x = self.fitting(x, encoding)
-        if np.issubdtype(x.dtype, np.floating) and x.size:
-            lost = (x != 0) & (np.abs(x.astype(np.float64)) * encoding.scale < 0.5)
-            if lost.any():
-                value = float(x[lost].flat[0])
-                warnings.warn(
-                    f"{self.place}: a public constant of {value:g} is rounded to zero by the "
-                    f"encoding; the smallest one that works is {0.5 / encoding.scale:.3g}. If it "
-                    "guards a quotient against zero, a divisor that underflows counts as one unit "
-                    "in the last place (under a root, of what is rooted), and the quotient is "
-                    f"wrong: use a guard above {encoding.scale**-0.5:.2g}, or give small numbers "
-                    "more digits by a plan: jsmpc.secure(f, scales=jsmpc.calibrate(f, samples))",
-                    EncodingWarning,
-                    stacklevel=2,
-                )
+        if np.issubdtype(x.dtype, np.floating) and (lost := encoding.lost(x)).any():
+            what = f"a public constant of {float(x[lost].flat[0]):g}"
+            said = underflow.of_public(self.place, what, encoding)
+            warnings.warn(said, EncodingWarning, stacklevel=2)
         return x
+
+    def _running(self, x: Array, encoding: FixedPoint) -> Array:
+        """A public operand known when the program runs, 0 where it does not fit; finds out whether
+        all of it is lost, as small numbers beside larger ones are no rule."""
+        x = self.fitting(x, encoding)
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            said = underflow.of_public(self.place, f"{_RUNNING},", encoding)
+            self.findings.lose(said, encoding.loses(x))
+        return x
+
+    def begun(self, x: Any, i: int) -> None:
+        """Finds out whether a loop begins with a public number of few digits, as its result of a
+        number; a plan tells by itself."""
+        if self._kept(i) is not None or not jnp.issubdtype(x.dtype, jnp.floating):
+            return
+        encoding, known = self.smpc.encoding, not tracing.is_traced(x)
+        x = np.asarray(x) if known else x
+        few = encoding.keeps_few(x, underflow.FEW)
+        if not known:
+            self.findings.lose(underflow.of_beginning(self.place, _RUNNING, encoding), few)
+        elif few:
+            said = underflow.of_beginning(self.place, f"{np.abs(x).max():g}", encoding)
+            warnings.warn(said, EncodingWarning, stacklevel=2)
 
     def secret(self, x: Any, dtype: Any = None, encoding: FixedPoint | None = None) -> Secret:
         """A secret as it is; a public operand, in a dtype and, if it is a number, in an encoding,

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,22 +24,49 @@ from jsmpc._src.ring.groups import BOOLEAN
 from jsmpc._src.runtime.context import Context
 
 Array = jax.Array
-Settled = tuple["OrderedDict[str, Array]", "OrderedDict[str, Bits]"]
-Verdict = tuple["OrderedDict[str, Array]", "OrderedDict[str, Array]"]
-NOTHING: Settled = (OrderedDict(), OrderedDict())
+
+
+class Settled(NamedTuple):
+    """Findings that leave a loop or a branch, one bit a place; see `Findings`."""
+
+    faults: OrderedDict[str, Array]
+    losses: OrderedDict[str, Array]
+    overflows: OrderedDict[str, Bits]
+
+
+class Unsettled(NamedTuple):
+    """Findings of a part of a program; see `Findings`."""
+
+    faults: Mapping[str, Array]
+    losses: Mapping[str, Array]
+    overflows: Mapping[str, Sequence[Bits]]
+
+
+class Verdict(NamedTuple):
+    """Findings of a program, all of them public; see `Findings`."""
+
+    faults: OrderedDict[str, Array]
+    losses: OrderedDict[str, Array]
+    overflows: OrderedDict[str, Array]
+
+
+NOTHING = Settled(OrderedDict(), OrderedDict(), OrderedDict())
+SOUND = Verdict(OrderedDict(), OrderedDict(), OrderedDict())
 
 
 class Findings:
-    """Faults and overflows by place ("mul at model.py:12"), in the order of the program.
+    """Faults, losses and overflows in the order of the program, by place ("mul at model.py:12").
 
     Attributes:
       faults: whether a public operand known only when the program runs did not fit the encoding.
-      misfits: public operands that did not, of which it is open whether that matters.
+      losses: whether one was rounded to zero; by what is to be said of it, place included.
+      misfits: public operands that did not fit, of which it is open whether that matters.
       overflows: secret bits of whether a number left the range; None unless asked for.
     """
 
     def __init__(self, overflows: bool = False):
         self.faults: OrderedDict[str, Array] = OrderedDict()
+        self.losses: OrderedDict[str, Array] = OrderedDict()
         self.misfits: list[tuple[str, Misfits]] = []
         self.overflows: OrderedDict[str, list[Bits]] | None = OrderedDict() if overflows else None
 
@@ -47,7 +75,10 @@ class Findings:
         return Findings(self.overflows is not None)
 
     def fault(self, place: str, found: Array) -> None:
-        self.faults[place] = self.faults[place] | found if place in self.faults else found
+        _note(self.faults, place, found)
+
+    def lose(self, message: str, found: Array) -> None:
+        _note(self.losses, message, found)
 
     def taken(self, since: int = 0) -> list[tuple[str, Misfits]]:
         """The misfits since there were so many; they are to be found no more."""
@@ -66,11 +97,19 @@ class Findings:
         assert self.overflows is not None
         self.overflows.setdefault(place, []).append(bits.map(jnp.ravel))
 
-    def add(self, faults: Mapping[str, Array], overflows: Mapping[str, Sequence[Bits]]) -> None:
+    @property
+    def unsettled(self) -> Unsettled:
+        """All of them, once misfits are faults."""
+        self.settle()
+        return Unsettled(self.faults, self.losses, self.overflows or OrderedDict())
+
+    def add(self, found: Unsettled) -> None:
         """Take over what a part of the program found."""
-        for place, found in faults.items():
-            self.fault(place, found)
-        for place, bits in overflows.items():
+        for place, bit in found.faults.items():
+            self.fault(place, bit)
+        for message, bit in found.losses.items():
+            self.lose(message, bit)
+        for place, bits in found.overflows.items():
             for each in bits:
                 self.overflow(place, each)
 
@@ -84,7 +123,8 @@ class Findings:
             (place, self._joined(found)) for place, found in (self.overflows or {}).items()
         )
         either = functools.partial(smpc.or_bb, ctx)
-        return self.faults, OrderedDict((p, comparison.fold(b, either)) for p, b in bits.items())
+        joined = OrderedDict((p, comparison.fold(b, either)) for p, b in bits.items())
+        return Settled(self.faults, self.losses, joined)
 
     @staticmethod
     def _joined(found: list[Bits]) -> Bits:
@@ -101,7 +141,7 @@ class Findings:
 
         Cost: ceil(log2 n) + 1 rounds for n places, and those of `settled`.
         """
-        bits = self.settled(smpc, ctx)[1]
+        bits = self.settled(smpc, ctx).overflows
         if not bits:
             return OrderedDict()
         first, *others = bits.values()
@@ -124,14 +164,15 @@ class Findings:
 
     def verdict(self, smpc: Protocol, ctx: Context) -> Verdict:
         """What an evaluation is to be told of at its end, by place."""
-        return self.faults, self.first_overflow(smpc, ctx)
+        return Verdict(self.faults, self.losses, self.first_overflow(smpc, ctx))
 
     def absorb(self, settled: Settled) -> None:
         """Take over what a loop or a branch found; of a `scan`, all iterations."""
-        faults, overflows = settled
-        for place, found in faults.items():
+        for place, found in settled.faults.items():
             self.fault(place, found.any())
-        for place, bits in overflows.items():
+        for message, found in settled.losses.items():
+            self.lose(message, found.any())
+        for place, bits in settled.overflows.items():
             if math.prod(bits.shape):
                 self.overflow(place, bits)
 
@@ -153,4 +194,12 @@ def rehearsed(ctx: Context, program: Callable[[Context], Settled]) -> Settled:
 
 def completed(found: Settled, every: Settled) -> Settled:
     """The findings of one branch with nothing in the places of all others."""
-    return OrderedDict({**every[0], **found[0]}), OrderedDict({**every[1], **found[1]})
+    return Settled(
+        OrderedDict({**every.faults, **found.faults}),
+        OrderedDict({**every.losses, **found.losses}),
+        OrderedDict({**every.overflows, **found.overflows}),
+    )
+
+
+def _note(found: OrderedDict[str, Array], place: str, bit: Array) -> None:
+    found[place] = found[place] | bit if place in found else bit

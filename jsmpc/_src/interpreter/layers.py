@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +27,11 @@ def evaluate(ev: Evaluator, eqn: Any, operands: Sequence[Any]) -> list[Any]:
     def program(ctx: Any, operands: list[Any]) -> Any:
         inner = ev.enter(ctx)
         results = inner.inlined(body, list(map(_whole, operands)))
-        inner.findings.settle()
-        found = inner.findings.faults, inner.findings.overflows or OrderedDict()
-        return list(map(_apart, results)), found
+        return list(map(_apart, results)), inner.findings.unsettled
 
     name = body, ev.checks_overflow
     results, found = layers.call(ev.ctx, name, program, list(map(_apart, operands)))
-    ev.findings.add(*found)
+    ev.findings.add(found)
     return list(map(_whole, results))
 
 

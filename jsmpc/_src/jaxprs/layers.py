@@ -23,6 +23,9 @@ from jsmpc._src.jaxprs.reveal import reveal_p
 # nothing is fused across its ends.
 LEAST = 40
 
+# Of how many runs of equal equations it is seen how they are connected.
+_TRIED = 8
+
 
 def layered(jaxpr: Any) -> Any:
     """The jaxpr with a call in the place of each of several runs of equations that are alike.
@@ -80,7 +83,7 @@ class _Program:
     def runs(self, start: int, end: int) -> Iterator[_Run]:
         """The layers among some equations, in order; those that save most are found first."""
         repeated = sorted(self._repeated(start, end), key=lambda found: -self._saved(found[0]))
-        for run, slack in repeated:
+        for run, slack in repeated[:_TRIED]:
             if connected := self._connected(run, slack):
                 yield from self.runs(start, connected.start)
                 yield connected

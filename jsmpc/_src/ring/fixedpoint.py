@@ -87,6 +87,29 @@ class FixedPoint:
         signed = jax.lax.bitcast_convert_type(words, ring.signed)
         return (signed.astype(jnp.float64) / float(self.scale)).astype(dtype)
 
+    def lost(self, x: Any) -> Any:
+        """Where numbers of an array, NumPy or not, are rounded to zero though they are none."""
+        return (x != 0) & (abs(x.astype(np.float64)) < self.least)
+
+    def loses(self, x: Any) -> Any:
+        """Whether all of an array, NumPy or not, is rounded to zero though some of it is none."""
+        largest = abs(x.astype(np.float64)).max(initial=0)
+        return (largest > 0) & (largest < self.least)
+
+    def keeps_few(self, x: Any, units: int) -> Any:
+        """Whether all of an array, NumPy or not, is below so many units in the last place, but not
+        lost, and some of it is rounded."""
+        np_or_jnp = np if isinstance(x, np.ndarray | np.generic) else jnp
+        scaled = abs(x.astype(np.float64)) * float(self.scale)
+        largest = scaled.max(initial=0)
+        rounded = (np_or_jnp.round(scaled) != scaled).any()
+        return (largest >= 0.5) & (largest < units) & rounded
+
+    @property
+    def least(self) -> float:
+        """The magnitude from which on no number is rounded to zero."""
+        return 0.5 / self.scale
+
     def fits(self, x: Array, ring: Ring) -> Array:
         """Whether all numbers or integers of an array can be encoded: bool[]."""
         misfits = self.misfits(x, ring)

@@ -48,8 +48,9 @@ class Burden:
       excess: bytes, by rank.
     """
 
-    def __init__(self, parties: int):
+    def __init__(self, parties: int, nearly: float = NEARLY):
         self.excess = [0] * parties
+        self._nearly = nearly
         self._turn = 0
 
     def place(self, excess: Sequence[int]) -> int:
@@ -65,7 +66,7 @@ class Burden:
             return [own + excess[(i - turn) % n] for i, own in enumerate(self.excess)]
 
         best = min(range(n), key=lambda turn: sorted(placed(turn), reverse=True))
-        if max(placed(self._turn)) > NEARLY * max(placed(best)) + LITTLE:
+        if max(placed(self._turn)) > self._nearly * max(placed(best)) + LITTLE:
             self._turn = best
         self.excess = placed(self._turn)
         return self._turn
@@ -83,7 +84,8 @@ class Context:
       cited: the papers that the program's parts are from.
       layers: the layers that were traced, see `runtime.layers`.
 
-    The bodies of loops are transformed by `optimize`, e.g. `kernels.optimize`.
+    The bodies of loops are transformed by `optimize`, e.g. `kernels.optimize`. What runs `again`,
+    as these do, ends with as little as can be that one party sends more: it adds up.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Context:
         optimize: Callable[[Any], Any] = lambda f: f,
         state: Any = None,
         takes_turns: bool = True,
+        again: bool = False,
     ):
         self.network = network
         self.seeds = seeds
@@ -103,7 +106,8 @@ class Context:
         self._numbers = _Numbers()
         self.cited: dict[str, None] = {}
         self.layers: dict[Any, Any] = {}
-        self._burden = Burden(network.parties) if takes_turns else None
+        nearly = 1.0 if again else NEARLY
+        self._burden = Burden(network.parties, nearly) if takes_turns else None
 
     @property
     def excess(self) -> tuple[int, ...]:
@@ -161,7 +165,7 @@ class Context:
     def _enter(self, number: int, index: Any, dealer: Dealer) -> Context:
         seeds = self.seeds.map(lambda seed: prf.iterate(seed, number, index))
         inner = Context(
-            self.network, seeds, dealer, self.optimize, self.state, takes_turns=self.takes_turns
+            self.network, seeds, dealer, self.optimize, self.state, self.takes_turns, again=True
         )
         inner.cited = self.cited
         return inner

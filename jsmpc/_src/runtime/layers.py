@@ -99,7 +99,7 @@ def _trace(
         leaves = [next(given) if isinstance(kind, _Kind) else kind.value for kind in kinds]
         seeds, state, operands = jax.tree.unflatten(tree, leaves)
         ctx = Context(
-            inner.network, seeds, Dealer(), inner.optimize, state, takes_turns=inner.takes_turns
+            inner.network, seeds, Dealer(), inner.optimize, state, inner.takes_turns, again=True
         )
         results, form = jax.tree.flatten(program(ctx, operands))
         known = {i: x for i, x in enumerate(results) if not tracing.is_traced(x)}

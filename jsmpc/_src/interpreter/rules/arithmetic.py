@@ -115,9 +115,13 @@ def times_public(
         if digits_of(ev.encoding_of(x)) < min(digits, digits_of(ev.wanted)):
             x = ev.recoded(x)
         x = with_room(ev, x, digits)
+        ones, rest = _ones_and_rest(ev, y, f == MULTIPLY)
         if ev.checks_overflow:
-            check(ev.words(y, np.float64), ranges.ANYTHING)
-        value = _running_factor(ev, x.value, y, times, f == MULTIPLY)
+            check(ev.smpc.encode(rest), ranges.ANYTHING)
+            if ones is not None:
+                check(ones, ranges.ANYTHING)
+        value = _running_factor(ev, x.value, rest, times, f == MULTIPLY)
+        value = value if ones is None else value + times(x.value, ones)
         return ev.number(value, x.dtype, ev.encoding_of(x))
     known = np.asarray(y, np.float64)
     whole, divisors = _known_factor(ev, known, f == MULTIPLY, _digits_of_factor(ev, x, known))
@@ -192,6 +196,19 @@ def _known_factor(
     return np.round(y * divisors).astype(np.int64), divisors
 
 
+def _ones_and_rest(ev: Evaluator, y: Any, elementwise: bool) -> tuple[Array | None, Array]:
+    """A public y that is known when the program runs, as the words of whole numbers, whose products
+    need no truncation and have all the room of the ring, and what is less than one.
+
+    Of a general product, whose operands are weights, none is taken to be so large.
+    """
+    rest = ev.fitting(jnp.asarray(y, np.float64))
+    if not elementwise:
+        return None, rest
+    whole = jnp.round(rest)
+    return whole.astype(np.int64).astype(ev.smpc.ring.dtype), rest - whole
+
+
 def _running_factor(
     ev: Evaluator, x: Shared, y: Array, times: Callable[[Shared, Array], Shared], elementwise: bool
 ) -> Shared:
@@ -206,7 +223,7 @@ def _running_factor(
     whose product is in range. Cost: a truncation of x for each term but the first.
     """
     smpc, s = ev.smpc, ev.scale
-    rest = ev.fitting(jnp.asarray(y, np.float64)) * s
+    rest = y * s
     total: Shared | None = None
     for i in range(3 if elementwise else 2):
         part = smpc.truncate(ev.ctx, x, s**i) if i else x

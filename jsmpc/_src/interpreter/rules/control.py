@@ -37,6 +37,14 @@ def _as_secret(ev: Evaluator, values: Sequence[Any], secret: Sequence[bool]) -> 
     return [_settled(ev, v, s, ev.kept_as(i)) for i, (v, s) in enumerate(pairs)]
 
 
+def _begun(ev: Evaluator, init: Sequence[Any], secret: Sequence[bool]) -> list[Any]:
+    """What a loop carries into its first iteration."""
+    for i, (x, hidden) in enumerate(zip(init, secret, strict=True)):
+        if hidden and not is_secret(x) and not is_private(x):
+            ev.begun(x, i)
+    return _as_secret(ev, init, secret)
+
+
 def _settled(ev: Evaluator, x: Any, secret: bool, encoding: Any) -> Any:
     if is_private(x):
         raise refused(ev, x.rank, "would be carried on by a loop, or returned by a branch")
@@ -64,7 +72,7 @@ def _scan(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
         carry = _as_secret(inner, out[: loop.carried], carry_secret)
         return carry, (out[loop.carried :], inner.found())
 
-    init = _as_secret(ev, init, carry_secret)
+    init = _begun(ev, init, carry_secret)
     carry, (ys, found) = ev.ctx.scan(
         body, init, xs, loop.length, reverse=loop.reverse, unroll=loop.unroll
     )
@@ -96,7 +104,8 @@ def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
         raise ev.unsupported(
             "the condition of a while loop is secret, and how often it runs would disclose it. "
             "Run a fixed number of iterations (lax.fori_loop, lax.scan) and select with "
-            "jnp.where, or reveal the condition if it may be disclosed"
+            "jnp.where; of a library's function choose what needs no such loop, as an optimizer "
+            "without its line search; or reveal the condition if it may be disclosed"
         )
 
     def goes_on(inner: Evaluator, carry: Sequence[Any]) -> Any:
@@ -114,7 +123,7 @@ def _while(ev: Evaluator, *operands: Any, **_: Any) -> list[Any]:
         go = goes_on(inner, carry)
         return go, carry, completed(inner.found(), found)
 
-    init = _as_secret(ev, init, carry_secret)
+    init = _begun(ev, init, carry_secret)
     go = goes_on(ev, init)
     none = rehearsed(ev.ctx, lambda ctx: body(ctx, (go, init, NOTHING))[2])
     _, carry, found = ev.ctx.while_loop(lambda _, state: state[0], body, (go, init, none))

@@ -29,6 +29,10 @@ class Evaluation:
         self.env: dict[Any, Any] = {}
         self.env.update(zip(jaxpr.constvars, consts, strict=True))
         self.env.update(zip(jaxpr.invars, args, strict=True))
+        self.prepare()
+
+    def prepare(self) -> None:
+        """What is found in the program before it is evaluated: nothing."""
 
     def read(self, v: Any) -> Any:
         return compat.literal_value(v) if isinstance(v, Literal) else self.env[v]

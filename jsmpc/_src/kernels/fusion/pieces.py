@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+from jax.extend.core import Literal, jaxpr_as_fun
 from jax.extend.core import primitives as P  # noqa: N812
 
-from jsmpc._src.jaxprs import compat, structure
+from jsmpc._src.jaxprs import compat, structure, walk
 from jsmpc._src.jaxprs.rewrite import renamed
 from jsmpc._src.kernels.fusion.layers import NAME
 
@@ -32,54 +32,66 @@ class _Piece:
     spent: Sequence[Any] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Program:
+    """A jaxpr, and its constants."""
+
+    eqns: Sequence[Any]
+    invars: Sequence[Any]
+    outvars: Sequence[Any]
+    constants: dict[Any, Any] = dataclasses.field(default_factory=dict)
+    constvars: Sequence[Any] = ()
+
+    @classmethod
+    def of(cls, closed: Any) -> _Program:
+        jaxpr, consts = compat.open_jaxpr(closed)
+        constants = dict(zip(jaxpr.constvars, consts, strict=True))
+        return cls(jaxpr.eqns, jaxpr.invars, jaxpr.outvars, constants)
+
+    def opened(self) -> _Program:
+        """What it calls, if it does nothing else, as the programs of `fresh.per_element`."""
+        if len(self.eqns) != 1 or _is_layer(self.eqns[0]):
+            return self
+        (eqn,) = self.eqns
+        form = structure.structure(eqn)
+        if not isinstance(form, structure.Call):
+            return self
+        body = _Program.of(form.body)
+        names = dict(zip(body.invars, eqn.invars, strict=True))
+        eqns = [e.replace(invars=renamed(e.invars, names)) for e in body.eqns]
+        results = dict(zip(eqn.outvars, renamed(body.outvars, names), strict=True))
+        outputs = renamed(self.outvars, results)
+        return _Program(eqns, self.invars, outputs, self.constants | body.constants).opened()
+
+
 class Pieces:
     """A program as pieces that run one after another.
 
     What stands between layers is computed as early as can be, so that little is left there.
     """
 
-    def __init__(self, jaxpr: Any, consts: Sequence[Any]):
+    def __init__(self, program: _Program):
         with jax.enable_x64(True):
-            constants = [jax.numpy.asarray(x) for x in consts]
-        self._jaxpr = jaxpr
-        self._constants = dict(zip(jaxpr.constvars, constants, strict=True))
-        self._pieces = _with_spent(_pieces(jaxpr), _variables(jaxpr.outvars))
+            self._constants = {v: jax.numpy.asarray(x) for v, x in program.constants.items()}
+        self._inputs, self._outputs = program.invars, program.outvars
+        self._pieces = _with_spent(_pieces(program), _variables(program.outvars))
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         env = dict(self._constants)
-        env.update(zip(self._jaxpr.invars, arrays, strict=True))
+        env.update(zip(self._inputs, arrays, strict=True))
         for piece in self._pieces:
             out = piece.run(*[env[v] for v in piece.operands])
             env.update(zip(piece.results, out, strict=True))
             for v in piece.spent:
                 del env[v]
-        return [v.val if isinstance(v, Literal) else env[v] for v in self._jaxpr.outvars]
+        return [v.val if isinstance(v, Literal) else env[v] for v in self._outputs]
 
 
 def in_pieces(jaxpr: Any) -> Pieces | None:
     """A closed jaxpr in pieces; None where no layer is called more than once."""
-    opened, consts = _opened(*compat.open_jaxpr(jaxpr))
-    called = Counter(id(eqn.params["jaxpr"]) for eqn in opened.eqns if _is_layer(eqn))
-    return Pieces(opened, consts) if max(called.values(), default=0) > 1 else None
-
-
-def _opened(jaxpr: Any, consts: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
-    """What a program calls that does nothing else, as `fresh.per_element` makes them."""
-    while len(jaxpr.eqns) == 1 and not _is_layer(jaxpr.eqns[0]):
-        (eqn,) = jaxpr.eqns
-        form = structure.structure(eqn)
-        if not isinstance(form, structure.Call):
-            break
-        body, more = compat.open_jaxpr(form.body)
-        names = dict(zip(body.invars, eqn.invars, strict=True))
-        results = dict(zip(eqn.outvars, renamed(body.outvars, names), strict=True))
-        jaxpr = jaxpr.replace(
-            constvars=[*jaxpr.constvars, *body.constvars],
-            eqns=[e.replace(invars=renamed(e.invars, names)) for e in body.eqns],
-            outvars=renamed(jaxpr.outvars, results),
-        )
-        consts = [*consts, *more]
-    return jaxpr, consts
+    program = _Program.of(jaxpr).opened()
+    called = Counter(id(eqn.params["jaxpr"]) for eqn in program.eqns if _is_layer(eqn))
+    return Pieces(program) if max(called.values(), default=0) > 1 else None
 
 
 def _is_layer(eqn: Any) -> bool:
@@ -90,24 +102,24 @@ def _variables(operands: Sequence[Any]) -> list[Any]:
     return list(dict.fromkeys(v for v in operands if not isinstance(v, Literal)))
 
 
-def _pieces(jaxpr: Any) -> list[_Piece]:
+def _pieces(program: _Program) -> list[_Piece]:
     """What layers need that can be computed at first, the layers for which that is enough, and so
     on; in the end all that no layer needs."""
-    needed = _needed_by_layers(jaxpr)
+    needed = _needed_by_layers(program)
     depth: dict[Any, int] = defaultdict(int)  # how many layers there are before a value
     between: dict[int, list[Any]] = defaultdict(list)
     layers: dict[int, list[Any]] = defaultdict(list)
-    for eqn in jaxpr.eqns:
+    for eqn in program.eqns:
         before = max((depth[v] for v in _variables(eqn.invars)), default=0)
         if not _is_layer(eqn) and needed.isdisjoint(eqn.outvars):
-            before = len(jaxpr.eqns)
+            before = len(program.eqns)
         (layers if _is_layer(eqn) else between)[before].append(eqn)
         depth.update(dict.fromkeys(eqn.outvars, before + _is_layer(eqn)))
     compiled: dict[int, Callable[..., Any]] = {}
     pieces = []
     for place in sorted({*between, *layers}):
         if place in between:
-            pieces.append(_rest(jaxpr, between[place]))
+            pieces.append(_rest(program, between[place]))
         for eqn in layers[place]:
             body = eqn.params["jaxpr"]
             run = compiled.setdefault(id(body), jax.jit(jaxpr_as_fun(body)))
@@ -115,28 +127,30 @@ def _pieces(jaxpr: Any) -> list[_Piece]:
     return pieces
 
 
-def _needed_by_layers(jaxpr: Any) -> set[Any]:
+def _needed_by_layers(program: _Program) -> set[Any]:
     """The values on which any layer depends."""
     needed: set[Any] = set()
-    for eqn in reversed(jaxpr.eqns):
+    for eqn in reversed(program.eqns):
         if _is_layer(eqn) or not needed.isdisjoint(eqn.outvars):
             needed.update(_variables(eqn.invars))
     return needed
 
 
-def _rest(jaxpr: Any, eqns: Sequence[Any]) -> _Piece:
+def _rest(program: _Program, eqns: Sequence[Any]) -> _Piece:
     """What some equations compute for others."""
     made = {v for eqn in eqns for v in eqn.outvars}
     inner = set(map(id, eqns))
-    elsewhere = [v for eqn in jaxpr.eqns if id(eqn) not in inner for v in _variables(eqn.invars)]
-    results = [v for v in _variables([*elsewhere, *jaxpr.outvars]) if v in made]
+    elsewhere = [v for eqn in program.eqns if id(eqn) not in inner for v in eqn.invars]
+    results = [v for v in _variables([*elsewhere, *program.outvars]) if v in made]
     read = _variables([v for eqn in eqns for v in eqn.invars])
     operands = [v for v in read if v not in made]
-    debug_info = jaxpr.debug_info.with_unknown_names()
-    part = jaxpr.replace(
-        constvars=[], invars=operands, eqns=eqns, outvars=results, debug_info=debug_info
-    )
-    return _Piece(jax.jit(jaxpr_as_fun(ClosedJaxpr(part, ()))), operands, results)
+
+    part = _Program(eqns, operands, results)
+
+    def between(*values: Array) -> list[Array]:
+        return walk.evaluate(part, values, compat.bind)
+
+    return _Piece(jax.jit(between), operands, results)
 
 
 def _with_spent(pieces: Sequence[_Piece], kept: Sequence[Any]) -> list[_Piece]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax.extend.core import Literal
@@ -38,15 +37,8 @@ class Fused(Evaluation):
     regions. Equations of one stage and size run as one program.
     """
 
-    def __init__(
-        self,
-        jaxpr: Any,
-        consts: Sequence[Any],
-        args: Sequence[Any],
-        layer: Callable[[Any, list[Any]], Sequence[Any]],
-    ):
-        super().__init__(jaxpr, consts, args, layer)
-        self.maker = {v: e for e in jaxpr.eqns for v in e.outvars}
+    def prepare(self) -> None:
+        self.maker = {v: e for e in self.jaxpr.eqns for v in e.outvars}
         self.root: dict[Any, tuple[Any, int]] = {}  # of a view: what it shows, from where
         self.constants: dict[Any, int] = {}  # the same word throughout, known now
         self.home: dict[Any, tuple[int, int]] = {}  # of a fused value: its region

@@ -22,12 +22,12 @@ from jsmpc._src.interpreter.guards import guarded_sqrt_p
 from jsmpc._src.interpreter.parts import exp_below_p, part_p
 from jsmpc._src.interpreter.registry import RULES
 from jsmpc._src.interpreter.scales import Kept, Path, Plan
+from jsmpc._src.interpreter.underflow import FEW
 from jsmpc._src.jaxprs import compat, secrecy, structure
 from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While
 from jsmpc._src.protocols.base import Protocol
 from jsmpc._src.readings.scaling.magnitudes import Extent
 
-_FEW = 16
 _UNBOUNDED = 1e30  # what is larger stands for infinity: masks
 _COMPARISONS = (lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.eq_p, lax.ne_p)
 _PRODUCTS = (lax.mul_p, lax.square_p, lax.dot_general_p, lax.conv_general_dilated_p)
@@ -112,7 +112,7 @@ class Assignment:
 
     Args:
       protocol: its ring, and its encoding for what is given and what no rule keeps otherwise.
-      extents: by equation, how large each result is.
+      extents: by equation, how large each result is; at the empty path, each argument.
       headroom: the digits by which numbers may become larger.
     """
 
@@ -149,9 +149,17 @@ class Assignment:
         ]
         return sorted([*kept, *taken], key=lambda c: c.path)
 
+    def needed(self) -> tuple[int | None, ...]:
+        """How many digits behind the point the arguments need to be more than a few units in the
+        last place; None for those that are zero, or no numbers."""
+        return tuple(
+            max(math.ceil(math.log(FEW / x.largest, self._base)), 0) if x.largest else None
+            for x in self._extents[()]
+        )
+
     def _few(self, size: float, digits: int) -> bool:
         """Whether so few units in the last place that their rounding is a large error."""
-        return size * float(self._base) ** digits < _FEW
+        return size * float(self._base) ** digits < FEW
 
     def _as_kept(self, number: Number | None) -> Kept | None:
         return None if number is None else Kept(number.group.find().digits, number.top)

@@ -26,7 +26,8 @@ from jsmpc._src.jaxprs.structure import Branches, Call, Scan, While, structure
 Array = jax.Array
 Found = dict[Path, tuple[Array, ...]]
 """For each equation with results of numbers, of each of these an array of the largest magnitude and
-of the inverse of the least: of both, the largest of several is that of all."""
+of the inverse of the least: of both, the largest of several is that of all. At the empty path are
+those of the program's arguments."""
 
 # Of these, whatever their operand has, and no more, is in the result.
 _SAME = (
@@ -61,6 +62,11 @@ def magnitude(x: Any) -> Array:
         return jnp.zeros(2, jnp.float32)
     largest = jnp.abs(x).max(initial=0, where=~jnp.isnan(x)).astype(jnp.float32)
     return jnp.stack([largest, jnp.where(largest > 0, 1 / largest, 0)])
+
+
+def of_program(jaxpr: Any, args: Sequence[Any]) -> Found:
+    """The magnitudes of a (closed) jaxpr's arguments, and of all results in it."""
+    return {**run(jaxpr, args)[1], (): tuple(map(magnitude, args))}
 
 
 def run(jaxpr: Any, args: Sequence[Any], path: Path = ()) -> tuple[list[Any], Found]:

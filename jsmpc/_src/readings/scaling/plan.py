@@ -11,6 +11,7 @@ from pathlib import Path as File
 from typing import Any
 
 from jsmpc._src.errors import ProtocolError
+from jsmpc._src.interpreter import underflow
 from jsmpc._src.interpreter.recognition import recognized
 from jsmpc._src.interpreter.scales import Kept, Path
 from jsmpc._src.jaxprs import compat, lines, structure
@@ -42,6 +43,7 @@ class Scales:
       base, precision_fractional: those of the encoding of all that the plan does not speak of.
       headroom: the digits by which numbers may be larger than they were.
       rows: by the equation's place in the program.
+      needed: the digits that each argument needs, if it is a number: see `losses`.
 
     Example:
       >>> import jax.numpy as jnp, jsmpc
@@ -57,6 +59,7 @@ class Scales:
     precision_fractional: int
     headroom: float
     rows: Mapping[Path, Row]
+    needed: tuple[int | None, ...] = ()
 
     @property
     def plan(self) -> dict[Path, tuple[Kept | None, ...]]:
@@ -76,6 +79,13 @@ class Scales:
                 "the scales are of another function, or of arguments of other shapes or dtypes. "
                 "Calibrate this function on samples of these shapes"
             )
+
+    def losses(self, names: Sequence[str], digits: Sequence[int | None]) -> Iterator[str]:
+        """What is to be said of arguments of which little is left, by how they are named, and how
+        many digits behind the point each has: None for those that are no shares."""
+        for name, needed, found in zip(names, self.needed, digits, strict=False):
+            if needed is not None and found is not None and found < needed:
+                yield underflow.of_argument(name, found, needed)
 
     def __str__(self) -> str:
         cells = [("digits", "|x| <", "equation")]
@@ -123,7 +133,8 @@ class Scales:
                 )
                 for row in data.pop("rows")
             }
-            return Scales(**data, rows=rows)
+            needed = (None if n is None else int(n) for n in data.pop("needed", ()))
+            return Scales(**data, rows=rows, needed=tuple(needed))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ProtocolError(f"{path} holds no scales of this version of jsmpc") from None
 
@@ -138,14 +149,15 @@ def make(
     jaxpr: Any,
     headroom: float,
     kept: Mapping[Path, tuple[Kept | None, ...]],
+    needed: tuple[int | None, ...],
 ) -> Scales:
-    """The plan of a program from how each result is kept."""
+    """The plan of a program from how each result is kept, and what its arguments need."""
     rows = {
         path: Row(eqn.primitive.name, lines.short(eqn.source_info.traceback), kept[path])
         for path, eqn in _equations(jaxpr, ())
         if any(kept.get(path, ()))
     }
-    return Scales(fingerprint(jaxpr), *_ring(protocol), headroom, rows)
+    return Scales(fingerprint(jaxpr), *_ring(protocol), headroom, rows, needed)
 
 
 def loss(jaxpr: Any, coarse: Sequence[Coarse]) -> str:
