@@ -104,15 +104,19 @@ def _call(form: Call, operands: list[Any], path: Path) -> tuple[list[Any], Found
 def _scan(form: Scan, operands: list[Any], path: Path) -> tuple[list[Any], Found]:
     """Of what is carried, all that it ever is."""
     consts, init, xs = form.split(operands)
+    trees: list[Any] = []
 
     def body(carry: Any, x: Any) -> Any:
         out, found = run(form.body, [*consts, *carry, *x], (*path, 0))
         new, ys = out[: form.carried], out[form.carried :]
-        return new, (ys, {**found, path: _each(carry, new)})
+        sizes, tree = jax.tree.flatten({**found, path: _each(carry, new)})
+        trees.append(tree)
+        # As one array, as a loop with a result for each takes long to compile.
+        return new, (ys, jnp.array(sizes, jnp.float32).reshape(-1, 2))
 
     init = [jnp.asarray(x) for x in init]
-    carry, (ys, found) = lax.scan(body, init, xs, form.length, reverse=form.reverse)
-    return [*carry, *ys], jax.tree.map(lambda x: x.max(0, initial=0), found)
+    carry, (ys, rows) = lax.scan(body, init, xs, form.length, reverse=form.reverse)
+    return [*carry, *ys], jax.tree.unflatten(trees[-1], list(rows.max(0, initial=0)))
 
 
 def _each(before: list[Any], after: list[Any]) -> tuple[Array, ...]:
