@@ -148,6 +148,12 @@ def test_an_argument_with_its_digits_is_not(plan: jsmpc.Scales) -> None:
         np.testing.assert_allclose(jsmpc.reveal(found), exact, atol=8e-6)
 
 
+def test_infinity_zero_and_integers_need_no_digits() -> None:
+    samples = np.float32(np.inf), np.float32(0), np.int32(3), np.float32(2.0**-13), SMALL
+    scales = jsmpc.calibrate(lambda *x: x[3] + x[1], samples)
+    assert scales.needed == (None, None, None, 18, 20)
+
+
 def test_a_plan_without_what_arguments_need_is_loaded(plan: jsmpc.Scales, tmp_path: Path) -> None:
     plan.save(tmp_path / "plan")
     data = json.loads((tmp_path / "plan").read_text())

@@ -151,11 +151,13 @@ class Assignment:
 
     def needed(self) -> tuple[int | None, ...]:
         """How many digits behind the point the arguments need to be more than a few units in the
-        last place; None for those that are zero, or no numbers."""
-        return tuple(
-            max(math.ceil(math.log(FEW / x.largest, self._base)), 0) if x.largest else None
-            for x in self._extents[()]
-        )
+        last place; None for those that are zero or infinite, or no numbers."""
+
+        def digits(size: float) -> int:
+            return max(math.ceil(math.log(FEW, self._base) - math.log(size, self._base)), 0)
+
+        sizes = [x.largest for x in self._extents[()]]
+        return tuple(digits(x) if 0 < x < _UNBOUNDED else None for x in sizes)
 
     def _few(self, size: float, digits: int) -> bool:
         """Whether so few units in the last place that their rounding is a large error."""
